@@ -1,0 +1,8 @@
+//! HTTP hygiene: what must be checked or rewritten on any message that passes through a proxy.
+//!
+//! Works on strings, raw bytes and `http::HeaderMap`; it does not parse HTTP/1 messages (Pingora does)
+//! and does not frame bodies.
+
+pub mod authority;
+pub mod path;
+
