@@ -4,5 +4,10 @@
 //! and does not frame bodies.
 
 pub mod authority;
+pub mod framing;
 pub mod path;
 
+/// `tchar` of RFC 9110 5.6.2.
+pub(crate) fn is_tchar(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
