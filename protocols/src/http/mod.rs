@@ -4,8 +4,11 @@
 //! and does not frame bodies.
 
 pub mod authority;
+pub mod forwarded;
 pub mod framing;
+pub mod hop;
 pub mod path;
+pub mod via;
 
 /// `tchar` of RFC 9110 5.6.2.
 pub(crate) fn is_tchar(byte: u8) -> bool {
