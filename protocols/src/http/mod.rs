@@ -4,10 +4,14 @@
 //! and does not frame bodies.
 
 pub mod authority;
+pub mod cookie;
 pub mod forwarded;
 pub mod framing;
 pub mod hop;
+pub mod media;
 pub mod path;
+pub mod redirect;
+pub mod uri;
 pub mod via;
 
 /// `tchar` of RFC 9110 5.6.2.
