@@ -5,3 +5,4 @@
 //! line belongs.
 
 pub mod http;
+pub mod proxy_protocol;
