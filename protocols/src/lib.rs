@@ -4,5 +4,6 @@
 //! `clippy.toml`). It does not decide policy and does not know Pingora. Read `README.md` for where a
 //! line belongs.
 
+pub mod client_hello;
 pub mod http;
 pub mod proxy_protocol;
