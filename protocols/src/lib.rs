@@ -5,5 +5,6 @@
 //! line belongs.
 
 pub mod client_hello;
+pub mod grpc;
 pub mod http;
 pub mod proxy_protocol;
