@@ -79,6 +79,17 @@ impl Effective {
         }
     }
 
+    /// The settings alone: what a backend's own policies build on.
+    #[must_use]
+    pub fn settings_only(&self) -> Self {
+        Self { filters: Vec::new(), settings: self.settings.clone(), has_response_hooks: false }
+    }
+
+    /// The attachment that gives a setting, for its identity.
+    pub fn part(&self, kind: Kind) -> Option<&Arc<Attachment>> {
+        self.settings.get(kind as usize)?.as_ref()
+    }
+
     /// Filters, in request order.
     pub fn filters(&self) -> &[Arc<Attachment>] {
         &self.filters

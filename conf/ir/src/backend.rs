@@ -34,8 +34,6 @@ pub struct Backend {
 #[serde(rename_all = "camelCase")]
 pub enum BackendKind {
     Host(HostTarget),
-    /// The request's own authority is the target (forward proxy).
-    Dynamic,
     /// What the embedded default serves: a small echo.
     Demo,
 }

@@ -1,50 +1,53 @@
 //! The compiled form of a snapshot: what a connection and a request look things up in.
+//!
+//! A plan is immutable and structurally shared with its predecessor: [`Plan::with`] takes a patch
+//! and touches only what the patch names. Policies are not compiled into rules; see [`entry`].
+//! `compile.rs` makes plans; this file is what the data path reads.
+
+mod candidate;
+mod compile;
+pub mod entry;
+mod hosts;
+pub mod listener;
+mod regexes;
+pub mod router;
+mod small;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
-use filters::{Effective, frontend_http, frontend_tcp, frontend_tls, ip_access, proxy_protocol};
-use ir::{BindKey, Map};
+use filters::{Effective, Level};
+use ir::{BackendRef, BindKey, ListenerKey, Map, ObjectName, Target, Text};
+
+pub use candidate::RequestParts;
+pub use compile::Compiler;
+pub use entry::{Backend, BackendTarget, Entry, Resolved};
+pub use listener::{BindPlan, ListenerPlan, Scope, TcpEntry, Terms, Transport};
+pub use router::{Found, Router};
 
 use crate::upstream::{Cluster, Template};
 
+/// Longest chain of route groups a request may pass.
+pub const DELEGATION_DEPTH_MAX: usize = 16;
+
+/// What is in force.
+#[derive(Clone)]
 pub struct Plan {
+    /// Counts published plans.
     pub generation: u64,
+    /// Counts changes of policies and backends; caches below it compare.
+    pub epoch: u64,
     pub snapshot: filters::Snapshot,
     binds: Map<BindKey, Arc<BindPlan>>,
-}
-
-/// Everything a new connection on one bind needs.
-pub struct BindPlan {
-    pub bind: Arc<ir::Bind>,
-    pub transport: Transport,
-    pub terms: Arc<Terms>,
-    listeners: Vec<Arc<ListenerPlan>>,
-}
-
-/// What the first bytes of a connection are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transport {
-    Http,
-    Tls,
-    Tcp,
-}
-
-/// Terms of a bind's connections (`frontendPolicies`).
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Terms {
-    pub http: frontend_http::Policy,
-    pub tcp: frontend_tcp::Policy,
-    pub tls: frontend_tls::Policy,
-    pub proxy_protocol: Option<proxy_protocol::Policy>,
-    /// All must permit the client.
-    pub ip_access: Vec<ip_access::Policy>,
-}
-
-/// One listener, compiled.
-pub struct ListenerPlan {
-    pub listener: Arc<ir::Listener>,
-    /// Present when TLS is terminated here.
-    pub tls: Option<Arc<rustls::ServerConfig>>,
+    groups: Map<Text, Arc<Router>>,
+    levels: Map<Target, Level>,
+    clusters: Map<BackendRef, Arc<Cluster>>,
+    /// Which listeners a gateway has.
+    gateways: Map<ObjectName, Arc<Vec<ListenerKey>>>,
+    /// Listeners that cannot serve, and why.
+    failed: Map<ListenerKey, Text>,
+    compiler: Arc<Compiler>,
 }
 
 /// Where a raw connection goes.
@@ -63,18 +66,89 @@ impl Plan {
     pub fn binds(&self) -> impl Iterator<Item = &Arc<BindPlan>> {
         self.binds.values()
     }
-}
 
-impl BindPlan {
-    /// The listener for an SNI or Host name (lower case, no port): exact, longest suffix, any.
-    pub fn listener(&self, name: Option<&str>) -> Option<&Arc<ListenerPlan>> {
-        self.listeners.iter().find(|it| it.listener.hostname.covers(name.unwrap_or_default()))
+    /// Routes of a group.
+    pub fn group(&self, name: &str) -> Option<&Arc<Router>> {
+        self.groups.get(name)
     }
-}
 
-impl ListenerPlan {
+    /// Listeners that cannot serve (bad certificate), and why.
+    pub fn failed(&self) -> impl Iterator<Item = (&ListenerKey, &Text)> {
+        self.failed.iter()
+    }
+
+    fn level(&self, target: &Target) -> Option<Level> {
+        self.levels.get(target).cloned()
+    }
+
+    /// What is attached to a backend itself; a service port's own level wins over the service's.
+    fn backend_level(&self, it: &BackendRef) -> Option<Level> {
+        match it {
+            BackendRef::Backend(key) => self.level(&Target::Backend(key.clone())),
+            BackendRef::Service { service, port } => {
+                let target = |port| Target::Service { service: service.clone(), port };
+                self.level(&target(Some(*port))).or_else(|| self.level(&target(None)))
+            }
+            BackendRef::RouteGroup(_) | BackendRef::Invalid(_) => None,
+        }
+    }
+
+    fn cluster(&self, it: &BackendRef) -> Option<Arc<Cluster>> {
+        self.clusters.get(it).cloned()
+    }
+
+    fn template(&self, cluster: &Arc<Cluster>, effective: &Effective) -> Result<Arc<Template>, String> {
+        self.compiler.template(cluster, effective)
+    }
+
+    /// Why a reference leads nowhere.
+    fn broken(&self, it: &BackendRef) -> Text {
+        match it {
+            BackendRef::Backend(key) => format!("backend `{key}` does not exist").into(),
+            BackendRef::Service { service, port } if self.snapshot.services.contains_key(service) => {
+                format!("service `{service}` has no port {port}").into()
+            }
+            BackendRef::Service { service, .. } => format!("service `{service}` does not exist").into(),
+            BackendRef::RouteGroup(name) => format!("route group `{name}` does not exist").into(),
+            BackendRef::Invalid(reason) => reason.clone(),
+        }
+    }
+
+    fn port_of(&self, bind: &BindKey) -> Option<u16> {
+        match &self.snapshot.binds.get(bind)?.address {
+            ir::BindAddress::Socket(address) => Some(address.port()),
+            ir::BindAddress::Wildcard(port) => Some(*port),
+            ir::BindAddress::Unix(_) => None,
+        }
+    }
+
     /// The route of a raw connection and one of its backends, drawn by weight.
-    pub fn tcp_choice(&self, _sni: Option<&str>) -> Option<TcpChoice> {
-        None
+    pub fn tcp_choice(&self, listener: &ListenerPlan, sni: Option<&str>, random: u64) -> Result<TcpChoice, TcpMiss> {
+        let found = listener.tcp_route(sni).ok_or(TcpMiss::NoRoute)?;
+        let scope = listener.scope(self);
+        let base = scope.as_ref().map(|scope| &scope.route).ok_or(TcpMiss::NoRoute)?;
+        let resolved = found.entry().resolved(self, base);
+        let resolved = resolved.as_ref().ok_or(TcpMiss::NoRoute)?;
+        let missing = || TcpMiss::NoBackend(found.route.clone(), "the route has no backend with a weight".into());
+        let drawn = resolved.backends.draw(random).and_then(|at| resolved.backends.get(at));
+        let backend = drawn.ok_or_else(missing)?;
+        match &backend.target {
+            BackendTarget::Cluster { cluster, template } => Ok(TcpChoice {
+                route: found.route.clone(),
+                cluster: cluster.clone(),
+                template: template.clone(),
+                effective: backend.effective.clone(),
+            }),
+            BackendTarget::Broken(reason) => Err(TcpMiss::NoBackend(found.route.clone(), reason.clone())),
+            BackendTarget::Demo | BackendTarget::Group(_) => {
+                Err(TcpMiss::NoBackend(found.route.clone(), "a raw route needs a host or service".into()))
+            }
+        }
     }
+}
+
+/// Why a raw connection goes nowhere.
+pub enum TcpMiss {
+    NoRoute,
+    NoBackend(Arc<ir::TcpRoute>, Text),
 }

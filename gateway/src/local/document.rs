@@ -1,0 +1,506 @@
+//! The local document as written: field names, types and defaults of the configuration language.
+//! The doc comments here become the JSON schema and the reference manual.
+
+use std::collections::BTreeMap;
+
+use filters::lower::{ServicePort, Span};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::policies::{BackendPolicies, FrontendPolicies, GatewayPolicies, RoutePolicies, TcpRoutePolicies};
+use super::statics::StaticConfig;
+
+/// The whole document. Everything outside `config` takes effect while the process runs.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Document {
+    /// Static settings, read once at start.
+    pub config: StaticConfig,
+    /// Ports with their listeners and routes, nested.
+    pub binds: Vec<Bind>,
+    /// Ports and listeners by name; routes are attached to them.
+    pub gateways: BTreeMap<String, Gateway>,
+    /// HTTP routes attached to gateways.
+    pub routes: Vec<AttachedRoute>,
+    /// TCP and TLS routes attached to gateways.
+    pub tcp_routes: Vec<AttachedTcpRoute>,
+    /// Named backends.
+    pub backends: Vec<Backend>,
+    /// Services, by `namespace/hostname`.
+    pub services: Vec<Service>,
+    /// Instances behind services.
+    pub workloads: Vec<Workload>,
+    /// Lists of routes that a route can delegate to.
+    pub route_groups: Vec<RouteGroup>,
+    /// Policies with an explicit target.
+    pub policies: Vec<DetachedPolicy>,
+    /// Terms of client connections, for the whole process.
+    pub frontend_policies: FrontendPolicies,
+}
+
+/// A port, or a socket address, or a unix socket.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Bind {
+    /// 0 lets the kernel choose; status shows the choice. May be left out with `address: unix:…`.
+    pub port: Option<u16>,
+    /// An IP address to listen on, or `unix:/path`. Default: all addresses.
+    pub address: Option<String>,
+    pub listeners: Vec<Listener>,
+    /// `proxy` expects a PROXY header (v1 or v2) before everything else.
+    #[serde(default)]
+    pub tunnel_protocol: TunnelProtocol,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum TunnelProtocol {
+    #[default]
+    Direct,
+    Proxy,
+}
+
+/// What a listener speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Protocol {
+    Http,
+    Https,
+    Tls,
+    Tcp,
+}
+
+/// One of the listeners that share a port.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Listener {
+    /// Default: `listenerN` by position.
+    pub name: Option<String>,
+    /// Default: `default`.
+    pub namespace: Option<String>,
+    /// Exact or `*.suffix`; default: any.
+    pub hostname: Option<String>,
+    /// Default: HTTP, or HTTPS where `tls` is given.
+    pub protocol: Option<Protocol>,
+    pub tls: Option<ServerTls>,
+    /// HTTP routes of this listener.
+    pub routes: Option<Vec<Route>>,
+    /// TCP or TLS routes of this listener.
+    pub tcp_routes: Option<Vec<TcpRoute>>,
+    /// Policies that run before a route is selected.
+    pub policies: Option<GatewayPolicies>,
+}
+
+/// Termination of TLS. Files are watched and take effect when they change.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ServerTls {
+    /// PEM file: certificate chain, leaf first.
+    pub cert: Option<String>,
+    /// PEM file: private key.
+    pub key: Option<String>,
+    /// PEM file: roots that client certificates must chain to; makes one mandatory.
+    pub root: Option<String>,
+    /// IANA names, in order of preference.
+    pub cipher_suites: Option<Vec<String>>,
+    /// `TLS_V1_2` or `TLS_V1_3`.
+    #[serde(rename = "minTLSVersion")]
+    pub min_tls_version: Option<TlsVersion>,
+    /// The same as `minTLSVersion`.
+    #[serde(rename = "minTlsVersion")]
+    pub min_tls_version_alias: Option<TlsVersion>,
+    /// `TLS_V1_2` or `TLS_V1_3`.
+    #[serde(rename = "maxTLSVersion")]
+    pub max_tls_version: Option<TlsVersion>,
+    /// The same as `maxTLSVersion`.
+    #[serde(rename = "maxTlsVersion")]
+    pub max_tls_version_alias: Option<TlsVersion>,
+    /// `X25519`, `P-256`, `P-384`, `X25519_MLKEM768`; default: all, hybrid first.
+    pub key_exchange_groups: Option<Vec<String>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum TlsVersion {
+    #[serde(rename = "TLS_V1_0")]
+    V1_0,
+    #[serde(rename = "TLS_V1_1")]
+    V1_1,
+    #[serde(rename = "TLS_V1_2")]
+    V1_2,
+    #[serde(rename = "TLS_V1_3")]
+    V1_3,
+}
+
+/// A named port. Either one listener written flat, or `listeners`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Gateway {
+    pub port: Option<u16>,
+    /// An IP address to listen on, or `unix:/path`. Default: all addresses.
+    pub address: Option<String>,
+    pub protocol: Option<Protocol>,
+    pub tls: Option<ServerTls>,
+    pub listeners: Vec<GatewayListener>,
+    /// Policies that run before a route is selected.
+    pub cors: Option<filters::cors::Config>,
+    pub ip_access: Option<filters::ip_access::Config>,
+}
+
+/// One of several listeners of a gateway.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct GatewayListener {
+    pub name: Option<String>,
+    pub hostname: Option<String>,
+    pub protocol: Option<Protocol>,
+    pub tls: Option<ServerTls>,
+    pub cors: Option<filters::cors::Config>,
+    pub ip_access: Option<filters::ip_access::Config>,
+}
+
+/// Gateways a route hangs on: `name` (all its listeners) or `name/listener`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum GatewayRefs {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl Default for GatewayRefs {
+    fn default() -> Self {
+        Self::Many(Vec::new())
+    }
+}
+
+/// A route with the gateways it hangs on.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct AttachedRoute {
+    /// Default: the gateway named `default`, if there is one.
+    pub gateways: GatewayRefs,
+    pub name: Option<String>,
+    pub namespace: Option<String>,
+    pub rule_name: Option<String>,
+    pub hostnames: Vec<String>,
+    pub matches: Option<Vec<Match>>,
+    pub policies: Option<RoutePolicies>,
+    pub backends: Vec<RouteBackend>,
+}
+
+/// A rule: what it matches and where that goes.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Route {
+    /// Default: `routeN` by position.
+    pub name: Option<String>,
+    /// Default: `default`.
+    pub namespace: Option<String>,
+    /// Name of this rule inside the route, for policies that target it.
+    pub rule_name: Option<String>,
+    /// Exact or `*.suffix`; default: the listener's.
+    pub hostnames: Vec<String>,
+    /// Any one suffices; default: every path.
+    pub matches: Option<Vec<Match>>,
+    pub policies: Option<RoutePolicies>,
+    /// Drawn by weight.
+    pub backends: Vec<RouteBackend>,
+}
+
+/// All parts must hold.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Match {
+    pub path: Option<PathMatch>,
+    /// Exact, upper case.
+    pub method: Option<String>,
+    pub headers: Vec<HeaderMatch>,
+    pub query: Vec<QueryMatch>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum PathMatch {
+    Exact(String),
+    /// By whole segments; a trailing `/` makes no difference.
+    PathPrefix(String),
+    /// Must match the whole path.
+    Regex(String),
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HeaderMatch {
+    /// A header, or `:method`, `:path`, `:authority`, `:scheme`.
+    pub name: String,
+    pub value: ValueMatch,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct QueryMatch {
+    pub name: String,
+    pub value: ValueMatch,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum ValueMatch {
+    Exact(String),
+    /// Must match the whole value.
+    Regex(String),
+}
+
+/// Exactly one of `host`, `backend`, `service`, `routeGroup`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RouteBackend {
+    /// Share among the backends of the rule; 0 is never drawn.
+    #[serde(default = "one")]
+    pub weight: u32,
+    /// `name:port`, `ip:port` or `unix:/path`.
+    pub host: Option<String>,
+    /// Name of an entry of `backends`.
+    pub backend: Option<String>,
+    pub service: Option<ServicePort>,
+    /// Name of an entry of `routeGroups`: matching goes on there.
+    pub route_group: Option<String>,
+    pub policies: Option<BackendPolicies>,
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// A TCP or TLS route with the gateways it hangs on.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct AttachedTcpRoute {
+    /// Default: the gateway named `default`, if there is one.
+    pub gateways: GatewayRefs,
+    pub name: Option<String>,
+    pub namespace: Option<String>,
+    pub rule_name: Option<String>,
+    pub hostnames: Vec<String>,
+    pub policies: Option<TcpRoutePolicies>,
+    pub backends: Vec<RouteBackend>,
+}
+
+/// A TCP or TLS route.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct TcpRoute {
+    pub name: Option<String>,
+    pub namespace: Option<String>,
+    pub rule_name: Option<String>,
+    /// SNI names; default: any.
+    pub hostnames: Vec<String>,
+    pub policies: Option<TcpRoutePolicies>,
+    pub backends: Vec<RouteBackend>,
+}
+
+/// A named backend.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Backend {
+    pub name: String,
+    /// `name:port`, `ip:port` or `unix:/path`.
+    pub host: String,
+    pub policies: Option<BackendPolicies>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RouteGroup {
+    pub name: String,
+    pub routes: Vec<Route>,
+}
+
+/// A policy with its target. `policy` holds exactly one.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DetachedPolicy {
+    pub name: ResourceName,
+    pub target: PolicyTarget,
+    #[serde(default)]
+    pub phase: PolicyPhase,
+    /// `override` stands against more specific policies of its kind.
+    #[serde(default)]
+    pub inheritance: PolicyInheritance,
+    pub policy: DetachedContent,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ResourceName {
+    pub name: String,
+    #[serde(default = "default_namespace")]
+    pub namespace: String,
+}
+
+fn default_namespace() -> String {
+    "default".to_owned()
+}
+
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum PolicyPhase {
+    #[default]
+    Route,
+    Gateway,
+}
+
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum PolicyInheritance {
+    #[default]
+    Default,
+    Override,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum PolicyTarget {
+    Gateway(GatewayTarget),
+    Route(RouteTarget),
+    Backend(BackendTarget),
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GatewayTarget {
+    pub gateway_name: String,
+    #[serde(default = "default_namespace")]
+    pub gateway_namespace: String,
+    pub listener_name: Option<String>,
+    pub port: Option<u16>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RouteTarget {
+    pub name: String,
+    #[serde(default = "default_namespace")]
+    pub namespace: String,
+    pub rule_name: Option<String>,
+    pub kind: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum BackendTarget {
+    Backend(ResourceName),
+    Service(ServiceTarget),
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ServiceTarget {
+    pub hostname: String,
+    #[serde(default = "default_namespace")]
+    pub namespace: String,
+    pub port: Option<u16>,
+}
+
+/// Any policy of a route or of a backend.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct DetachedContent(pub super::policies::AnyPolicies);
+
+/// A stable name over workloads.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Service {
+    pub name: String,
+    #[serde(default = "default_namespace")]
+    pub namespace: String,
+    pub hostname: String,
+    /// `network/ip`; not used for routing.
+    #[serde(default)]
+    pub vips: Vec<String>,
+    /// Service port to target port.
+    #[serde(default)]
+    pub ports: BTreeMap<String, u16>,
+    /// Port to `http`, `http2`, `grpc`, …
+    #[serde(default)]
+    pub app_protocols: BTreeMap<String, String>,
+    pub load_balancer: Option<LoadBalancer>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct LoadBalancer {
+    pub routing_preferences: Vec<Scope>,
+    pub mode: LocalityMode,
+    pub health_policy: HealthPolicy,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Scope {
+    Region,
+    Zone,
+    Subzone,
+    Node,
+    Cluster,
+    Network,
+}
+
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum LocalityMode {
+    #[default]
+    Standard,
+    Strict,
+    Failover,
+}
+
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum HealthPolicy {
+    #[default]
+    OnlyHealthy,
+    AllowAll,
+}
+
+/// One running instance.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Workload {
+    /// Default: `namespace/name`.
+    pub uid: Option<String>,
+    pub name: String,
+    pub namespace: Option<String>,
+    #[serde(alias = "workloadIPs")]
+    pub workload_ips: Vec<String>,
+    pub hostname: Option<String>,
+    pub node: Option<String>,
+    pub network: Option<String>,
+    pub cluster_id: Option<String>,
+    pub locality: Option<Locality>,
+    pub status: WorkloadStatus,
+    /// Weight among its peers; 0 means drained.
+    pub capacity: Option<u32>,
+    /// `namespace/hostname` to its port mapping, service port to own port.
+    pub services: BTreeMap<String, BTreeMap<String, u16>>,
+    pub service_account: Option<String>,
+    pub trust_domain: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Locality {
+    pub region: String,
+    pub zone: String,
+    pub subzone: String,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum WorkloadStatus {
+    #[default]
+    Healthy,
+    Unhealthy,
+}
+
+/// A duration in Go syntax, for static settings.
+pub type Duration = Span;

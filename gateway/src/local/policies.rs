@@ -1,0 +1,133 @@
+//! The sets of policies that each place of the document accepts. Which units there are, and what
+//! they mean, is in `filters`; this file says where they may be written.
+
+use filters::{Kind, Policy, Scope};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+macro_rules! policy_set {
+    ($(#[$doc:meta])* $name:ident { $( $field:ident = $key:literal : $config:ty => $lower:expr; )* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+        #[serde(deny_unknown_fields, default)]
+        pub struct $name {
+            $( #[serde(rename = $key, skip_serializing_if = "Option::is_none")] pub $field: Option<$config>, )*
+        }
+
+        impl $name {
+            /// Lowers each policy that is written, reporting all problems.
+            pub fn lower(self, scope: &mut Scope<'_>) -> Vec<Policy> {
+                let Self { $( $field, )* } = self;
+                let mut lowered = Vec::new();
+                $( if let Some(config) = $field {
+                    let lower: fn($config, &mut Scope<'_>) -> Option<Policy> = $lower;
+                    lowered.extend(scope.at($key, |scope| lower(config, scope)));
+                } )*
+                lowered
+            }
+        }
+    };
+}
+
+/// One unit's `lower`, wrapped into its variant.
+macro_rules! unit {
+    ($module:ident, $variant:ident) => {
+        |config, scope| config.lower(scope).map(Policy::$variant)
+    };
+}
+
+policy_set! {
+    /// Policies of a route.
+    RoutePolicies {
+        request_header_modifier = "requestHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_request(scope).map(Policy::RequestHeaderModifier);
+        response_header_modifier = "responseHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_response(scope).map(Policy::ResponseHeaderModifier);
+        request_redirect = "requestRedirect": filters::request_redirect::Config => unit!(request_redirect, RequestRedirect);
+        url_rewrite = "urlRewrite": filters::url_rewrite::Config => unit!(url_rewrite, UrlRewrite);
+        request_mirror = "requestMirror": filters::request_mirror::Config => unit!(request_mirror, RequestMirror);
+        direct_response = "directResponse": filters::direct_response::Config => unit!(direct_response, DirectResponse);
+        cors = "cors": filters::cors::Config => unit!(cors, Cors);
+        ip_access = "ipAccess": filters::ip_access::Config => unit!(ip_access, IpAccess);
+        backend_tls = "backendTLS": filters::backend_tls::Config => unit!(backend_tls, BackendTls);
+        buffer = "buffer": filters::buffer::Config => unit!(buffer, Buffer);
+        compression = "compression": filters::compression::Config => unit!(compression, Compression);
+        timeout = "timeout": filters::timeout::Config => unit!(timeout, Timeout);
+        retry = "retry": filters::retry::Config => unit!(retry, Retry);
+    }
+}
+
+policy_set! {
+    /// Policies of a TCP or TLS route.
+    TcpRoutePolicies {
+        backend_tls = "backendTLS": filters::backend_tls::Config => unit!(backend_tls, BackendTls);
+    }
+}
+
+policy_set! {
+    /// Policies of a backend.
+    BackendPolicies {
+        request_header_modifier = "requestHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_request(scope).map(Policy::RequestHeaderModifier);
+        response_header_modifier = "responseHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_response(scope).map(Policy::ResponseHeaderModifier);
+        backend_tls = "backendTLS": filters::backend_tls::Config => unit!(backend_tls, BackendTls);
+        http = "http": filters::backend_http::Config => unit!(backend_http, BackendHttp);
+        tcp = "tcp": filters::backend_tcp::Config => unit!(backend_tcp, BackendTcp);
+        health = "health": filters::health::Config => unit!(health, Health);
+        session_affinity = "sessionAffinity": filters::session_affinity::Config => unit!(session_affinity, SessionAffinity);
+        circuit_breaker = "circuitBreaker": filters::circuit_breaker::Config => unit!(circuit_breaker, CircuitBreaker);
+    }
+}
+
+policy_set! {
+    /// Policies of a gateway or listener: they run before a route is selected.
+    GatewayPolicies {
+        cors = "cors": filters::cors::Config => unit!(cors, Cors);
+        ip_access = "ipAccess": filters::ip_access::Config => unit!(ip_access, IpAccess);
+        request_header_modifier = "requestHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_request(scope).map(Policy::RequestHeaderModifier);
+        response_header_modifier = "responseHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_response(scope).map(Policy::ResponseHeaderModifier);
+    }
+}
+
+policy_set! {
+    /// Terms of client connections and of the access log, for the whole process.
+    FrontendPolicies {
+        http = "http": filters::frontend_http::Config => unit!(frontend_http, FrontendHttp);
+        tls = "tls": filters::frontend_tls::Config => unit!(frontend_tls, FrontendTls);
+        tcp = "tcp": filters::frontend_tcp::Config => unit!(frontend_tcp, FrontendTcp);
+        proxy_protocol = "proxyProtocol": filters::proxy_protocol::Config => unit!(proxy_protocol, ProxyProtocol);
+        proxy = "proxy": filters::proxy_protocol::Config => unit!(proxy_protocol, ProxyProtocol);
+        access_log = "accessLog": filters::access_log::Config => unit!(access_log, AccessLog);
+        logging = "logging": filters::access_log::Config => unit!(access_log, AccessLog);
+        ip_access = "ipAccess": filters::ip_access::Config => unit!(ip_access, IpAccess);
+    }
+}
+
+policy_set! {
+    /// Any policy that can be attached on its own.
+    AnyPolicies {
+        request_header_modifier = "requestHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_request(scope).map(Policy::RequestHeaderModifier);
+        response_header_modifier = "responseHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_response(scope).map(Policy::ResponseHeaderModifier);
+        request_redirect = "requestRedirect": filters::request_redirect::Config => unit!(request_redirect, RequestRedirect);
+        url_rewrite = "urlRewrite": filters::url_rewrite::Config => unit!(url_rewrite, UrlRewrite);
+        request_mirror = "requestMirror": filters::request_mirror::Config => unit!(request_mirror, RequestMirror);
+        direct_response = "directResponse": filters::direct_response::Config => unit!(direct_response, DirectResponse);
+        cors = "cors": filters::cors::Config => unit!(cors, Cors);
+        ip_access = "ipAccess": filters::ip_access::Config => unit!(ip_access, IpAccess);
+        backend_tls = "backendTLS": filters::backend_tls::Config => unit!(backend_tls, BackendTls);
+        buffer = "buffer": filters::buffer::Config => unit!(buffer, Buffer);
+        compression = "compression": filters::compression::Config => unit!(compression, Compression);
+        timeout = "timeout": filters::timeout::Config => unit!(timeout, Timeout);
+        retry = "retry": filters::retry::Config => unit!(retry, Retry);
+        http = "http": filters::backend_http::Config => unit!(backend_http, BackendHttp);
+        tcp = "tcp": filters::backend_tcp::Config => unit!(backend_tcp, BackendTcp);
+        health = "health": filters::health::Config => unit!(health, Health);
+        session_affinity = "sessionAffinity": filters::session_affinity::Config => unit!(session_affinity, SessionAffinity);
+        circuit_breaker = "circuitBreaker": filters::circuit_breaker::Config => unit!(circuit_breaker, CircuitBreaker);
+    }
+}
+
+/// Kinds that mean something before a route is selected.
+pub fn runs_before_routing(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::Cors | Kind::IpAccess | Kind::RequestHeaderModifier | Kind::ResponseHeaderModifier | Kind::UrlRewrite
+    )
+}

@@ -1,0 +1,108 @@
+//! A map by host name with wildcards: exact, then the longest suffix, then any.
+//!
+//! Lookups cost one hash per label of the host, whatever the number of names. The map is
+//! persistent: a clone is cheap and a change copies O(log n).
+
+use ir::{Hostname, Map, Text};
+
+/// Longest host name looked at, in labels; further labels cannot match a wildcard.
+const LABELS_MAX: usize = 32;
+
+#[derive(Clone)]
+pub struct HostMap<T> {
+    exact: Map<Text, T>,
+    /// Keyed by the suffix with its leading dot.
+    suffix: Map<Text, T>,
+    any: Option<T>,
+}
+
+impl<T> Default for HostMap<T> {
+    fn default() -> Self {
+        Self { exact: Map::default(), suffix: Map::default(), any: None }
+    }
+}
+
+impl<T: Clone> HostMap<T> {
+    /// Every value that covers `host` (lower case, no port), the most specific first.
+    pub fn covering<'a>(&'a self, host: &'a str) -> impl Iterator<Item = &'a T> {
+        let exact = if self.exact.is_empty() { None } else { self.exact.get(host) };
+        let suffixes = if self.suffix.is_empty() { None } else { Some(host) };
+        let wild = suffixes
+            .into_iter()
+            .flat_map(|host| host.match_indices('.').take(LABELS_MAX))
+            .filter(|(at, _)| *at > 0)
+            .filter_map(move |(at, _)| self.suffix.get(host.get(at..)?));
+        exact.into_iter().chain(wild).chain(self.any.as_ref())
+    }
+
+    pub fn get(&self, hostname: &Hostname) -> Option<&T> {
+        match hostname {
+            Hostname::Any => self.any.as_ref(),
+            Hostname::Exact(name) => self.exact.get(name),
+            Hostname::Suffix(suffix) => self.suffix.get(suffix),
+        }
+    }
+
+    pub fn insert(&mut self, hostname: &Hostname, value: T) {
+        match hostname {
+            Hostname::Any => self.any = Some(value),
+            Hostname::Exact(name) => {
+                self.exact.insert(name.clone(), value);
+            }
+            Hostname::Suffix(suffix) => {
+                self.suffix.insert(suffix.clone(), value);
+            }
+        }
+    }
+
+    pub fn remove(&mut self, hostname: &Hostname) {
+        match hostname {
+            Hostname::Any => self.any = None,
+            Hostname::Exact(name) => {
+                self.exact.remove(name);
+            }
+            Hostname::Suffix(suffix) => {
+                self.suffix.remove(suffix);
+            }
+        }
+    }
+
+    /// The value of a name, made if absent, to be changed in place (copy on write).
+    pub fn entry(&mut self, hostname: &Hostname) -> &mut T
+    where
+        T: Default,
+    {
+        match hostname {
+            Hostname::Any => self.any.get_or_insert_with(T::default),
+            Hostname::Exact(name) => self.exact.entry(name.clone()).or_default(),
+            Hostname::Suffix(suffix) => self.suffix.entry(suffix.clone()).or_default(),
+        }
+    }
+
+    pub fn values(&self) -> impl Iterator<Item = &T> {
+        self.exact.values().chain(self.suffix.values()).chain(self.any.as_ref())
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.exact.is_empty() && self.suffix.is_empty() && self.any.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_specific_name_comes_first_and_all_that_cover_follow() {
+        let mut map = HostMap::default();
+        for name in ["a.b.c", "*.b.c", "*.c", "*"] {
+            map.insert(&Hostname::parse(name).unwrap(), name);
+        }
+        let covering = |host| map.covering(host).copied().collect::<Vec<_>>();
+        assert_eq!(covering("a.b.c"), ["a.b.c", "*.b.c", "*.c", "*"]);
+        assert_eq!(covering("x.y.b.c"), ["*.b.c", "*.c", "*"]);
+        assert_eq!(covering("b.c"), ["*.c", "*"]);
+        assert_eq!(covering("c"), ["*"]);
+        assert_eq!(covering(".b.c"), ["*.c", "*"], "an empty label is no label");
+    }
+}

@@ -1,0 +1,77 @@
+//! Answers of the gateway's own.
+
+use bytes::Bytes;
+use filters::{Reply, chain};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use pingora_error::Result;
+use pingora_http::ResponseHeader;
+use pingora_proxy::Session;
+
+use super::ctx::Ctx;
+
+/// Writes a reply; the connection stays usable unless the request's body is still on its way.
+pub async fn write(session: &mut Session, ctx: &mut Ctx, reply: Reply) -> Result<()> {
+    let Reply { status, headers, body, reason } = reply;
+    if ctx.outcome.reason == filters::Reason::Upstream {
+        ctx.outcome.reason = reason;
+    }
+    ctx.outcome.status = status;
+    let mut head = if ctx.is_grpc { grpc_head(status, &body, ctx)? } else { ResponseHeader::build(status, Some(8))? };
+    for (name, value) in headers {
+        if ctx.is_grpc && name == CONTENT_TYPE {
+            continue;
+        }
+        head.append_header(name, value)?;
+    }
+    decorate(&mut head, ctx)?;
+    let body = if ctx.is_grpc { Bytes::new() } else { body };
+    let bodiless = session.req_header().method == http::Method::HEAD || matches!(status, 204 | 304) || status < 200;
+    if !ctx.is_grpc && !matches!(status, 204 | 304) && status >= 200 {
+        head.insert_header(CONTENT_LENGTH, body.len())?;
+    }
+    if is_draining(session) {
+        session.set_keepalive(None);
+    }
+    let end = bodiless || body.is_empty();
+    session.write_response_header(Box::new(head), end).await?;
+    if !end {
+        session.write_response_body(Some(body), true).await?;
+    }
+    Ok(())
+}
+
+/// Owed headers and response hooks: the same for every answer, ours or the backend's.
+pub fn decorate(head: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
+    for (name, value) in &ctx.facts.owed {
+        head.insert_header(name.clone(), value.clone())?;
+    }
+    if let Some(backend) = ctx.backend() {
+        chain::on_response(&backend.effective, head, &ctx.facts);
+    }
+    if let Some(effective) = ctx.effective() {
+        chain::on_response(effective, head, &ctx.facts);
+    }
+    if let Some(effective) = &ctx.gateway_effective {
+        chain::on_response(effective, head, &ctx.facts);
+    }
+    Ok(())
+}
+
+/// Trailers-only answer: gRPC says its status in a 200 head.
+fn grpc_head(status: u16, body: &Bytes, ctx: &mut Ctx) -> Result<ResponseHeader> {
+    let code = protocols::grpc::Code::from_http(status);
+    ctx.outcome.grpc_status = Some(code as u16);
+    let mut head = ResponseHeader::build(200, Some(6))?;
+    head.insert_header(CONTENT_TYPE, "application/grpc")?;
+    head.insert_header("grpc-status", (code as u16).to_string())?;
+    let text = String::from_utf8_lossy(body);
+    if !text.is_empty() {
+        head.insert_header("grpc-message", protocols::grpc::encode_message(text.trim_end()).into_owned())?;
+    }
+    Ok(head)
+}
+
+/// Whether the connection's listener is on its way out.
+pub fn is_draining(session: &Session) -> bool {
+    crate::listen::conn_info(session).is_some_and(|conn| conn.is_draining())
+}

@@ -1,0 +1,106 @@
+//! Bodies: what must be held, recorded or copied on the way.
+
+use bytes::Bytes;
+use filters::buffer;
+use filters::{Reason, Reply};
+use pingora_error::{Error, Result};
+use pingora_proxy::Session;
+
+use super::Proxy;
+use super::ctx::Ctx;
+use super::request::{Stop, answer_expect};
+use crate::plan::{BackendTarget, Terms};
+use crate::session::{Hold, Recording, Wishes, Wrapped};
+
+/// Swaps in the wrapping session where something needs it; most requests need nothing.
+pub async fn wrap(session: &mut Session, ctx: &mut Ctx, terms: &Terms) -> Result<(), Stop> {
+    let Some(settings) = ctx.settings().cloned() else { return Ok(()) };
+    let limit = terms.http.max_buffer_size;
+    let has_body = !session.is_body_empty() && !ctx.is_upgrade;
+    let buffer = settings.buffer().filter(|_| !ctx.is_upgrade);
+    let recording = match buffer.and_then(|it| it.request.as_ref()).filter(|_| has_body) {
+        Some(terms) => Some(hold_request(session, terms, limit).await?),
+        None if has_body && settings.retry().is_some() => Some(Recording::new(limit)),
+        None => None,
+    };
+    let hold = buffer
+        .and_then(|it| it.response.as_ref())
+        .map(|it| Hold::new(it.bytes_max.unwrap_or(limit), it.fail_open));
+    let timed = ctx.request_deadline.is_some()
+        || settings.timeout().is_some_and(|it| it.backend_request.is_some())
+        || settings.backend_http().is_some_and(|it| it.request_timeout.is_some())
+        || settings.retry().is_some_and(|it| it.per_try_timeout.is_some());
+    if recording.is_none() && hold.is_none() && !timed && !ctx.is_upgrade {
+        return Ok(());
+    }
+    let wishes = Wishes { recording, hold, request_deadline: ctx.request_deadline, upgrade: ctx.is_upgrade };
+    ctx.wrapped = Some(Wrapped::install(&mut session.downstream_session, wishes));
+    Ok(())
+}
+
+/// Reads the body before the backend is dialled.
+async fn hold_request(session: &mut Session, terms: &buffer::Body, limit: usize) -> Result<Recording, Stop> {
+    let bytes_max = terms.bytes_max.unwrap_or(limit);
+    let too_large = || {
+        let text = "the request body is larger than the gateway may hold\n";
+        Stop::Reply(Reply::text(413, Reason::TooLarge, text))
+    };
+    let declared = session.req_header().headers.get(http::header::CONTENT_LENGTH);
+    let declared = declared.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if declared.is_some_and(|length| length > bytes_max) && !terms.fail_open {
+        session.set_keepalive(None);
+        return Err(too_large());
+    }
+    answer_expect(session).await?;
+    let mut chunks = Vec::new();
+    let mut bytes = 0;
+    loop {
+        let Some(chunk) = session.downstream_session.read_request_body().await.map_err(|it| it.into_down())? else {
+            return Ok(Recording::of(chunks, true, bytes_max));
+        };
+        bytes += chunk.len();
+        chunks.push(chunk);
+        if bytes > bytes_max {
+            if terms.fail_open {
+                return Ok(Recording::of(chunks, false, bytes_max));
+            }
+            session.set_keepalive(None);
+            return Err(too_large());
+        }
+    }
+}
+
+/// Starts the copies that `requestMirror` asks for.
+pub fn mirror(proxy: &Proxy, session: &Session, ctx: &mut Ctx) {
+    let Some(settings) = ctx.settings().cloned() else { return };
+    let Some(policy) = settings.request_mirror() else { return };
+    if ctx.is_upgrade || policy.fraction < 1.0 && crate::random::fraction() >= policy.fraction {
+        return;
+    }
+    let Some(BackendTarget::Cluster { cluster, template }) = ctx.plan.mirror_target(&policy.backend) else { return };
+    if let Some(body) = proxy.mirrors.start(&cluster, &template, session.req_header(), policy.body_bytes_max) {
+        ctx.mirrors.push(body);
+    }
+}
+
+/// `request_body_filter`.
+pub fn request(session: &Session, body: &Option<Bytes>, end: bool, ctx: &mut Ctx) -> Result<()> {
+    let _ = session;
+    if ctx.attempt.count <= 1 {
+        for mirror in &mut ctx.mirrors {
+            mirror.chunk(body.as_ref(), end);
+        }
+        if end {
+            ctx.mirrors.clear();
+        }
+    }
+    if ctx.request_deadline.is_some_and(|at| std::time::Instant::now() >= at) {
+        return Err(Error::new(crate::session::REQUEST_DEADLINE));
+    }
+    Ok(())
+}
+
+/// `response_body_filter`: nothing looks at response bodies yet but the byte count of the log,
+/// which Pingora keeps.
+pub fn response(_body: &mut Option<Bytes>, _end: bool, _ctx: &mut Ctx) {}
+

@@ -1,0 +1,141 @@
+//! What one request carries through the phases.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use filters::{Effective, Facts, Reason, Reply};
+
+use crate::plan::{Entry, ListenerPlan, Plan, Resolved};
+use crate::session::Slot;
+use crate::upstream::{EndpointId, Lease, MirrorBody, Permit};
+
+/// Per-request state. Filters keep theirs elsewhere; this is the gateway's own.
+pub struct Ctx {
+    /// Pinned from first byte to access log.
+    pub plan: Arc<Plan>,
+    pub started: Instant,
+    pub facts: Facts,
+    pub listener: Option<Arc<ListenerPlan>>,
+    pub entry: Option<Arc<Entry>>,
+    pub resolved: Option<Arc<Resolved>>,
+    /// Which of the resolved backends was drawn.
+    pub backend: Option<usize>,
+    /// Gateway-phase policies, for their response hooks.
+    pub gateway_effective: Option<Arc<Effective>>,
+    pub wrapped: Option<Slot>,
+    pub original: Original,
+    pub attempt: Attempt,
+    pub outcome: Outcome,
+    pub mirrors: Vec<MirrorBody>,
+    pub affinity: Option<u64>,
+    pub request_deadline: Option<Instant>,
+    pub is_grpc: bool,
+    pub is_upgrade: bool,
+    /// The client's side speaks HTTP/2.
+    pub is_h2: bool,
+}
+
+/// The request as the client sent it, for the log: filters change the head.
+#[derive(Default)]
+pub struct Original {
+    pub path: SentUri,
+    pub method: Option<http::Method>,
+}
+
+/// A path kept as the shared URI it came in.
+#[derive(Default)]
+pub struct SentUri(pub Option<http::Uri>);
+
+impl SentUri {
+    /// Without query: queries carry secrets.
+    pub fn as_str(&self) -> &str {
+        self.0.as_ref().map_or("", http::Uri::path)
+    }
+}
+
+/// Tries at backends so far.
+#[derive(Default)]
+pub struct Attempt {
+    /// Attempts begun.
+    pub count: u32,
+    pub tried: Vec<EndpointId>,
+    pub lease: Option<Lease>,
+    pub permit: Option<Permit>,
+    pub retry_permit: Option<Permit>,
+    pub started: Option<Instant>,
+    /// The current attempt got a response head.
+    pub answered: bool,
+    /// Something of the current attempt failed and may be tried again.
+    pub retryable: bool,
+}
+
+/// How it ended, gathered on the way.
+pub struct Outcome {
+    pub reason: Reason,
+    /// For the log only.
+    pub error: Option<String>,
+    pub status: u16,
+    pub grpc_status: Option<u16>,
+    /// A reply of our own that is still to be written (early failures).
+    pub reply: Option<Box<Reply>>,
+    pub request_done: Option<Instant>,
+    pub response_headers: Option<Box<http::HeaderMap>>,
+}
+
+impl Ctx {
+    pub fn new(plan: Arc<Plan>) -> Self {
+        Self {
+            plan,
+            started: Instant::now(),
+            facts: Facts::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), false, 0),
+            listener: None,
+            entry: None,
+            resolved: None,
+            backend: None,
+            gateway_effective: None,
+            wrapped: None,
+            original: Original::default(),
+            attempt: Attempt::default(),
+            outcome: Outcome {
+                reason: Reason::Upstream,
+                error: None,
+                status: 0,
+                grpc_status: None,
+                reply: None,
+                request_done: None,
+                response_headers: None,
+            },
+            mirrors: Vec::new(),
+            affinity: None,
+            request_deadline: None,
+            is_grpc: false,
+            is_upgrade: false,
+            is_h2: false,
+        }
+    }
+
+    /// The backend drawn for this request.
+    pub fn backend(&self) -> Option<&crate::plan::Backend> {
+        self.resolved.as_ref()?.backends.get(self.backend?)
+    }
+
+    /// Route-phase policies.
+    pub fn effective(&self) -> Option<&Arc<Effective>> {
+        self.resolved.as_ref().map(|it| &it.effective)
+    }
+
+    /// Policies and settings of the backend drawn, or the route's while there is none.
+    pub fn settings(&self) -> Option<&Arc<Effective>> {
+        self.backend().map(|it| &it.effective).or_else(|| self.effective())
+    }
+
+    /// Notes why the request fails; the first cause stands.
+    pub fn fail(&mut self, reason: Reason, status: u16, error: impl Into<String>) {
+        if self.outcome.reason == Reason::Upstream {
+            self.outcome.reason = reason;
+            self.outcome.status = status;
+            self.outcome.error = Some(error.into());
+        }
+    }
+}

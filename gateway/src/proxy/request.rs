@@ -1,0 +1,237 @@
+//! `request_filter`: everything that is decided about a request before a backend is dialled.
+//!
+//! Order: head checks and normalisation → listener (Host against SNI: 421) → gateway-phase
+//! policies → route (sees what they changed) → route-phase policies → backend.
+
+use std::time::Instant;
+
+use filters::{Exchange, Reason, Reply, Verdict, chain};
+use http::header::{CONTENT_TYPE, EXPECT, HOST};
+use pingora_error::Result;
+use pingora_proxy::Session;
+use protocols::http::{authority, framing, path};
+
+use super::ctx::Ctx;
+use super::{Proxy, answer, body, compression, demo, forwarded, route};
+use crate::listen::{ConnInfo, conn_info};
+use crate::plan::{BackendTarget, Terms};
+
+/// Returns whether the request was answered here.
+pub async fn filter(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
+    match decide(proxy, session, ctx).await {
+        Ok(Decision::Forward) => Ok(false),
+        Ok(Decision::Answered) => Ok(true),
+        Ok(Decision::Reply(reply)) | Err(Stop::Reply(reply)) => {
+            answer::write(session, ctx, reply).await?;
+            Ok(true)
+        }
+        Err(Stop::Broken(error)) => Err(error),
+    }
+}
+
+enum Decision {
+    Forward,
+    Reply(Reply),
+    /// Written already.
+    Answered,
+}
+
+/// Why the phase ends early.
+pub enum Stop {
+    Reply(Reply),
+    Broken(Box<pingora_error::Error>),
+}
+
+impl From<Box<pingora_error::Error>> for Stop {
+    fn from(error: Box<pingora_error::Error>) -> Self {
+        Self::Broken(error)
+    }
+}
+
+async fn decide(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx) -> Result<Decision, Stop> {
+    ctx.is_h2 = session.is_http2();
+    ctx.original.path.0 = Some(session.req_header().uri.clone());
+    ctx.original.method = Some(session.req_header().method.clone());
+    let Some(conn) = conn_info(session).cloned() else {
+        return Err(Stop::Reply(Reply::text(500, Reason::Internal, "no connection terms\n")));
+    };
+    let plan = ctx.plan.clone();
+    let bind = plan.bind(&conn.bind);
+    let default_terms;
+    let terms = match bind {
+        Some(bind) => &*bind.terms,
+        None => {
+            default_terms = Terms::default();
+            &default_terms
+        }
+    };
+    head(session, ctx, terms)?;
+    who(session, ctx, &conn, terms);
+    let Some(bind) = bind else {
+        session.set_keepalive(None);
+        return Err(Stop::Reply(Reply::text(404, Reason::NotFound, "listener not found\n")));
+    };
+    listener(ctx, &conn, bind)?;
+    let Some(listener) = ctx.listener.clone() else {
+        return Err(Stop::Reply(Reply::text(404, Reason::NotFound, "listener not found\n")));
+    };
+    let scope = listener.scope(&plan);
+    let Some(scope) = scope.as_ref() else {
+        return Err(Stop::Reply(Reply::text(500, Reason::Internal, "no policies\n")));
+    };
+    if !scope.gateway.filters().is_empty() {
+        ctx.gateway_effective = Some(scope.gateway.clone());
+        let mut exchange = Exchange { request: session.req_header_mut(), facts: &mut ctx.facts };
+        if let Verdict::Reply(reply) = chain::on_request(&scope.gateway, &mut exchange).await {
+            return Ok(Decision::Reply(reply));
+        }
+    }
+    let base = scope.route.clone();
+    if let Some(reply) = route::select(session, ctx, &base).await {
+        return Ok(Decision::Reply(reply));
+    }
+    forward(proxy, session, ctx, terms).await
+}
+
+/// The route is known and has let the request pass.
+async fn forward(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx, terms: &Terms) -> Result<Decision, Stop> {
+    if let Some(BackendTarget::Demo) = ctx.backend().map(|it| &it.target) {
+        demo::answer(session, ctx).await?;
+        return Ok(Decision::Answered);
+    }
+    if let Some(timeout) = ctx.effective().and_then(|it| it.timeout()).and_then(|it| it.request) {
+        ctx.request_deadline = Some(ctx.started + timeout);
+    }
+    compression::prepare(session, ctx);
+    forwarded::on_request(session, ctx, terms)?;
+    super::affinity::compute(session, ctx);
+    body::mirror(proxy, session, ctx);
+    body::wrap(session, ctx, terms).await?;
+    ctx.outcome.request_done = Some(Instant::now());
+    Ok(Decision::Forward)
+}
+
+/// Refuses what is malformed, and puts host and path into their one form.
+fn head(session: &mut Session, ctx: &mut Ctx, terms: &Terms) -> Result<(), Stop> {
+    let limits = framing::HeadLimits { bytes_max: terms.http.max_header_bytes, count_max: terms.http.http1_max_headers };
+    let checked = match session.as_downstream().as_http1() {
+        Some(_) => framing::check_raw_head(&session.to_h1_raw(), &limits),
+        None => h2_limits(session, &limits),
+    };
+    let head = session.req_header();
+    let checked = checked.and_then(|()| framing::check_headers(&head.headers, head.version, &head.method));
+    if let Err(fault) = checked {
+        return Err(refuse(session, ctx, fault.status(), &fault.to_string()));
+    }
+    ctx.is_upgrade = session.is_upgrade_req();
+    let head = session.req_header();
+    ctx.is_grpc = head.headers.get(CONTENT_TYPE).is_some_and(|value| protocols::grpc::is_grpc(value.as_bytes()));
+    let host = match (head.uri.authority(), head.headers.get(HOST)) {
+        (Some(authority), _) => authority.as_str(),
+        (None, Some(host)) => host.to_str().unwrap_or("\0"),
+        (None, None) => "",
+    };
+    if host.is_empty() {
+        // HTTP/1.0 may come without; listeners and routes for any host still apply.
+        ctx.facts.host.clear();
+    } else {
+        match authority::parse(host) {
+            Ok(it) => {
+                ctx.facts.host.push_str(it.host);
+                ctx.facts.host.make_ascii_lowercase();
+                if ctx.facts.host.ends_with('.') {
+                    ctx.facts.host.pop();
+                }
+            }
+            Err(fault) => return Err(refuse(session, ctx, 400, &fault.to_string())),
+        }
+    }
+    normalise(session, ctx)
+}
+
+fn h2_limits(session: &Session, limits: &framing::HeadLimits) -> Result<(), framing::FramingFault> {
+    let headers = &session.req_header().headers;
+    let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    if bytes > limits.bytes_max || headers.len() > limits.count_max {
+        return Err(framing::FramingFault::HeadTooLarge);
+    }
+    Ok(())
+}
+
+fn normalise(session: &mut Session, ctx: &mut Ctx) -> Result<(), Stop> {
+    let head = session.req_header();
+    let raw = head.uri.path();
+    if raw == "*" && head.method == http::Method::OPTIONS {
+        return Ok(());
+    }
+    let normal = match path::normalise(if raw.is_empty() { "/" } else { raw }) {
+        Ok(std::borrow::Cow::Borrowed(same)) if same.len() == raw.len() => return Ok(()),
+        Ok(normal) => normal,
+        Err(fault) => {
+            let text = fault.to_string();
+            return Err(refuse(session, ctx, 400, &text));
+        }
+    };
+    let target = match head.uri.query() {
+        Some(query) => format!("{normal}?{query}"),
+        None => normal.into_owned(),
+    };
+    let mut parts = head.uri.clone().into_parts();
+    let Ok(path_and_query) = target.parse() else {
+        return Err(refuse(session, ctx, 400, "the request path is not a valid URI path"));
+    };
+    parts.path_and_query = Some(path_and_query);
+    match http::Uri::from_parts(parts) {
+        Ok(uri) => {
+            session.req_header_mut().set_uri(uri);
+            Ok(())
+        }
+        Err(_) => Err(refuse(session, ctx, 400, "the request target is not a valid URI")),
+    }
+}
+
+/// A refusal of a malformed request: answered, and the connection ends, for its framing cannot be
+/// trusted any more.
+fn refuse(session: &mut Session, ctx: &mut Ctx, status: u16, text: &str) -> Stop {
+    session.set_keepalive(None);
+    ctx.outcome.error = Some(text.to_owned());
+    let reason = if status == 431 { Reason::TooLarge } else { Reason::InvalidRequest };
+    Stop::Reply(Reply::text(status, reason, format!("{text}\n")))
+}
+
+/// Who is asking: the connection's client, or the one that trusted proxies name.
+fn who(session: &Session, ctx: &mut Ctx, conn: &ConnInfo, terms: &Terms) {
+    ctx.facts.client = forwarded::client(session.req_header(), conn.client.ip(), terms.http.trusted_hops);
+    ctx.facts.tls = conn.tls.is_some();
+    ctx.facts.port = conn.local_port;
+}
+
+/// The listener that the Host names; on TLS it must be the one that the handshake chose.
+fn listener(ctx: &mut Ctx, conn: &ConnInfo, bind: &crate::plan::BindPlan) -> Result<(), Stop> {
+    let by_host = bind.listener(Some(&ctx.facts.host));
+    let Some(by_sni) = &conn.listener else {
+        ctx.listener = by_host.cloned();
+        return Ok(());
+    };
+    match by_host {
+        Some(it) if it.listener.key == *by_sni => {
+            ctx.listener = Some(it.clone());
+            Ok(())
+        }
+        // RFC 9110 section 15.5.20: this connection is not authoritative for that host.
+        Some(_) => Err(Stop::Reply(Reply::text(421, Reason::Misdirected, "misdirected request\n"))),
+        None => Ok(()),
+    }
+}
+
+/// Answers `Expect: 100-continue` before the gateway itself reads the body (Pingora leaves it to
+/// whoever reads first).
+pub async fn answer_expect(session: &mut Session) -> Result<()> {
+    let expects =
+        |session: &Session| session.req_header().headers.get(EXPECT).is_some_and(|it| it.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    if expects(session) {
+        session.write_continue_response().await?;
+        session.req_header_mut().remove_header(&EXPECT);
+    }
+    Ok(())
+}

@@ -1,0 +1,111 @@
+//! Response heads: retries on status, what the endpoint's answer says of its health, our headers.
+
+use std::time::Duration;
+
+use filters::Reason;
+use http::header::RETRY_AFTER;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use pingora_error::{Error, ErrorType, Result};
+use pingora_http::ResponseHeader;
+use pingora_proxy::Session;
+
+use super::ctx::Ctx;
+use super::{answer, compression, failure};
+use crate::upstream::Outcome;
+
+/// `upstream_response_filter`: the backend's own answer.
+pub fn upstream(session: &mut Session, head: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
+    if head.status.is_informational() {
+        return Ok(());
+    }
+    ctx.attempt.answered = true;
+    let status = head.status.as_u16();
+    report(head, ctx);
+    let Some(policy) = ctx.settings().and_then(|it| it.retry()) else { return Ok(()) };
+    if policy.codes.contains(&status) && failure::may_retry(session, ctx) {
+        ctx.attempt.retryable = true;
+        let mut error = Error::explain(ErrorType::HTTPStatus(status), "retry on status").into_up();
+        error.set_retry(true);
+        return Err(error);
+    }
+    Ok(())
+}
+
+/// Tells the endpoint how it did.
+fn report(head: &ResponseHeader, ctx: &Ctx) {
+    let Some(lease) = &ctx.attempt.lease else { return };
+    let health = ctx.settings().and_then(|it| it.health());
+    let ok = match health.and_then(|it| it.unhealthy.as_ref()) {
+        Some(unhealthy) => !unhealthy.holds(&super::log::Answered { head, ctx }),
+        None => !head.status.is_server_error(),
+    };
+    let retry_after = if ok {
+        None
+    } else {
+        head.headers
+            .get(RETRY_AFTER)
+            .and_then(|value| value.to_str().ok()?.trim().parse().ok())
+            .map(Duration::from_secs)
+    };
+    let latency = ctx.attempt.started.map(|at| at.elapsed());
+    lease.report(&Outcome { ok, connect_failed: false, latency, retry_after }, health);
+}
+
+/// `response_filter`: the head as it goes to the client.
+pub fn filter(session: &mut Session, head: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
+    if head.status.is_informational() && head.status != http::StatusCode::SWITCHING_PROTOCOLS {
+        return Ok(());
+    }
+    hop_by_hop(head, ctx);
+    answer::decorate(head, ctx)?;
+    compression::decide(session, head, ctx);
+    ctx.outcome.status = head.status.as_u16();
+    if ctx.is_grpc {
+        ctx.outcome.grpc_status = grpc_status(&head.headers).or(ctx.outcome.grpc_status);
+    }
+    if ctx.listener.as_ref().is_some_and(|_| wants_response_headers(ctx)) {
+        ctx.outcome.response_headers = Some(Box::new(head.headers.clone()));
+    }
+    if answer::is_draining(session) {
+        session.set_keepalive(None);
+    }
+    Ok(())
+}
+
+/// Whether the access log will look at response headers.
+fn wants_response_headers(ctx: &Ctx) -> bool {
+    ctx.effective().and_then(|it| it.access_log()).is_some_and(|it| !it.add.is_empty() || it.filter.is_some())
+}
+
+/// RFC 9110 section 7.6.1, but for what Pingora settles itself (framing, `Connection`).
+fn hop_by_hop(head: &mut ResponseHeader, ctx: &Ctx) {
+    if ctx.is_upgrade && head.status == http::StatusCode::SWITCHING_PROTOCOLS {
+        return;
+    }
+    let listed: Vec<HeaderName> = protocols::http::hop::connection_tokens(&head.headers)
+        .filter_map(|token| token.parse().ok())
+        .filter(|name: &HeaderName| !matches!(name.as_str(), "content-length" | "transfer-encoding" | "connection" | "close" | "keep-alive"))
+        .collect();
+    for name in listed {
+        head.remove_header(&name);
+    }
+    for name in ["keep-alive", "proxy-connection"] {
+        head.remove_header(name);
+    }
+}
+
+/// `response_trailer_filter`.
+pub fn trailers(trailers: &mut HeaderMap, ctx: &mut Ctx) {
+    if ctx.is_grpc {
+        ctx.outcome.grpc_status = grpc_status(trailers).or(ctx.outcome.grpc_status);
+    }
+}
+
+fn grpc_status(headers: &HeaderMap) -> Option<u16> {
+    headers.get("grpc-status").and_then(|value: &HeaderValue| value.to_str().ok()?.parse().ok())
+}
+
+/// Reasons whose answer came from the backend.
+pub fn is_from_backend(reason: Reason) -> bool {
+    reason == Reason::Upstream
+}

@@ -1,0 +1,90 @@
+//! Route selection, delegation, route-phase policies and the draw of a backend.
+
+use std::sync::Arc;
+
+use filters::{Effective, Exchange, Reason, Reply, Verdict, chain};
+use pingora_proxy::Session;
+
+use super::ctx::Ctx;
+use crate::plan::{BackendTarget, DELEGATION_DEPTH_MAX, Entry, RequestParts, Resolved, Router};
+
+/// Selects, runs the policies, draws a backend into `ctx`. A reply ends the request.
+pub async fn select(session: &mut Session, ctx: &mut Ctx, base: &Arc<Effective>) -> Option<Reply> {
+    let listener = ctx.listener.clone()?;
+    let Some((entry, resolved, drawn)) = find(session, ctx, listener.router(), base) else {
+        let missing = if ctx.outcome.error.is_some() { 500 } else { 404 };
+        let (reason, text) =
+            if missing == 404 { (Reason::NotFound, "route not found\n") } else { (Reason::NoBackend, "no valid backends\n") };
+        return Some(Reply::text(missing, reason, text));
+    };
+    ctx.entry = Some(entry);
+    ctx.backend = drawn;
+    let effective = resolved.effective.clone();
+    ctx.resolved = Some(resolved);
+    if !effective.filters().is_empty() {
+        let mut exchange = Exchange { request: session.req_header_mut(), facts: &mut ctx.facts };
+        if let Verdict::Reply(reply) = chain::on_request(&effective, &mut exchange).await {
+            return Some(reply);
+        }
+    }
+    match ctx.backend().map(|it| &it.target) {
+        Some(BackendTarget::Cluster { .. } | BackendTarget::Demo) => None,
+        Some(BackendTarget::Broken(reason)) => {
+            let reason = reason.to_string();
+            Some(broken(ctx, reason))
+        }
+        Some(BackendTarget::Group(_)) | None => {
+            Some(broken(ctx, "the route has no backend with a weight".to_owned()))
+        }
+    }
+}
+
+fn broken(ctx: &mut Ctx, why: String) -> Reply {
+    ctx.outcome.error = Some(why);
+    Reply::text(500, Reason::NoBackend, "no valid backends\n")
+}
+
+type Selected = (Arc<Entry>, Arc<Resolved>, Option<usize>);
+
+/// Walks from the listener's routes through route groups to a rule with a backend of its own.
+fn find(session: &Session, ctx: &mut Ctx, router: &Router, base: &Arc<Effective>) -> Option<Selected> {
+    let plan = ctx.plan.clone();
+    let head = session.req_header();
+    let parts = RequestParts {
+        path: head.uri.path(),
+        query: head.uri.query(),
+        method: &head.method,
+        headers: &head.headers,
+        authority: head
+            .uri
+            .authority()
+            .map(http::uri::Authority::as_str)
+            .or_else(|| head.headers.get(http::header::HOST).and_then(|host| host.to_str().ok()))
+            .unwrap_or_default(),
+        scheme: ctx.facts.scheme(),
+    };
+    let mut group;
+    let mut router = router;
+    let mut base = base.clone();
+    for _ in 0..DELEGATION_DEPTH_MAX {
+        let found = router.find(&ctx.facts.host, &parts)?;
+        let resolved = Arc::clone(found.entry.resolved(&plan, &base).as_ref()?);
+        ctx.facts.matched_prefix = found.matched_prefix;
+        let drawn = resolved.backends.draw(crate::random::next());
+        let target = drawn.and_then(|at| resolved.backends.get(at)).map(|it| &it.target);
+        let Some(BackendTarget::Group(name)) = target else {
+            return Some((found.entry.clone(), resolved, drawn));
+        };
+        group = match plan.group(name) {
+            Some(group) => group.clone(),
+            None => {
+                ctx.outcome.error = Some(format!("route group `{name}` does not exist"));
+                return None;
+            }
+        };
+        base = resolved.effective.clone();
+        router = &group;
+    }
+    ctx.outcome.error = Some(format!("delegation is deeper than {DELEGATION_DEPTH_MAX} route groups, or goes in a circle"));
+    None
+}

@@ -1,0 +1,77 @@
+//! `upstream_request_filter`: the copy of the head that goes to the backend, for each attempt.
+//!
+//! Hop-by-hop headers, the host, what we say of the client, and the backend's own policies.
+
+use filters::{Exchange, chain};
+use http::HeaderValue;
+use http::header::{CONNECTION, HOST, TE, UPGRADE};
+use pingora_error::Result;
+use pingora_http::RequestHeader;
+use pingora_proxy::Session;
+use protocols::http::hop;
+
+use super::ctx::Ctx;
+use super::forwarded;
+
+/// Tells a backend that this is another try.
+const RETRY_ATTEMPT: &str = "x-retry-attempt";
+
+pub fn filter(session: &mut Session, head: &mut RequestHeader, ctx: &mut Ctx) -> Result<()> {
+    let trailers = hop::te_trailers(&head.headers);
+    let upgrade = ctx.is_upgrade.then(|| head.headers.get(UPGRADE).cloned()).flatten();
+    let mut gone = Vec::new();
+    // Framing is Pingora's business: it is settled after this filter.
+    hop::to_remove(&head.headers, ctx.is_upgrade, |name| {
+        if name != http::header::TRANSFER_ENCODING {
+            gone.push(name);
+        }
+    });
+    for name in gone {
+        head.remove_header(&name);
+    }
+    if trailers {
+        head.insert_header(TE, HeaderValue::from_static("trailers"))?;
+    }
+    if let Some(upgrade) = upgrade {
+        head.insert_header(UPGRADE, upgrade)?;
+        head.insert_header(CONNECTION, HeaderValue::from_static("upgrade"))?;
+    }
+    forwarded::write(session, head, ctx)?;
+    host(head, ctx)?;
+    if ctx.attempt.count > 1 {
+        head.insert_header(RETRY_ATTEMPT, (ctx.attempt.count - 1).to_string())?;
+    }
+    if let Some(effective) = ctx.backend().map(|it| it.effective.clone()) {
+        if !effective.filters().is_empty() {
+            let mut exchange = Exchange { request: head, facts: &mut ctx.facts };
+            chain::on_attempt(&effective, &mut exchange);
+        }
+    }
+    Ok(())
+}
+
+/// What a policy set, else the backend's own name, else the client's.
+fn host(head: &mut RequestHeader, ctx: &Ctx) -> Result<()> {
+    let backend = ctx.backend().and_then(|it| it.host.clone());
+    let wanted = match &ctx.facts.upstream_host {
+        Some(host) => Some(host.clone()),
+        None => backend,
+    };
+    let sent = head.uri.authority().map(http::uri::Authority::as_str);
+    let value = match (wanted, sent) {
+        (Some(host), _) => Some(host),
+        (None, Some(authority)) if !head.headers.contains_key(HOST) => HeaderValue::from_str(authority).ok(),
+        (None, _) => None,
+    };
+    let Some(value) = value else { return Ok(()) };
+    if head.uri.authority().is_some() {
+        // One authority only: Pingora makes `:authority` from `Host`.
+        let mut parts = head.uri.clone().into_parts();
+        parts.scheme = None;
+        parts.authority = None;
+        if let Ok(uri) = http::Uri::from_parts(parts) {
+            head.set_uri(uri);
+        }
+    }
+    head.insert_header(HOST, value)
+}

@@ -1,0 +1,148 @@
+//! A downstream session of ours, swapped in where Pingora's own falls short. The only user of
+//! Pingora's custom-session API (doc-hidden, hence the exact version pin).
+//!
+//! It wraps the real session and adds four things:
+//! - the request body is recorded while it streams and can be sent again, so that an attempt can be
+//!   repeated with a body of any size up to a limit ([`Recording`]);
+//! - a deadline for the whole request and one for the attempt, exact for streams too;
+//! - the response can be held until it is whole ([`Hold`]);
+//! - an HTTP/1 upgrade is not torn down by an early end of body (Pingora issue 946).
+//!
+//! [`Wrapped::install`] swaps it in, [`Slot::restore`] swaps the real session back before the
+//! exchange ends, so that HTTP/1 keep-alive survives.
+
+mod custom;
+mod hold;
+mod recording;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use pingora_core::protocols::http::ServerSession;
+use pingora_error::{Error, ErrorType};
+
+pub use hold::Hold;
+pub use recording::Recording;
+
+/// The request's own deadline passed.
+pub const REQUEST_DEADLINE: ErrorType = ErrorType::Custom("request deadline");
+/// The attempt's deadline passed; another attempt may still succeed.
+pub const ATTEMPT_DEADLINE: ErrorType = ErrorType::Custom("attempt deadline");
+/// The held response outgrew its limit.
+pub const RESPONSE_TOO_LARGE: ErrorType = ErrorType::Custom("response over the buffer limit");
+
+/// What the wrapping session is to do.
+#[derive(Default)]
+pub struct Wishes {
+    pub recording: Option<Recording>,
+    pub hold: Option<Hold>,
+    pub request_deadline: Option<Instant>,
+    pub upgrade: bool,
+}
+
+/// The handle that the request's context keeps.
+pub struct Slot {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    /// Where the real session comes back to.
+    home: Mutex<Option<Box<ServerSession>>>,
+    started: Instant,
+    /// Microseconds after `started`; 0 means none.
+    attempt_deadline_us: AtomicU64,
+}
+
+/// The wrapping session.
+pub struct Wrapped {
+    inner: Option<Box<ServerSession>>,
+    recording: Option<Recording>,
+    hold: Option<Hold>,
+    request_deadline: Option<Instant>,
+    upgrade: bool,
+    /// An attempt has begun.
+    begun: bool,
+    shared: Arc<Shared>,
+}
+
+impl Wrapped {
+    /// Swaps `session` for a wrapping one.
+    pub fn install(session: &mut Box<ServerSession>, wishes: Wishes) -> Slot {
+        let Wishes { recording, hold, request_deadline, upgrade } = wishes;
+        let shared = Arc::new(Shared {
+            home: Mutex::new(None),
+            started: Instant::now(),
+            attempt_deadline_us: AtomicU64::new(0),
+        });
+        let inner = std::mem::replace(session, placeholder());
+        let wrapped = Self {
+            inner: Some(inner),
+            recording,
+            hold,
+            request_deadline,
+            upgrade,
+            begun: false,
+            shared: shared.clone(),
+        };
+        *session = Box::new(ServerSession::new_custom(Box::new(wrapped)));
+        Slot { shared }
+    }
+
+    fn real(&self) -> &ServerSession {
+        self.inner.as_ref().expect("the real session is inside until the wrapper drops")
+    }
+
+    fn real_mut(&mut self) -> &mut ServerSession {
+        self.inner.as_mut().expect("the real session is inside until the wrapper drops")
+    }
+
+    /// The nearer of the two deadlines, and what passing it means.
+    fn deadline(&self) -> Option<(Instant, ErrorType)> {
+        let attempt = match self.shared.attempt_deadline_us.load(Ordering::Relaxed) {
+            0 => None,
+            us => Some(self.shared.started + Duration::from_micros(us)),
+        };
+        match (self.request_deadline, attempt) {
+            (Some(request), Some(attempt)) if attempt < request => Some((attempt, ATTEMPT_DEADLINE)),
+            (Some(request), _) => Some((request, REQUEST_DEADLINE)),
+            (None, Some(attempt)) => Some((attempt, ATTEMPT_DEADLINE)),
+            (None, None) => None,
+        }
+    }
+}
+
+impl Drop for Wrapped {
+    fn drop(&mut self) {
+        *self.shared.home.lock() = self.inner.take();
+    }
+}
+
+impl Slot {
+    /// Starts (or, with `None`, stops) the clock of an attempt.
+    pub fn set_attempt_deadline(&self, deadline: Option<Instant>) {
+        let us = deadline.map_or(0, |at| {
+            let after = at.saturating_duration_since(self.shared.started);
+            u64::try_from(after.as_micros()).unwrap_or(u64::MAX).max(1)
+        });
+        self.shared.attempt_deadline_us.store(us, Ordering::Relaxed);
+    }
+
+    /// Undoes `install`.
+    pub fn restore(self, session: &mut Box<ServerSession>) {
+        drop(std::mem::replace(session, placeholder()));
+        if let Some(real) = self.shared.home.lock().take() {
+            *session = real;
+        }
+    }
+}
+
+/// Stands in while the real session is elsewhere; never called.
+fn placeholder() -> Box<ServerSession> {
+    Box::new(ServerSession::new_custom(Box::new(())))
+}
+
+fn fault(kind: ErrorType) -> Box<Error> {
+    Error::new(kind)
+}
