@@ -35,7 +35,7 @@ use tokio::time::sleep;
 
 use super::serve::{Answer, Asking, Outcome, answer};
 use super::{Asked, Connection};
-use crate::http::{BodySender, channel, digest, pattern, query_pairs};
+use crate::http::{channel, digest, pattern, query_pairs};
 use crate::wait::{PATIENCE, poll};
 
 const TEXT_BYTES_MAX: usize = 64 * 1024;
@@ -212,17 +212,22 @@ async fn cut_short(order: &Order, connection: &Connection, end: End) -> Outcome 
     }
     let sent: usize = order.number("after", 0);
     let (sender, body) = channel();
-    tokio::spawn(cut_after(sender, sent, connection.clone(), end));
+    // Counted from before the head, which goes out as soon as this function returns.
+    let goal = connection.written() + u64::try_from(sent).unwrap_or(u64::MAX);
+    let connection = connection.clone();
+    tokio::spawn(async move {
+        sender.data(pattern(sent)).await;
+        wait_written(&connection, goal).await;
+        end.of(&connection);
+    });
     Ok(Response::builder()
         .header("content-length", (sent + 1000).to_string())
         .body(body)
         .expect("a length that HTTP allows"))
 }
 
-async fn cut_after(sender: BodySender, sent: usize, connection: Connection, end: End) {
-    let goal = connection.written() + u64::try_from(sent).unwrap_or(u64::MAX);
-    sender.data(pattern(sent)).await;
-    // A reset throws away what has not left this process: wait for the body, and for the head that goes before it.
+/// A reset throws away what has not left this process: waits for the body, and for the head that goes before it.
+async fn wait_written(connection: &Connection, goal: u64) {
     let mut last = 0;
     poll(PATIENCE, || {
         let now = connection.written();
@@ -231,7 +236,6 @@ async fn cut_after(sender: BodySender, sent: usize, connection: Connection, end:
         async move { done.then_some(()) }
     })
     .await;
-    end.of(&connection);
 }
 
 impl End {
