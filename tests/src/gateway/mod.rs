@@ -268,7 +268,8 @@ impl Gateway {
         Client::unix(self.dir.path().join(format!("{name}.sock")))
     }
 
-    async fn wait_ready(&mut self) -> anyhow::Result<()> {
+    /// Waits until it is ready and every bind listens or has failed; for a gateway that was only spawned.
+    pub async fn wait_ready(&mut self) -> anyhow::Result<()> {
         let ready = self.socket("ready").deadline(Duration::from_secs(2));
         let (child, log) = (Mutex::new(&mut self.child), &self.log);
         let outcome = poll(PATIENCE, || async {
