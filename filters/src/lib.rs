@@ -1,1 +1,83 @@
-//! Placeholder.
+//! What happens on the way: every policy, one unit each.
+//!
+//! A unit has up to three nouns, always the same: `Config` as written, `Policy` as understood
+//! (plain data that cannot be invalid), and hooks on `Policy` for those that act on a request
+//! (`on_request`, `on_response`). A unit without hooks is a *setting*: the gateway reads it.
+//!
+//! Units are listed once, in the table below. Their order is fixed in [`rung`]; users do not order
+//! filters. How policies of several levels meet is in [`effective`]; how they run, in [`chain`].
+//!
+//! This crate makes no connection, reads no file and no clock: see `clippy.toml`.
+
+pub mod chain;
+pub mod effective;
+pub mod exchange;
+pub mod lower;
+pub mod rung;
+mod unit;
+
+pub mod access_log;
+pub mod backend_http;
+pub mod backend_tcp;
+pub mod backend_tls;
+pub mod buffer;
+pub mod circuit_breaker;
+pub mod compression;
+pub mod cors;
+pub mod direct_response;
+pub mod field;
+pub mod frontend_http;
+pub mod frontend_tcp;
+pub mod frontend_tls;
+pub mod header_modifier;
+pub mod health;
+pub mod ip_access;
+pub mod proxy_protocol;
+pub mod request_mirror;
+pub mod request_redirect;
+pub mod retry;
+pub mod session_affinity;
+pub mod timeout;
+pub mod url_rewrite;
+
+pub use effective::{Effective, Level};
+pub use exchange::{Exchange, Facts, Reason, Reply, Verdict};
+pub use lower::{Files, Scope};
+
+/// The snapshot of this product: topology with our policies attached.
+pub type Snapshot = ir::Snapshot<Policy>;
+/// A policy with its target.
+pub type Attachment = ir::Attachment<Policy>;
+/// What changed.
+pub type Patch = ir::Patch<Policy>;
+/// One changed key.
+pub type Change = ir::Change<Policy>;
+
+unit::units! {
+    // Filters: variant, configuration key, module, rung. Within a rung, the order of this table.
+    IpAccess                = "ipAccess"               in ip_access        @ Edge;
+    Cors                    = "cors"                   in cors             @ Admission;
+    RequestHeaderModifier   = "requestHeaderModifier"  in header_modifier  @ Transformation;
+    ResponseHeaderModifier  = "responseHeaderModifier" in header_modifier  @ Transformation;
+    UrlRewrite              = "urlRewrite"             in url_rewrite      @ Rewrite;
+    RequestRedirect         = "requestRedirect"        in request_redirect @ Answer;
+    DirectResponse          = "directResponse"         in direct_response  @ Answer;
+
+    // Settings, read by the gateway.
+    AccessLog               = "accessLog"              in access_log       @ Setting;
+    BackendHttp             = "http"                   in backend_http     @ Setting;
+    BackendTcp              = "tcp"                    in backend_tcp      @ Setting;
+    BackendTls              = "backendTLS"             in backend_tls      @ Setting;
+    Buffer                  = "buffer"                 in buffer           @ Setting;
+    CircuitBreaker          = "circuitBreaker"         in circuit_breaker  @ Setting;
+    Compression             = "compression"            in compression      @ Setting;
+    FrontendHttp            = "frontendHttp"           in frontend_http    @ Setting;
+    FrontendTcp             = "frontendTcp"            in frontend_tcp     @ Setting;
+    FrontendTls             = "frontendTls"            in frontend_tls     @ Setting;
+    Health                  = "health"                 in health           @ Setting;
+    ProxyProtocol           = "proxyProtocol"          in proxy_protocol   @ Setting;
+    RequestMirror           = "requestMirror"          in request_mirror   @ Setting;
+    Retry                   = "retry"                  in retry            @ Setting;
+    SessionAffinity         = "sessionAffinity"        in session_affinity @ Setting;
+    Timeout                 = "timeout"                in timeout          @ Setting;
+}

@@ -1,1 +1,14 @@
-//! Placeholder.
+//! The process: Pingora, sockets, files and the clock live here and nowhere else.
+//!
+//! A connection enters through [`listen`], a request lives in [`proxy`], a change of configuration
+//! comes from [`local`], passes [`state`] and becomes a [`plan`]. [`boot`] is the order of birth
+//! and death.
+
+pub mod admin;
+pub mod listen;
+pub mod local;
+pub mod plan;
+pub mod state;
+pub mod statics;
+pub mod telemetry;
+pub mod upstream;

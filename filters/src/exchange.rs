@@ -1,0 +1,166 @@
+//! The filter contract: what a hook is given and what it may answer.
+
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue};
+use pingora_http::{RequestHeader, ResponseHeader};
+
+/// One request on its way in. Hooks change the head in place; nothing is copied.
+pub struct Exchange<'a> {
+    pub request: &'a mut RequestHeader,
+    pub facts: &'a mut Facts,
+}
+
+/// What is known of a request beyond its head. A filter never adds a field here.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// The client: socket peer, PROXY protocol source, or X-Forwarded-For behind trusted hops.
+    pub client: IpAddr,
+    /// Whether the client speaks TLS to us.
+    pub tls: bool,
+    /// The port the client dialled.
+    pub port: u16,
+    /// Request host, lower case, no port.
+    pub host: String,
+    /// How many bytes of the request path the route's prefix match covered; 0 otherwise.
+    pub matched_prefix: usize,
+    /// Headers owed to the client on whatever answer it gets (CORS, quota). They replace the
+    /// upstream's headers of the same name.
+    pub owed: Vec<(HeaderName, HeaderValue)>,
+    /// Set by a rewrite of the authority: the `Host` sent upstream. Stops the automatic rewrite.
+    pub upstream_host: Option<HeaderValue>,
+    /// The host sent upstream follows the backend even where it would not by default.
+    pub upstream_host_auto: bool,
+}
+
+impl Facts {
+    /// The facts of a request before anything is known.
+    pub fn new(client: IpAddr, tls: bool, port: u16) -> Self {
+        Self {
+            client,
+            tls,
+            port,
+            host: String::new(),
+            matched_prefix: 0,
+            owed: Vec::new(),
+            upstream_host: None,
+            upstream_host_auto: false,
+        }
+    }
+
+    /// `https` or `http`.
+    pub fn scheme(&self) -> &'static str {
+        if self.tls { "https" } else { "http" }
+    }
+}
+
+/// A hook's answer.
+#[derive(Debug)]
+pub enum Verdict {
+    Continue,
+    /// The gateway answers; later filters and the backend do not see the request.
+    Reply(Reply),
+}
+
+/// An answer of the gateway's own. A denial is a reply with a reason, not an error.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    pub status: u16,
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    pub body: Bytes,
+    pub reason: Reason,
+}
+
+impl Reply {
+    /// A plain-text answer; `body` is what the client may read.
+    pub fn text(status: u16, reason: Reason, body: impl Into<Bytes>) -> Self {
+        let body = body.into();
+        let mut headers = Vec::with_capacity(1);
+        if !body.is_empty() {
+            headers.push((http::header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8")));
+        }
+        Self { status, headers, body, reason }
+    }
+}
+
+/// Why a request ended as it did: closed, because it is a metric label. Names as users of this
+/// kind of gateway know them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Reason {
+    /// The backend answered.
+    Upstream,
+    /// A policy of the route answered (redirect, direct response, CORS preflight).
+    DirectResponse,
+    /// No listener or route covers the request.
+    NotFound,
+    /// The connection's certificate does not cover the host asked for (421).
+    Misdirected,
+    /// The route's backend reference is broken.
+    NoBackend,
+    /// No endpoint is there to take the request.
+    NoHealthyBackend,
+    /// A limit on connections or pending requests was reached.
+    Overflow,
+    /// Our own fault.
+    Internal,
+    /// The client's request is malformed.
+    InvalidRequest,
+    /// A head, body or header limit was exceeded.
+    TooLarge,
+    /// Network rules refuse the client.
+    IpAccess,
+    /// A deadline passed.
+    Timeout,
+    /// The backend failed (refused, reset, malformed).
+    UpstreamFailure,
+    /// The client went away first.
+    ClientGone,
+}
+
+impl Reason {
+    /// Every reason, in order of its number.
+    pub const ALL: &'static [Reason] = &[
+        Self::Upstream,
+        Self::DirectResponse,
+        Self::NotFound,
+        Self::Misdirected,
+        Self::NoBackend,
+        Self::NoHealthyBackend,
+        Self::Overflow,
+        Self::Internal,
+        Self::InvalidRequest,
+        Self::TooLarge,
+        Self::IpAccess,
+        Self::Timeout,
+        Self::UpstreamFailure,
+        Self::ClientGone,
+    ];
+
+    /// The metric label and access-log value.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Upstream => "Upstream",
+            Self::DirectResponse => "DirectResponse",
+            Self::NotFound => "NotFound",
+            Self::Misdirected => "Misdirected",
+            Self::NoBackend => "NoBackend",
+            Self::NoHealthyBackend => "NoHealthyBackend",
+            Self::Overflow => "Overflow",
+            Self::Internal => "Internal",
+            Self::InvalidRequest => "InvalidRequest",
+            Self::TooLarge => "TooLarge",
+            Self::IpAccess => "IpAccess",
+            Self::Timeout => "Timeout",
+            Self::UpstreamFailure => "UpstreamFailure",
+            Self::ClientGone => "ClientGone",
+        }
+    }
+}
+
+/// A response on its way out; for filters with an `on_response` hook.
+pub struct Answer<'a> {
+    pub response: &'a mut ResponseHeader,
+    pub facts: &'a Facts,
+}

@@ -1,0 +1,73 @@
+//! Static settings: the `config:` block and the environment, read once at start.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use filters::backend_tcp::Keepalives;
+
+/// Where one of the process's own servers listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ServerAddress {
+    Sockets(Vec<SocketAddr>),
+    Unix(PathBuf),
+    Off,
+}
+
+/// Which families of addresses DNS answers give.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LookupFamily {
+    #[default]
+    Auto,
+    All,
+    V4Preferred,
+    V4Only,
+    V6Only,
+}
+
+/// `text` or `json` log lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+/// Everything that cannot change while the process lives.
+#[derive(Clone, Debug)]
+pub struct Statics {
+    pub enable_ipv6: bool,
+    pub lookup_family: LookupFamily,
+    pub edns0: Option<bool>,
+    pub namespace: String,
+    pub gateway: String,
+    pub admin: ServerAddress,
+    pub stats: ServerAddress,
+    pub readiness: ServerAddress,
+    /// Token that mutating admin calls from off loopback must carry.
+    pub admin_token: Option<ir::Secret>,
+    pub log_format: LogFormat,
+    /// `tracing_subscriber::EnvFilter` directives.
+    pub log_filter: String,
+    pub worker_threads: usize,
+    /// Longest drain.
+    pub termination_deadline: Duration,
+    /// Still accepting during the first part of a drain.
+    pub termination_deadline_min: Duration,
+    /// Header names (lower case) never shown in logs or dumps, besides the built-in ones.
+    pub sensitive_headers: Vec<String>,
+    pub connect_timeout: Duration,
+    pub keepalives: Keepalives,
+    pub pool_idle_timeout: Duration,
+    /// Idle connections kept, over all backends of one worker; absent means 4096.
+    pub pool_size_max: Option<usize>,
+    /// Region, zone, subzone of this process (`LOCALITY`), for locality-aware balancing.
+    pub locality: ir::backend::Locality,
+    pub node: String,
+    /// Metric names not exported.
+    pub metrics_removed: Vec<String>,
+    /// Label request metrics with route and rule as well.
+    pub metrics_per_route: bool,
+    /// Socket on which a successor asks for our listening sockets; absent means no hand-off.
+    pub handoff: Option<PathBuf>,
+}
