@@ -4,55 +4,89 @@ use super::{assert_none, read, root, vacuous};
 
 const TABLE: &str = "filters/src/lib.rs";
 
-/// Modules of `filters` that are not policies.
-const PARTS: [&str; 8] = ["rung", "exchange", "chain", "keep", "callout", "expr", "table", "tests"];
+/// Units that are still being written. Whoever finishes one takes its line away; a new unit does not come here.
+const UNFINISHED: [&str; 22] = [
+    "access_log",
+    "backend_http",
+    "backend_tcp",
+    "backend_tls",
+    "buffer",
+    "circuit_breaker",
+    "compression",
+    "cors",
+    "direct_response",
+    "frontend_http",
+    "frontend_tcp",
+    "frontend_tls",
+    "header_modifier",
+    "health",
+    "ip_access",
+    "proxy_protocol",
+    "request_mirror",
+    "request_redirect",
+    "retry",
+    "session_affinity",
+    "timeout",
+    "url_rewrite",
+];
 
 #[test]
-fn every_unit_has_a_manual_page_with_an_example() {
+fn every_unit_has_a_manual_page_and_an_example_that_boots() {
     let mut offences = Vec::new();
-    for unit in units() {
-        let pages = [format!("filters/src/{unit}/mod.rs"), format!("filters/src/{unit}.rs")];
-        let Some(path) = pages.iter().find(|it| root().join(it).exists()) else {
-            offences.push(format!("{unit}: no file"));
-            continue;
-        };
-        let page: Vec<String> =
-            read(path).lines().take_while(|it| it.starts_with("//!")).map(|it| it[3..].trim().to_owned()).collect();
-        if !page.iter().any(|it| it.starts_with("```yaml")) {
-            offences.push(format!("{path}: no ```yaml example in its //! page"));
+    let units = units();
+    for unit in &units {
+        let missing = missing(unit);
+        match (missing.is_empty(), UNFINISHED.contains(&unit.as_str())) {
+            (true, true) => offences.push(format!("{unit} is finished: take it off UNFINISHED")),
+            (false, true) => vacuous(&missing.join(" and ")),
+            (false, false) => offences.extend(missing),
+            (true, false) => {}
         }
     }
-    assert_none("a unit begins with its manual page", &offences);
+    let strangers = UNFINISHED.iter().filter(|it| !units.iter().any(|unit| unit == *it));
+    offences.extend(strangers.map(|it| format!("{it} is on UNFINISHED, and no unit")));
+    assert_none("a unit has a manual page with a ```yaml example, and a file in conf/examples", &offences);
 }
 
-#[test]
-fn every_unit_has_an_example_that_boots() {
-    let missing: Vec<String> =
-        units().iter().map(|it| format!("conf/examples/{it}.yaml")).filter(|it| !root().join(it).exists()).collect();
-    assert_none("a unit has an example", &missing);
+/// What a unit lacks.
+fn missing(unit: &str) -> Vec<String> {
+    let pages = [format!("filters/src/{unit}/mod.rs"), format!("filters/src/{unit}.rs")];
+    let page = pages.iter().find(|it| root().join(it).exists()).map(|it| read(it)).unwrap_or_default();
+    let mut lines = page.lines().map_while(|it| it.strip_prefix("//!"));
+    let mut missing = Vec::new();
+    if !lines.any(|it| it.trim().starts_with("```yaml")) {
+        missing.push(format!("the yaml example in the //! page of {unit}"));
+    }
+    let example = format!("conf/examples/{unit}.yaml");
+    if !root().join(&example).exists() {
+        missing.push(example);
+    }
+    missing
 }
 
-/// The units registered in the table. One place to adapt when the table gets another form.
+/// The modules named in the table of units. One place to adapt when the table gets another form.
 fn units() -> Vec<String> {
-    if !root().join(TABLE).exists() {
-        vacuous(TABLE);
-        return Vec::new();
-    }
-    let units = parse(&read(TABLE));
-    if units.is_empty() {
-        vacuous("the table of units");
-    }
+    let text = if root().join(TABLE).exists() { read(TABLE) } else { String::new() };
+    let units = parse(&text);
+    assert!(!units.is_empty(), "{TABLE} holds no table of units that this test can read");
     units
 }
 
-/// The modules the file declares, without those that are not policies.
+/// A row is `Variant = "key" in module @ Rung;`.
 fn parse(text: &str) -> Vec<String> {
-    let lines = text.lines().map(str::trim);
-    let modules = lines.filter_map(|it| it.strip_prefix("pub mod ").or(it.strip_prefix("mod "))?.strip_suffix(';'));
-    modules.filter(|it| !PARTS.contains(it)).map(str::to_owned).collect()
+    let table = text.split_once("units! {").map_or("", |it| it.1);
+    let rows = table.lines().map(str::trim).take_while(|it| *it != "}").filter(|it| !it.starts_with("//"));
+    let mut modules: Vec<String> = rows
+        .filter_map(|it| it.split_whitespace().skip_while(|word| *word != "in").nth(1).map(str::to_owned))
+        .collect();
+    // One module may hold several units.
+    modules.sort();
+    modules.dedup();
+    modules
 }
 
 #[test]
 fn the_table_is_read_as_it_is_written() {
-    assert_eq!(parse("//! mod x;\npub mod chain;\npub mod cors;\nmod jwt;\nuse a::b;\n"), ["cors", "jwt"]);
+    let text = "pub mod x;\nunit::units! {\n // A = \"a\" in a @ B;\n J = \"jwt\"   in jwt  @ E;\n\n C = \"c\" in cors @ S;\n K = \"k\" in cors @ S;\n}\nX = \"x\" in x @ S;\n";
+    assert_eq!(parse(text), ["cors", "jwt"]);
 }
