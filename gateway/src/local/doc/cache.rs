@@ -86,7 +86,7 @@ impl Incremental {
                 });
                 entry.map(Section::Whole)
             }
-            Block::Items { at, items } => {
+            Block::Items(items) => {
                 let part = part.and_then(Part::items);
                 let entry = |chunk| {
                     Entry::of(text, chunk, &known, |text| {
@@ -97,6 +97,8 @@ impl Incremental {
                     })
                 };
                 let entries = items.into_iter().map(entry).collect::<Option<Vec<_>>>()?;
+                // As the parser has it: a list below its key begins with its first value.
+                let at = entries.first().map(|it: &Entry| it.item.node.at.shifted(it.lines))?;
                 Some(Section::Items { at, entries })
             }
         }

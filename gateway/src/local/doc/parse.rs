@@ -183,6 +183,7 @@ impl Builder {
             let node = Node { quoted: true, ..Node::new(Value::Str(scalar.text.to_owned()), at) };
             return self.remember(anchor, &node);
         }
+        let at = if scalar.is_blank_block() { self.place_of_owner().unwrap_or(at) } else { at };
         let node = match scalar.node(at) {
             Ok(node) => node,
             Err(problem) => {
@@ -198,6 +199,7 @@ impl Builder {
         if anchor != 0 {
             self.remember(anchor, &node)?;
         }
+        self.place_list_below(&node);
         match self.open.last_mut().map(|it| &mut it.body) {
             None => self.root = Some(node),
             Some(Body::Seq(nodes)) => nodes.push(node),
@@ -208,6 +210,25 @@ impl Builder {
             },
         }
         Ok(())
+    }
+
+    /// A list in the lines below its key begins with its first value. The scanner's place for it
+    /// depends on how the dashes are indented, and may be neither the dash nor the value.
+    fn place_list_below(&mut self, first: &Node) {
+        if let [.., Frame { body: Body::Map { key: Some(PendingKey { key, .. }), .. }, .. }, list] =
+            self.open.as_mut_slice()
+            && list.at.line > key.at.line
+            && matches!(&list.body, Body::Seq(nodes) if nodes.is_empty())
+        {
+            list.at = first.at;
+        }
+    }
+
+    fn place_of_owner(&self) -> Option<Place> {
+        Some(match self.open.last()? {
+            Frame { body: Body::Map { key: Some(it), .. }, .. } => it.key.at,
+            frame => frame.at,
+        })
     }
 
     fn remember(&mut self, anchor: usize, node: &Node) -> Result<(), Problem> {
@@ -292,6 +313,12 @@ struct Scalar<'a> {
 }
 
 impl Scalar<'_> {
+    /// The scanner has a block scalar begin with its text. Where there is none it gives the next
+    /// token's place, which may be anywhere.
+    fn is_blank_block(&self) -> bool {
+        matches!(self.style, ScalarStyle::Literal | ScalarStyle::Folded) && self.text.bytes().all(|it| it == b'\n')
+    }
+
     fn node(&self, at: Place) -> Result<Node, Problem> {
         let string = || Node { quoted: true, ..Node::new(Value::Str(self.text.to_owned()), at) };
         let Some(tag) = self.tag else {

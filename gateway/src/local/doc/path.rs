@@ -15,6 +15,7 @@ pub(super) struct Path<'a> {
 #[derive(Clone, Copy)]
 enum Step<'a> {
     Root,
+    Within(&'a str),
     Key(&'a str),
     Index(usize),
 }
@@ -30,8 +31,9 @@ impl<'a> Path<'a> {
         Path { parent: Some(self), step: Step::Index(index) }
     }
 
-    pub(super) fn depth(&self) -> usize {
-        self.parent.map_or(0, |it| 1 + it.depth())
+    /// The root of a tree that stands under a top-level key. It prints as a root does.
+    pub(super) fn within(name: &'a str) -> Self {
+        Path { parent: None, step: Step::Within(name) }
     }
 
     /// Whether this path and then `name`, indices left out, end with the keys of `suffix`.
@@ -45,7 +47,7 @@ impl<'a> Path<'a> {
             loop {
                 let Some(here) = path else { return false };
                 path = here.parent;
-                if let Step::Key(name) = here.step {
+                if let Step::Key(name) | Step::Within(name) = here.step {
                     return name == key;
                 }
             }
@@ -58,10 +60,10 @@ impl fmt::Display for Path<'_> {
         let Some(parent) = self.parent else { return Ok(()) };
         parent.fmt(f)?;
         match self.step {
-            Step::Root => Ok(()),
+            Step::Root | Step::Within(_) => Ok(()),
             Step::Index(index) => write!(f, "[{index}]"),
             Step::Key(name) => {
-                let glue = if matches!(parent.step, Step::Root) { "" } else { "." };
+                let glue = if parent.parent.is_none() { "" } else { "." };
                 if is_simple(name) { write!(f, "{glue}{name}") } else { write!(f, "[{name:?}]") }
             }
         }

@@ -26,8 +26,8 @@ pub(super) struct Chunk {
 
 #[derive(Debug, PartialEq)]
 pub(super) enum Block {
-    /// The text of each item, its indentation included; the list begins `at`.
-    Items { at: Place, items: Vec<Chunk> },
+    /// The text of each item, its indentation included; there is at least one.
+    Items(Vec<Chunk>),
     /// The text of the section, its key included.
     Whole(Chunk),
 }
@@ -104,7 +104,7 @@ struct Open {
 
 enum List {
     Undecided,
-    Items { indent: usize, at: Place, items: Vec<Chunk> },
+    Items { indent: usize, items: Vec<Chunk> },
     No,
 }
 
@@ -127,7 +127,7 @@ impl<F: Fn(&str) -> bool> Cutter<F> {
         let open = self.open.as_mut()?;
         match &mut open.list {
             List::Undecided if line.is_entry() && open.is_bare => {
-                open.list = List::Items { indent: line.indent, at: line.place(), items: vec![line.chunk()] };
+                open.list = List::Items { indent: line.indent, items: vec![line.chunk()] };
             }
             List::Items { indent, items, .. } if line.indent == *indent && line.is_entry() => {
                 if let Some(last) = items.last_mut() {
@@ -145,11 +145,11 @@ impl<F: Fn(&str) -> bool> Cutter<F> {
         let Some(mut open) = self.open.take() else { return };
         open.whole.range.end = end;
         let block = match open.list {
-            List::Items { at, mut items, .. } => {
+            List::Items { mut items, .. } => {
                 if let Some(last) = items.last_mut() {
                     last.range.end = end;
                 }
-                Block::Items { at, items }
+                Block::Items(items)
             }
             List::Undecided | List::No => Block::Whole(open.whole),
         };

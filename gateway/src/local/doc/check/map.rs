@@ -55,20 +55,32 @@ impl<'a> Walk<'a> {
                 None => self.alternatives(node, group, path),
             };
         }
-        let (best, fit) = branch::best(self.schema, &candidates, entries);
-        let is_tagged = candidates.iter().all(|it| branch::tag_key(self.schema, *it).is_some());
-        if is_tagged
-            && fit.is_some_and(|it| it.known == 0)
-            && !entries
-                .iter()
-                .any(|(key, node)| node.is_null() && candidates.iter().any(|it| self.schema.has_name(*it, &key.name)))
-        {
-            return self.no_tag(node, group, &candidates, path);
+        if candidates.iter().all(|it| branch::tag_key(self.schema, *it).is_some()) {
+            return self.tagged(node, group, &candidates, path);
         }
-        match best.as_slice() {
+        match branch::best(self.schema, &candidates, entries).0.as_slice() {
             [only] => self.node(node, *only, path),
-            _ if is_tagged => self.two_tags(entries, &candidates, path),
             several => self.try_each(node, several, path),
+        }
+    }
+
+    /// How serde writes enums: the one key there may be says which variant it is.
+    fn tagged(&mut self, node: &mut Node, group: &[Id], candidates: &[Id], path: &Path<'_>) {
+        let Value::Map(entries) = &node.value else { return };
+        let present = |with_null: bool| -> Vec<Id> {
+            let is_present =
+                |name: &str| entries.iter().any(|(key, node)| key.name == name && (with_null || !node.is_null()));
+            let tag = |it: &Id| branch::tag_key(self.schema, *it).is_some_and(is_present);
+            candidates.iter().copied().filter(tag).collect()
+        };
+        let mut chosen = present(false);
+        if chosen.is_empty() {
+            chosen = present(true);
+        }
+        match chosen.as_slice() {
+            [] => self.no_tag(node, group, candidates, path),
+            [only] => self.node(node, *only, path),
+            _ => self.two_tags(entries, candidates, path),
         }
     }
 
@@ -192,7 +204,7 @@ impl<'a> Walk<'a> {
         let owners = self.checker.owners.get(name).map_or(&[][..], Vec::as_slice);
         let child = owners.iter().find(|it| known.contains(&it.as_str()));
         let near = words::nearest(name, known.iter().copied().filter(|it| !siblings.contains(it)));
-        let at_root = path.depth() > 0 && self.schema.has_name(self.schema.root, name);
+        let at_root = self.schema.has_name(self.schema.root, name);
         let hint = match (child, near, owners) {
             (Some(child), _, _) => Some(format!("`{name}` belongs under `{child}`")),
             (None, Some(near), _) => Some(format!("did you mean `{near}`?")),

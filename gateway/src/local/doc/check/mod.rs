@@ -36,6 +36,8 @@ pub struct Part<'a> {
     checker: &'a Checker,
     id: Id,
     is_optional: bool,
+    /// The top-level key it stands under, or nothing.
+    section: &'a str,
 }
 
 impl Checker {
@@ -58,26 +60,21 @@ impl Checker {
     /// Checks a whole document in place. The problems are in the order of the file.
     #[must_use]
     pub fn check(&self, root: &mut Node) -> Vec<Problem> {
-        self.part(self.schema.root).check(root)
+        Part { checker: self, id: self.schema.root, is_optional: false, section: "" }.check(root)
     }
 
     /// What stands under a top-level key; none when the schema has no such key.
     #[must_use]
     pub fn section(&self, key: &str) -> Option<Part<'_>> {
-        let id = self.schema.property(self.schema.root, key)?;
-        let required = self.schema.shape(self.schema.root).object.as_ref().map(|it| it.required.as_slice());
-        let is_optional = !required.is_some_and(|it| it.iter().any(|name| name == key));
-        Some(Part { is_optional, ..self.part(id) })
+        let root = self.schema.shape(self.schema.root).object.as_ref()?;
+        let (section, id) = root.properties.get_key_value(key)?;
+        Some(Part { checker: self, id: *id, is_optional: !root.required.contains(section), section })
     }
 
     /// Whether sections may be checked apart: the root is a plain map, its keys independent.
     pub(super) fn has_sections(&self) -> bool {
         let root = self.schema.shape(self.schema.root);
         root.groups.is_empty() && root.object.as_ref().is_some_and(|it| !matches!(it.rest, Rest::Each(_)))
-    }
-
-    fn part(&self, id: Id) -> Part<'_> {
-        Part { checker: self, id, is_optional: false }
     }
 }
 
@@ -86,7 +83,7 @@ impl<'a> Part<'a> {
     #[must_use]
     pub fn check(self, node: &mut Node) -> Vec<Problem> {
         let mut walk = Walk { checker: self.checker, schema: &self.checker.schema, problems: Vec::new() };
-        walk.node(node, self.id, &Path::ROOT);
+        walk.node(node, self.id, &Path::within(self.section));
         let mut problems = walk.problems;
         Problem::sort(&mut problems);
         problems
@@ -99,7 +96,7 @@ impl<'a> Part<'a> {
         let shape = schema.shape(schema.without_option(self.id));
         let is_list = shape.kinds.without(Kinds::NULL) == Kinds::SEQ;
         let id = shape.items.filter(|_| is_list && shape.first_items.is_empty() && shape.groups.is_empty())?;
-        Some(Part { checker: self.checker, id, is_optional: false })
+        Some(Part { id, is_optional: false, ..self })
     }
 
     /// Whether a null here says that the key is absent.
