@@ -51,7 +51,8 @@ pub struct Item {
 }
 
 impl Item {
-    /// Never given twice in a process, unlike an address. Items of one id are the same item.
+    /// Never given twice in a process, unlike an address. Items of one id are the same item, which
+    /// may stand at several places of a list when its text does.
     #[must_use]
     pub fn id(&self) -> u64 {
         self.id

@@ -146,7 +146,10 @@ impl Walk<'_> {
             Value::Str(text) if node.quoted && kinds.has(Kinds::INT) && super::scalar::number(text).is_some() => {
                 problem.hint("remove the quotes to make it a number")
             }
-            Value::Float(_) if kinds.has(Kinds::INT) => problem.hint("it has to be a whole number"),
+            Value::Float(_) if kinds.has(Kinds::INT) => {
+                let found = node.number_text().unwrap_or_default();
+                Problem { message: format!("expected a whole number, found {found}"), ..problem }
+            }
             _ => problem,
         };
         self.problems.push(problem);

@@ -133,6 +133,10 @@ impl Schema {
         let mut compiler = Compiler { document: root, shapes: vec![Shape::default()], references: HashMap::new() };
         let id = compiler.shape(root);
         let mut shapes = compiler.shapes;
+        let mut visits = vec![Visit::Ahead; shapes.len()];
+        for id in 0..shapes.len() {
+            cut_cycles(&mut shapes, id, &mut visits);
+        }
         settle_kinds(&mut shapes);
         Self { shapes, root: id }
     }
@@ -184,6 +188,36 @@ impl Schema {
 
     pub(super) fn objects(&self) -> impl Iterator<Item = &Object> {
         self.shapes.iter().filter_map(|it| it.object.as_ref())
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Visit {
+    Ahead,
+    Open,
+    Done,
+}
+
+/// An alternative that is the very schema it is an alternative of says nothing. Without such ones,
+/// descending through alternatives comes to an end, on which everything here relies.
+fn cut_cycles(shapes: &mut [Shape], id: usize, visits: &mut [Visit]) {
+    match visits.get_mut(id) {
+        Some(visit @ Visit::Ahead) => *visit = Visit::Open,
+        _ => return,
+    }
+    let mut groups = shapes.get_mut(id).map(|it| std::mem::take(&mut it.groups)).unwrap_or_default();
+    for group in &mut groups {
+        group.retain(|it| {
+            cut_cycles(shapes, it.0 as usize, visits);
+            visits.get(it.0 as usize) == Some(&Visit::Done)
+        });
+    }
+    groups.retain(|it| !it.is_empty());
+    if let Some(shape) = shapes.get_mut(id) {
+        shape.groups = groups;
+    }
+    if let Some(visit) = visits.get_mut(id) {
+        *visit = Visit::Done;
     }
 }
 

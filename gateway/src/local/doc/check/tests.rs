@@ -161,10 +161,7 @@ fn wrong_values_are_told_with_what_was_expected() {
         ),
         ("gateways: {a: {port: 65536}}", "1:22: gateways.a.port: expected a number from 0 to 65535, found 65536"),
         ("gateways: {a: {port: -1}}", "1:22: gateways.a.port: expected a number from 0 to 65535, found -1"),
-        (
-            "gateways: {a: {port: 1.5}}",
-            "1:22: gateways.a.port: expected a number, found a number (it has to be a whole number)",
-        ),
+        ("gateways: {a: {port: 1.5}}", "1:22: gateways.a.port: expected a whole number, found 1.5"),
         ("gateways: {a: {}}", "1:15: gateways.a: the key `port` is missing"),
         ("gateways: [1]", "1:11: gateways: expected a map, found a list"),
         ("routes: {a: 1}", "1:9: routes: expected a list, found a map"),
@@ -250,4 +247,16 @@ fn a_list_section_gives_what_its_items_are_checked_against() {
     let problems: Vec<_> = part.check(&mut item).iter().map(ToString::to_string).collect();
     assert_eq!(problems, ["1:1: nam: unknown key `nam` (did you mean `name`?)"]);
     assert!(checker.section("gateways").unwrap().items().is_none() && checker.section("none").is_none());
+}
+
+#[test]
+fn a_schema_that_refers_to_itself_is_no_trap() {
+    let schema = serde_json::json!({
+        "$ref": "#/$defs/Tree",
+        "$defs": {
+            "Tree": {"anyOf": [{"type": "string"}, {"$ref": "#/$defs/Tree"}, {"type": "object", "properties": {"a": {"$ref": "#/$defs/Tree"}}}]},
+        },
+    });
+    let mut root = parse("t", "a: {a: {a: x, b: y}}").unwrap();
+    let _ = Checker::new(&schema).check(&mut root);
 }
