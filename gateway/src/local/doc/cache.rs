@@ -17,6 +17,9 @@ use super::parse::{self, NODES_MAX};
 use super::split::{self, Block, Chunk};
 use super::{Key, Node, Place, Problem, Value, expand};
 
+/// The most problems told of one text; nobody reads further.
+pub const PROBLEMS_MAX: usize = 1_000;
+
 /// Gives the value of an environment variable.
 pub type Env = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
@@ -164,6 +167,7 @@ impl Incremental {
     fn told(&self, mut problems: Vec<Problem>) -> Vec<Problem> {
         problems.iter_mut().for_each(|it| it.source = Arc::clone(&self.source));
         Problem::sort(&mut problems);
+        problems.truncate(PROBLEMS_MAX);
         problems
     }
 

@@ -66,9 +66,10 @@ fn expanded(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<String, 
                 out.push('$');
                 rest
             }
+            // What follows cannot be told from what is broken; looking on would be quadratic too.
             Lexed::Broken(fault) => {
                 faults.push(fault);
-                after
+                return Err(faults);
             }
         };
     }
@@ -103,6 +104,7 @@ impl<'a> Variable<'a> {
             };
             let (name_read, nothing) = split_name(name);
             if name_read.is_empty() || !nothing.is_empty() {
+                let body: String = body.chars().take(40).collect();
                 return Lexed::Broken(format!("`${{{body}}}` does not name a variable"));
             }
             return Lexed::Variable(Self { name, default }, rest);

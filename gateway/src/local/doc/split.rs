@@ -17,6 +17,9 @@ use std::ops::Range;
 
 use super::{Key, Place};
 
+/// A text with more sections is not worth cutting; sections are looked up one by one.
+const SECTIONS_MAX: usize = 256;
+
 /// A part of the text, and how many lines stand before it.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Chunk {
@@ -117,6 +120,9 @@ struct Cutter<F> {
 impl<F: Fn(&str) -> bool> Cutter<F> {
     fn line(&mut self, line: &Line<'_>) -> Option<()> {
         if line.indent == 0 && !line.is_entry() {
+            if self.sections.len() >= SECTIONS_MAX {
+                return None;
+            }
             let (name, is_bare) = line.key()?;
             self.close(line.offset);
             let key = Key { name: name.to_owned(), at: line.place() };

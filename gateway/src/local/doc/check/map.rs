@@ -6,6 +6,9 @@ use super::branch::{self, Entries};
 use super::schema::{Id, Kinds, Object, Rest};
 use super::{Checker, Walk, words};
 
+/// In one map, no more unknown keys than this are told what may have been meant.
+const HINTS_MAX: usize = 32;
+
 /// The objects a map has to satisfy together: its own, and those of the alternatives chosen.
 type Objects<'a> = Vec<&'a Object>;
 
@@ -15,11 +18,9 @@ impl Checker {
         let mut walk = Walk { checker: self, schema: &self.schema, problems: Vec::new() };
         let Some(object) = &self.schema.shape(self.schema.root).object else { return Vec::new() };
         let names: Vec<&str> = keys.iter().map(|key| key.name.as_str()).collect();
-        for key in keys {
-            if object.rest == Rest::Refused && !object.properties.contains_key(&key.name) {
-                walk.unknown(key, self.schema.root, &names, &Path::ROOT);
-            }
-        }
+        let is_unknown = |key: &&&Key| object.rest == Rest::Refused && !object.properties.contains_key(&key.name);
+        let unknown: Vec<&Key> = keys.iter().filter(is_unknown).copied().collect();
+        walk.all_unknown(&unknown, self.schema.root, &names, &Path::ROOT);
         walk.required(&[object], |name| names.contains(&name), at, &Path::ROOT);
         walk.problems
     }
@@ -156,9 +157,8 @@ impl<'a> Walk<'a> {
         }
         if !unknown.is_empty() {
             let names: Vec<&str> = entries.iter().map(|(key, _)| key.name.as_str()).collect();
-            for (key, _) in unknown.into_iter().filter_map(|it| entries.get(it)) {
-                self.unknown(key, id, &names, path);
-            }
+            let unknown: Vec<&Key> = unknown.into_iter().filter_map(|it| entries.get(it)).map(|(key, _)| key).collect();
+            self.all_unknown(&unknown, id, &names, path);
         }
         if absent {
             let is_absent = |key: &Key, node: &Node| {
@@ -178,6 +178,17 @@ impl<'a> Walk<'a> {
                 told.push(name);
                 self.problems.push(Problem::new(at, path.to_string(), format!("the key `{name}` is missing")));
             }
+        }
+    }
+
+    fn all_unknown(&mut self, keys: &[&Key], id: Id, siblings: &[&str], path: &Path<'_>) {
+        let (first, others) = keys.split_at_checked(HINTS_MAX).unwrap_or((keys, &[]));
+        for key in first {
+            self.unknown(key, id, siblings, path);
+        }
+        for key in others {
+            let here = path.key(&key.name).to_string();
+            self.problems.push(Problem::new(key.at, here, format!("unknown key `{}`", key.name)));
         }
     }
 
