@@ -41,6 +41,7 @@ pub mod request_redirect;
 pub mod retry;
 pub mod session_affinity;
 pub mod timeout;
+pub mod tls_terms;
 pub mod url_rewrite;
 
 pub use effective::{Effective, Level};

@@ -141,6 +141,11 @@ impl Span {
         }
         Duration::try_from_secs_f64(total).map(Self).map_err(|_| help())
     }
+
+    /// For keys where `0` means none.
+    pub fn nonzero(self) -> Option<Duration> {
+        Some(self.0).filter(|it| !it.is_zero())
+    }
 }
 
 impl<'de> Deserialize<'de> for Span {
