@@ -66,7 +66,7 @@ impl Config {
         if algorithms.is_empty() {
             scope.problem_at("algorithms", "nothing to compress with: write `gzip`, `br` or `zstd`");
         }
-        let mut chosen = crate::tls_terms::list(scope, "algorithms", &algorithms, algorithm);
+        let mut chosen = scope.each("algorithms", &algorithms, algorithm);
         let mut seen = Vec::new();
         chosen.retain(|it| {
             !seen.contains(it) && {
@@ -80,7 +80,7 @@ impl Config {
         if content_types.is_empty() || content_types.len() > TYPES_MAX {
             scope.problem_at("contentTypes", format!("write 1 to {TYPES_MAX} content types"));
         }
-        let content_types = crate::tls_terms::list(scope, "contentTypes", &content_types, content_type);
+        let content_types = scope.each("contentTypes", &content_types, content_type);
         (scope.problems.len() == before).then_some(Policy {
             level,
             algorithms: chosen,

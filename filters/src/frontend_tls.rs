@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Scope;
 use crate::lower::Span;
-use crate::tls_terms::{self, list};
+use crate::tls_terms;
 
 /// Terms that override those of each TLS listener.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -93,10 +93,10 @@ impl Config {
                 scope.problem_at(key, "an empty list offers nothing: leave it out for the listener's own");
             }
         }
-        let alpn = alpn.map(|texts| list(scope, "alpn", &texts, tls_terms::alpn));
-        let cipher_suites = cipher_suites.map(|texts| list(scope, "cipherSuites", &texts, tls_terms::cipher_suite));
+        let alpn = alpn.map(|texts| scope.each("alpn", &texts, tls_terms::alpn));
+        let cipher_suites = cipher_suites.map(|texts| scope.each("cipherSuites", &texts, tls_terms::cipher_suite));
         let key_exchange_groups =
-            key_exchange_groups.map(|texts| list(scope, "keyExchangeGroups", &texts, tls_terms::group));
+            key_exchange_groups.map(|texts| scope.each("keyExchangeGroups", &texts, tls_terms::group));
         (scope.problems.len() == before).then_some(Policy {
             handshake_timeout,
             max_concurrent_handshakes,

@@ -15,6 +15,8 @@ pub mod exchange;
 pub mod lower;
 mod near;
 pub mod rung;
+#[cfg(test)]
+mod testing;
 mod unit;
 
 pub mod access_log;

@@ -5,7 +5,7 @@
 use ir::Text;
 use ir::listener::{KeyExchangeGroup, TlsVersion};
 
-use crate::{Scope, near};
+use crate::near;
 
 /// Cipher suites this gateway speaks, by IANA name.
 pub const CIPHER_SUITES: [&str; 9] = [
@@ -79,19 +79,6 @@ pub fn range(min: Option<TlsVersion>, max: Option<TlsVersion>) -> Result<(), Str
         (Some(min), Some(max)) if min > max => Err("the lowest version is above the highest".to_owned()),
         _ => Ok(()),
     }
-}
-
-/// Lowers a list, entry by entry; every bad entry is reported at its position.
-pub fn list<T>(
-    scope: &mut Scope<'_>,
-    key: &str,
-    texts: &[String],
-    parse: impl Fn(&str) -> Result<T, String>,
-) -> Vec<T> {
-    scope.at(key, |scope| {
-        let entry = |(position, text): (usize, &String)| scope.check(&format!("[{position}]"), parse(text));
-        texts.iter().enumerate().filter_map(entry).collect()
-    })
 }
 
 #[cfg(test)]

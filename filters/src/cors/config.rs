@@ -34,14 +34,14 @@ impl Config {
     pub fn lower(self, scope: &mut Scope<'_>) -> Option<Policy> {
         let Self { allow_credentials, allow_headers, allow_methods, allow_origins, expose_headers, max_age } = self;
         let before = scope.problems.len();
-        let origins = entries(scope, "allowOrigins", &allow_origins, origin);
-        let methods = entries(scope, "allowMethods", &allow_methods, |text| {
+        let origins = scope.each("allowOrigins", &allow_origins, origin);
+        let methods = scope.each("allowMethods", &allow_methods, |text| {
             let method = Method::from_bytes(text.as_bytes()).map(|method| method.to_string());
             method.map_err(|_| format!("`{}` is not a method", text.escape_debug()))
         });
         let name = |text: &str| head::any_name(text).map(|name| name.as_str().to_owned());
-        let headers = entries(scope, "allowHeaders", &allow_headers, name);
-        let exposed = entries(scope, "exposeHeaders", &expose_headers, name);
+        let headers = scope.each("allowHeaders", &allow_headers, name);
+        let exposed = scope.each("exposeHeaders", &expose_headers, name);
         (scope.problems.len() == before).then(|| Policy {
             allow_origins: if origins.contains(&Origin::Any) { vec![Origin::Any] } else { origins },
             allow_methods: listed(&methods),
@@ -51,13 +51,6 @@ impl Config {
             max_age_seconds: max_age.map(|Span(age)| age.as_secs()),
         })
     }
-}
-
-fn entries<T>(scope: &mut Scope<'_>, key: &str, texts: &[String], parse: impl Fn(&str) -> Result<T, String>) -> Vec<T> {
-    scope.at(key, |scope| {
-        let entry = |(position, text): (usize, &String)| scope.check(&format!("[{position}]"), parse(text));
-        texts.iter().enumerate().filter_map(entry).collect()
-    })
 }
 
 fn listed(names: &[String]) -> Listed {
