@@ -79,3 +79,33 @@ pub struct Policy {
     /// Default fields left out.
     pub remove: Vec<String>,
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::{lower, problems, refuses};
+
+    #[test]
+    fn fields_and_filter_are_parsed() {
+        let config = json!({"filter": "response.code >= 500", "add": {"user": "request.headers.x-user"}});
+        assert_eq!(problems(config, Config::lower).len(), 1, "`x-user` needs brackets");
+        let policy = lower(json!({"add": {"user": "request.headers['x-user']"}, "remove": ["a"]}), Config::lower);
+        assert_eq!(policy.add.len(), 1);
+    }
+
+    #[test]
+    fn exports_unknown_fields_and_odd_names_are_refused() {
+        refuses(
+            [
+                (json!({"otlp": {}}), "policy.otlp: not supported"),
+                (json!({"database": {}}), "policy.database: not supported"),
+                (json!({"add": {"a": "jwt.sub"}}), "policy.add.a: `jwt.sub`"),
+                (json!({"add": {"a b": "request.path"}}), "policy.add.a b: a field name has"),
+                (json!({"filter": "response.code"}), "policy.filter: comparison expected"),
+            ],
+            Config::lower,
+        );
+    }
+}

@@ -83,3 +83,27 @@ pub struct Policy {
     /// How long an idle pooled connection is kept.
     pub pool_idle_timeout: Option<Duration>,
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::{lower, refuses};
+
+    #[test]
+    fn versions_are_read_in_their_usual_spellings() {
+        for (text, want) in [
+            ("HTTP/1.1", HttpVersion::H1),
+            ("http/1.1", HttpVersion::H1),
+            ("1.1", HttpVersion::H1),
+            ("HTTP/2.0", HttpVersion::H2),
+            ("HTTP/2", HttpVersion::H2),
+            ("2", HttpVersion::H2),
+            ("H2", HttpVersion::H2),
+        ] {
+            assert_eq!(lower(json!({"version": text}), Config::lower).version, Some(want), "{text}");
+        }
+        refuses([(json!({"version": "HTTP/3"}), "policy.version: `HTTP/3` is not spoken")], Config::lower);
+    }
+}

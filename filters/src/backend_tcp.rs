@@ -106,3 +106,30 @@ pub struct Policy {
     pub keepalives: Option<Keepalives>,
     pub connect_timeout: Option<Duration>,
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::{lower, refuses};
+
+    #[test]
+    fn both_keys_are_optional_and_probes_have_defaults() {
+        assert_eq!(lower(json!({}), Config::lower), Policy::default());
+        let probes = lower(json!({"keepalives": {"retries": 3}}), Config::lower).keepalives.unwrap();
+        assert_eq!(probes, Keepalives { retries: 3, ..Keepalives::default() });
+    }
+
+    #[test]
+    fn what_the_kernel_does_not_take_is_refused() {
+        refuses(
+            [
+                (json!({"connectTimeout": "0"}), "policy.connectTimeout"),
+                (json!({"keepalives": {"time": "10ms"}}), "policy.keepalives.time: the kernel takes"),
+                (json!({"keepalives": {"retries": 0}}), "policy.keepalives.retries"),
+            ],
+            Config::lower,
+        );
+    }
+}

@@ -95,3 +95,25 @@ pub struct Policy {
     pub request: Option<Body>,
     pub response: Option<Body>,
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::{lower, refuses};
+
+    #[test]
+    fn bodies_fail_closed_unless_said() {
+        let policy =
+            lower(json!({"request": {}, "response": {"maxBytes": 9, "failureMode": "failOpen"}}), Config::lower);
+        assert_eq!(policy.request, Some(Body { bytes_max: None, fail_open: false }));
+        assert_eq!(policy.response, Some(Body { bytes_max: Some(9), fail_open: true }));
+    }
+
+    #[test]
+    fn holding_nothing_is_refused() {
+        let cases = [(json!({}), "policy: write"), (json!({"request": {"maxBytes": 0}}), "policy.request.maxBytes: 0")];
+        refuses(cases, Config::lower);
+    }
+}

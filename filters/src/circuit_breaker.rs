@@ -69,3 +69,24 @@ pub struct Policy {
     /// Retries in flight.
     pub max_parallel_retries: Option<u32>,
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::{lower, refuses};
+
+    #[test]
+    fn limits_that_let_nothing_through_or_never_act_are_refused() {
+        refuses(
+            [
+                (json!({"maxConnections": 0}), "policy.maxConnections: 0 lets nothing through"),
+                (json!({"maxPendingRequests": 1}), "policy.maxPendingRequests: nothing ever waits"),
+            ],
+            Config::lower,
+        );
+        let policy = lower(json!({"maxParallelRequests": 1, "maxPendingRequests": 0}), Config::lower);
+        assert_eq!(policy.max_pending_requests, Some(0));
+    }
+}

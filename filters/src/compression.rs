@@ -150,3 +150,43 @@ impl Policy {
             .any(|known| if known.ends_with('/') { begins(known) } else { kind.eq_ignore_ascii_case(known) })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::{lower, refuses};
+
+    #[test]
+    fn types_are_covered_by_name_or_prefix_and_streams_never() {
+        let policy = lower(json!({}), Config::lower);
+        assert_eq!(policy.algorithms, [Algorithm::Gzip, Algorithm::Br, Algorithm::Zstd]);
+        for (kind, want) in [
+            ("text/html; charset=utf-8", true),
+            ("Application/JSON", true),
+            ("application/json-seq", false),
+            ("text/event-stream", false),
+            ("text/event-stream; charset=utf-8", false),
+            ("application/grpc+proto", false),
+            ("image/png", false),
+            ("", false),
+        ] {
+            assert_eq!(policy.covers(kind), want, "{kind}");
+        }
+    }
+
+    #[test]
+    fn unknown_algorithms_levels_and_types_are_refused() {
+        refuses(
+            [
+                (json!({"algorithms": ["gzp"]}), "policy.algorithms[0]: `gzp` is not an algorithm"),
+                (json!({"algorithms": []}), "nothing to compress with"),
+                (json!({"level": 0}), "policy.level: 0 is not a level"),
+                (json!({"contentTypes": ["text"]}), "policy.contentTypes[0]: `text` is not a content type"),
+                (json!({"contentTypes": ["text/event-stream"]}), "never compressed"),
+            ],
+            Config::lower,
+        );
+    }
+}

@@ -218,3 +218,32 @@ impl Default for Policy {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::{lower, refuses};
+
+    #[test]
+    fn an_empty_block_is_the_default_policy() {
+        assert_eq!(lower(json!({}), Config::lower), Policy::default());
+        let policy = lower(json!({"http1HeaderCase": "preserve", "http1MaxHeaders": 7}), Config::lower);
+        assert!(policy.http1_preserve_case);
+        assert_eq!(policy.http1_max_headers, 7);
+    }
+
+    #[test]
+    fn limits_that_serve_nobody_are_refused() {
+        refuses(
+            [
+                (json!({"http2FrameSize": 1}), "policy.http2FrameSize: write 16384 to 16777215"),
+                (json!({"http2MaxConcurrentStreams": 0}), "policy.http2MaxConcurrentStreams"),
+                (json!({"maxHeaderBytes": 10}), "policy.maxHeaderBytes: write 1024 to"),
+                (json!({"requestHeaderTimeout": "0"}), "policy.requestHeaderTimeout: 0 serves nobody"),
+            ],
+            Config::lower,
+        );
+    }
+}

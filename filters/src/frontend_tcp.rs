@@ -75,3 +75,18 @@ impl Default for Policy {
         Self { keepalives: Keepalives::default(), max_connections: None, idle_timeout: Duration::from_secs(3600) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::{lower, refuses};
+
+    #[test]
+    fn defaults_stand_and_zero_is_never_idle() {
+        assert_eq!(lower(json!({}), Config::lower), Policy::default());
+        assert_eq!(lower(json!({"idleTimeout": "0"}), Config::lower).idle_timeout, FOREVER);
+        refuses([(json!({"maxConnections": 0}), "policy.maxConnections")], Config::lower);
+    }
+}

@@ -135,3 +135,33 @@ impl Default for Policy {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::{lower, refuses};
+
+    #[test]
+    fn what_is_not_written_leaves_the_listener_its_own() {
+        assert_eq!(lower(json!({}), Config::lower), Policy::default());
+        let policy = lower(json!({"minVersion": "TLS_V1_3", "alpn": ["h2"]}), Config::lower);
+        assert_eq!(policy.min_version, Some(TlsVersion::V1_3));
+        assert_eq!(policy.alpn, Some(vec![Text::from("h2")]));
+    }
+
+    #[test]
+    fn terms_that_no_handshake_meets_are_refused() {
+        refuses(
+            [
+                (json!({"minVersion": "TLS_V1_0"}), "policy.minVersion: TLS 1.2 is the lowest"),
+                (json!({"minVersion": "TLS_V1_3", "maxVersion": "TLS_V1_2"}), "lowest version is above"),
+                (json!({"cipherSuites": ["RC4"]}), "policy.cipherSuites[0]: `RC4`"),
+                (json!({"keyExchangeGroups": []}), "policy.keyExchangeGroups: an empty list"),
+                (json!({"handshakeTimeout": "0"}), "policy.handshakeTimeout"),
+            ],
+            Config::lower,
+        );
+    }
+}

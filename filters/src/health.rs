@@ -282,3 +282,43 @@ pub enum Probe {
     Tcp,
     Grpc { service: Text },
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::{lower, refuses};
+
+    #[test]
+    fn thresholds_probes_and_defaults_are_understood() {
+        let policy = lower(
+            json!({"eviction": {"consecutiveFailures": 3}, "active": {"grpc": {}, "interval": "5s"}}),
+            Config::lower,
+        );
+        let eviction = policy.eviction.unwrap();
+        assert_eq!((eviction.duration, eviction.duration_max), (DURATION, DURATION_MAX));
+        let active = policy.active.unwrap();
+        assert_eq!(active.probe, Probe::Grpc { service: "".into() });
+        assert_eq!((active.unhealthy_threshold, active.healthy_threshold), (3, 2));
+        let tcp = lower(json!({"active": {"tcp": {}}}), Config::lower).active.unwrap();
+        assert_eq!(tcp.probe, Probe::Tcp);
+    }
+
+    #[test]
+    fn scores_beyond_one_and_two_probes_are_refused() {
+        refuses(
+            [
+                (json!({"eviction": {"healthThreshold": 50.0}}), "policy.eviction.healthThreshold: a score is"),
+                (json!({"eviction": {"duration": "0"}}), "policy.eviction.duration"),
+                (json!({"eviction": {"duration": "10s", "maxDuration": "1s"}}), "policy.eviction.maxDuration: shorter"),
+                (json!({"active": {}}), "policy.active: write exactly one"),
+                (json!({"active": {"tcp": {}, "grpc": {}}}), "policy.active: write exactly one"),
+                (json!({"active": {"http": {"path": "x"}}}), "policy.active.http.path"),
+                (json!({"active": {"tcp": {}, "interval": "0"}}), "policy.active.interval"),
+                (json!({"unhealthyExpression": "jwt.sub == 'a'"}), "policy.unhealthyExpression: `jwt.sub`"),
+            ],
+            Config::lower,
+        );
+    }
+}

@@ -13,6 +13,8 @@ pub mod chain;
 pub mod effective;
 pub mod exchange;
 pub mod lower;
+#[cfg(test)]
+mod manual;
 mod near;
 pub mod rung;
 #[cfg(test)]

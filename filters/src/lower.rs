@@ -110,6 +110,7 @@ pub enum SimpleBackend {
 pub struct ServicePort {
     /// `namespace/hostname`.
     pub name: String,
+    /// Port of the service.
     pub port: u16,
 }
 

@@ -69,3 +69,19 @@ pub struct Policy {
     /// Connections without a header are served too.
     pub optional: bool,
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::lower;
+
+    #[test]
+    fn version_2_is_expected_strictly_unless_said() {
+        assert_eq!(lower(json!({}), Config::lower), Policy { v1: false, v2: true, optional: false });
+        let all = lower(json!({"version": "all", "mode": "optional"}), Config::lower);
+        assert_eq!(all, Policy { v1: true, v2: true, optional: true });
+        assert!(lower(json!({"version": "v1"}), Config::lower).v1);
+    }
+}

@@ -69,3 +69,28 @@ pub struct Policy {
     /// Largest body copied; a larger request is not mirrored.
     pub body_bytes_max: usize,
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::{lower, refuses};
+
+    #[test]
+    fn everything_is_mirrored_unless_a_share_is_written() {
+        let policy = lower(json!({"backend": {"host": "m:80"}}), Config::lower);
+        assert_eq!((policy.fraction, policy.body_bytes_max), (1.0, 1 << 20));
+    }
+
+    #[test]
+    fn shares_beyond_one_and_unknown_backends_are_refused() {
+        refuses(
+            [
+                (json!({"backend": {"host": "m:80"}, "percentage": 50}), "policy.percentage: 50 is not a share"),
+                (json!({"backend": {"backend": "absent"}}), "policy.backend: no backend `absent`"),
+            ],
+            Config::lower,
+        );
+    }
+}

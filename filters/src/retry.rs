@@ -121,3 +121,35 @@ pub struct Policy {
     /// Deadline of each attempt; absent means the timeout policy's.
     pub per_try_timeout: Option<Duration>,
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::{lower, refuses};
+
+    #[test]
+    fn one_attempt_and_ten_times_the_backoff_are_implied() {
+        let policy = lower(json!({"codes": [503, 502, 503], "backoff": "100ms"}), Config::lower);
+        assert_eq!((policy.attempts, policy.codes.as_slice()), (1, [502, 503].as_slice()));
+        assert_eq!(policy.backoff_max, Duration::from_secs(1));
+        let slow = lower(json!({"codes": [503], "backoff": "20s"}), Config::lower);
+        assert_eq!(slow.backoff_max, BACKOFF_MAX);
+    }
+
+    #[test]
+    fn retries_of_nothing_and_of_successes_are_refused() {
+        refuses(
+            [
+                (json!({"codes": []}), "policy.codes: no status is retried"),
+                (json!({"codes": [503, 200]}), "policy.codes[1]: 200 cannot be retried"),
+                (json!({"codes": [503], "attempts": 0}), "policy.attempts"),
+                (json!({"codes": [503], "condition": "true"}), "policy.condition: expressions are not supported"),
+                (json!({"codes": [503], "precondition": "true"}), "policy.precondition"),
+                (json!({"codes": [503], "backoff": "2s", "backoffMax": "1s"}), "policy.backoffMax: shorter"),
+            ],
+            Config::lower,
+        );
+    }
+}

@@ -54,3 +54,26 @@ pub struct Policy {
     /// What is hashed; absent or empty in a request means ordinary balancing.
     pub source: Field,
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::{lower, refuses};
+
+    #[test]
+    fn the_source_differs_between_clients_and_is_known_in_time() {
+        let policy = lower(json!({"source": "request.cookies[\"sid\"]"}), Config::lower);
+        assert_eq!(policy.source, Field::RequestCookie("sid".into()));
+        refuses(
+            [
+                (json!({"source": "'x'"}), "policy.source: a literal sends everybody"),
+                (json!({"source": "route.name"}), "same for everybody"),
+                (json!({"source": "response.code"}), "no response when"),
+                (json!({"source": "jwt.sub"}), "`jwt.sub` is not a field"),
+            ],
+            Config::lower,
+        );
+    }
+}

@@ -63,3 +63,31 @@ pub struct Policy {
     /// Each attempt, to the last byte of its response.
     pub backend_request: Option<Duration>,
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::{lower, refuses};
+
+    #[test]
+    fn zero_is_no_deadline() {
+        let policy = lower(json!({"requestTimeout": "0", "backendRequestTimeout": "2s"}), Config::lower);
+        assert_eq!(policy, Policy { request: None, backend_request: Some(Duration::from_secs(2)) });
+    }
+
+    #[test]
+    fn nothing_written_and_deadlines_that_never_pass_are_refused() {
+        refuses(
+            [
+                (json!({}), "policy: write `requestTimeout`"),
+                (
+                    json!({"requestTimeout": "1s", "backendRequestTimeout": "2s"}),
+                    "policy.backendRequestTimeout: longer",
+                ),
+            ],
+            Config::lower,
+        );
+    }
+}
