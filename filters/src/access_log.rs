@@ -1,8 +1,72 @@
-//! `accessLog`: what the access log says, and of which requests. A setting of `frontendPolicies`.
+//! `frontendPolicies.accessLog`: what the access log says, and of which requests.
+//!
+//! ```yaml
+//! accessLog:
+//!   filter: response.code >= 400 || request.path == "/login"
+//!   add:
+//!     user: request.headers["x-user"]
+//!   remove: [source.port]
+//! ```
+//!
+//! **Filter and fields** are plain fields and comparisons of them, as [`crate::field`] lists them.
+//! A field that a request does not have is left out of its line.
+//!
+//! **Limits.** At most 64 fields are added. `otlp` and `database` come with a later version.
 
-use serde::Serialize;
+use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::Scope;
 use crate::field::{Field, Predicate};
+
+/// Most fields added.
+const ADD_MAX: usize = 64;
+
+/// What the access log says, and of which requests.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schemars(rename = "AccessLog")]
+pub struct Config {
+    /// Only requests for which this holds are logged, such as `response.code >= 400`.
+    pub filter: Option<String>,
+    /// Fields added, name to field, such as `request.headers["x-user"]`.
+    pub add: BTreeMap<String, String>,
+    /// Default fields left out.
+    pub remove: Vec<String>,
+    /// Export over OTLP. Not supported by this version yet.
+    pub otlp: Option<serde_json::Value>,
+    /// Store in a database. Not supported by this version yet.
+    pub database: Option<serde_json::Value>,
+}
+
+impl Config {
+    pub fn lower(self, scope: &mut Scope<'_>) -> Option<Policy> {
+        let Self { filter, add, remove, otlp, database } = self;
+        let before = scope.problems.len();
+        let filter = filter.and_then(|text| scope.check("filter", Predicate::parse(&text)));
+        if add.len() > ADD_MAX {
+            scope.problem_at("add", format!("more than {ADD_MAX} fields"));
+        }
+        let add = scope.at("add", |scope| {
+            let field = |(name, text): (String, String)| {
+                let plain = !name.is_empty() && name.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'"' | b'='));
+                if !plain {
+                    scope.problem_at(&name, "a field name has neither spaces, quotes nor `=`");
+                }
+                Some((name.clone(), scope.check(&name, Field::parse(&text))?))
+            };
+            add.into_iter().filter_map(field).collect()
+        });
+        for (key, value) in [("otlp", otlp), ("database", database)] {
+            if value.is_some() {
+                scope.problem_at(key, "not supported by this version yet");
+            }
+        }
+        (scope.problems.len() == before).then_some(Policy { filter, add, remove })
+    }
+}
 
 /// The access log as understood.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -14,4 +78,34 @@ pub struct Policy {
     pub add: Vec<(String, Field)>,
     /// Default fields left out.
     pub remove: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::{lower, problems, refuses};
+
+    #[test]
+    fn fields_and_filter_are_parsed() {
+        let config = json!({"filter": "response.code >= 500", "add": {"user": "request.headers.x-user"}});
+        assert_eq!(problems(config, Config::lower).len(), 1, "`x-user` needs brackets");
+        let policy = lower(json!({"add": {"user": "request.headers['x-user']"}, "remove": ["a"]}), Config::lower);
+        assert_eq!(policy.add.len(), 1);
+    }
+
+    #[test]
+    fn exports_unknown_fields_and_odd_names_are_refused() {
+        refuses(
+            [
+                (json!({"otlp": {}}), "policy.otlp: not supported"),
+                (json!({"database": {}}), "policy.database: not supported"),
+                (json!({"add": {"a": "jwt.sub"}}), "policy.add.a: `jwt.sub`"),
+                (json!({"add": {"a b": "request.path"}}), "policy.add.a b: a field name has"),
+                (json!({"filter": "response.code"}), "policy.filter: comparison expected"),
+            ],
+            Config::lower,
+        );
+    }
 }

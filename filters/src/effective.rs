@@ -57,8 +57,8 @@ impl Effective {
             let kind = attachment.policy.kind();
             (kind.rung(), kind)
         });
-        next.has_response_hooks =
-            next.filters.iter().any(|attachment| matches!(attachment.policy, Policy::ResponseHeaderModifier(_)));
+        let hooked = |policy: &Policy| matches!(policy, Policy::Cors(_) | Policy::ResponseHeaderModifier(_));
+        next.has_response_hooks = next.filters.iter().any(|attachment| hooked(&attachment.policy));
         next
     }
 
@@ -141,4 +141,105 @@ settings! {
     retry: Retry in retry;
     session_affinity: SessionAffinity in session_affinity;
     timeout: Timeout in timeout;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use ir::{Inheritance, Origin, Phase, PolicyKey, Target};
+
+    use super::*;
+    use crate::{direct_response, ip_access, timeout, url_rewrite};
+
+    fn attach(key: &str, order: u64, inheritance: Inheritance, policy: Policy) -> Arc<Attachment> {
+        let key = PolicyKey::new(key);
+        Arc::new(Attachment {
+            key,
+            target: Target::Instance,
+            phase: Phase::Route,
+            inheritance,
+            order,
+            policy,
+            origin: Origin::default(),
+        })
+    }
+
+    fn after(seconds: u64) -> Policy {
+        let request = Some(Duration::from_secs(seconds));
+        Policy::Timeout(timeout::Policy { request, backend_request: None })
+    }
+
+    fn plain(key: &str, policy: Policy) -> Arc<Attachment> {
+        attach(key, 0, Inheritance::Default, policy)
+    }
+
+    fn seconds(effective: &Effective) -> Option<u64> {
+        effective.timeout()?.request.map(|it| it.as_secs())
+    }
+
+    fn answer(status: u16) -> Policy {
+        Policy::DirectResponse(direct_response::Policy { status, body: Default::default(), headers: Vec::new() })
+    }
+
+    #[test]
+    fn a_more_specific_level_replaces_kind_by_kind() {
+        let above = Effective::default().under(&[plain("a", after(1)), plain("b", answer(201))]);
+        let below = above.under(&[plain("c", after(2))]);
+        assert_eq!((seconds(&above), seconds(&below)), (Some(1), Some(2)));
+        let keys: Vec<_> = below.parts().map(|it| it.key.as_str().to_owned()).collect();
+        assert_eq!(keys, ["b", "c"], "the other kind stands");
+        let below = below.under(&[plain("d", answer(202))]);
+        assert_eq!(below.filters().len(), 1, "a filter is replaced as well");
+        assert_eq!(below.filters()[0].key.as_str(), "d");
+    }
+
+    #[test]
+    fn an_override_stands_against_all_below_it() {
+        let locked = |key, policy| attach(key, 0, Inheritance::Override, policy);
+        let above = Effective::default().under(&[locked("a", after(1)), locked("b", answer(201))]);
+        let below = above.under(&[plain("c", after(2)), locked("d", answer(202))]);
+        let keys: Vec<_> = below.parts().map(|it| it.key.as_str().to_owned()).collect();
+        assert_eq!(keys, ["b", "a"]);
+        // It does not reach upwards: an override below an ordinary one just replaces it.
+        let other = Effective::default().under(&[plain("e", after(3))]).under(&[locked("f", after(4))]);
+        assert_eq!(seconds(&other.under(&[plain("g", after(5))])), Some(4));
+    }
+
+    #[test]
+    fn of_two_of_one_kind_on_one_target_the_first_in_order_wins() {
+        let mut level = vec![
+            attach("z", 1, Inheritance::Default, after(1)),
+            attach("b", 0, Inheritance::Default, after(2)),
+            attach("a", 0, Inheritance::Override, after(3)),
+        ];
+        level.sort_by_key(|it| (it.order, it.key.clone()));
+        let effective = Effective::default().under(&level);
+        assert_eq!(seconds(&effective), Some(3), "order 0, then key `a`");
+        assert_eq!(effective.parts().count(), 1);
+    }
+
+    #[test]
+    fn ip_access_accumulates_the_less_specific_first() {
+        let policy = || Policy::IpAccess(ip_access::Policy::default());
+        let above = Effective::default().under(&[plain("a", policy()), plain("b", policy())]);
+        let below = above.under(&[plain("c", policy())]);
+        let keys: Vec<_> = below.filters().iter().map(|it| it.key.as_str()).collect();
+        assert_eq!(keys, ["a", "b", "c"]);
+        assert_eq!(above.filters().len(), 2, "the level above is untouched");
+    }
+
+    #[test]
+    fn filters_run_by_rung_however_they_were_attached() {
+        let level = [
+            plain("answer", answer(200)),
+            plain("rewrite", Policy::UrlRewrite(url_rewrite::Policy::default())),
+            plain("cors", Policy::Cors(Default::default())),
+            plain("ip", Policy::IpAccess(Default::default())),
+        ];
+        let effective = Effective::default().under(&level);
+        let keys: Vec<_> = effective.filters().iter().map(|it| it.key.as_str()).collect();
+        assert_eq!(keys, ["ip", "cors", "rewrite", "answer"]);
+        assert!(effective.has_response_hooks(), "cors looks at responses");
+    }
 }

@@ -13,7 +13,12 @@ pub mod chain;
 pub mod effective;
 pub mod exchange;
 pub mod lower;
+#[cfg(test)]
+mod manual;
+mod near;
 pub mod rung;
+#[cfg(test)]
+mod testing;
 mod unit;
 
 pub mod access_log;
@@ -24,11 +29,13 @@ pub mod buffer;
 pub mod circuit_breaker;
 pub mod compression;
 pub mod cors;
+pub mod destination;
 pub mod direct_response;
 pub mod field;
 pub mod frontend_http;
 pub mod frontend_tcp;
 pub mod frontend_tls;
+pub mod head;
 pub mod header_modifier;
 pub mod health;
 pub mod ip_access;
@@ -38,6 +45,7 @@ pub mod request_redirect;
 pub mod retry;
 pub mod session_affinity;
 pub mod timeout;
+pub mod tls_terms;
 pub mod url_rewrite;
 
 pub use effective::{Effective, Level};

@@ -65,6 +65,14 @@ impl<'a> Scope<'a> {
         }
     }
 
+    /// Parses a list, entry by entry; every bad entry is reported at its position.
+    pub fn each<T>(&mut self, key: &str, texts: &[String], parse: impl Fn(&str) -> Result<T, String>) -> Vec<T> {
+        self.at(key, |scope| {
+            let entry = |(position, text): (usize, &String)| scope.check(&format!("[{position}]"), parse(text));
+            texts.iter().enumerate().filter_map(entry).collect()
+        })
+    }
+
     /// The content of a file named at `key`.
     pub fn file(&mut self, key: &str, path: &str) -> Option<Vec<u8>> {
         let content = self.files.read(path).map_err(|reason| format!("cannot read `{path}`: {reason}"));
@@ -102,6 +110,7 @@ pub enum SimpleBackend {
 pub struct ServicePort {
     /// `namespace/hostname`.
     pub name: String,
+    /// Port of the service.
     pub port: u16,
 }
 
@@ -140,6 +149,11 @@ impl Span {
             rest = after;
         }
         Duration::try_from_secs_f64(total).map(Self).map_err(|_| help())
+    }
+
+    /// For keys where `0` means none.
+    pub fn nonzero(self) -> Option<Duration> {
+        Some(self.0).filter(|it| !it.is_zero())
     }
 }
 
