@@ -270,7 +270,7 @@ impl Cluster {
         self.allow_unhealthy.store(allow, Relaxed);
         for seed in &seeds.list {
             if let Place::Named { name, .. } = &seed.place {
-                name.follow(Arc::downgrade(self));
+                name.follow(self);
             }
         }
         *self.seeds.lock() = seeds;

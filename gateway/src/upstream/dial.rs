@@ -113,7 +113,7 @@ impl L4Connect for Dial {
             .map_err(|error| Error::because(ErrorType::TLSHandshakeFailure, format!("{self:?}"), error))?;
         let agreed = tls.get_ref().1.alpn_protocol();
         if matches!(agreed, None | Some(b"http/1.1")) && self.need != Need::H1 {
-            let mut error = Error::explain(ErrorType::H2Downgrade, format!("{self:?}: no agreement on h2"));
+            let mut error = Error::explain(ErrorType::TLSHandshakeFailure, format!("{self:?}: no agreement on h2"));
             if self.need == Need::H2OrLearn {
                 self.h1_learnt.store(true, Relaxed);
                 error.set_retry(true);

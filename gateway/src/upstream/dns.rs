@@ -54,7 +54,7 @@ pub(super) struct Name {
     host: Text,
     resolution: ArcSwap<Resolution>,
     changed: Notify,
-    followers: Mutex<Vec<Weak<Cluster>>>,
+    followers: Mutex<Followers>,
     failures: AtomicU32,
     /// Whether a request asked for it since the last query.
     used: AtomicBool,
@@ -68,6 +68,13 @@ pub(super) struct Resolution {
     pub(super) error: Option<Text>,
     /// Whether there has been any answer, good or bad.
     pub(super) settled: bool,
+}
+
+/// Clusters to tell of a new answer, by number.
+#[derive(Default)]
+struct Followers {
+    clusters: HashMap<u64, Weak<Cluster>>,
+    sweep_at: usize,
 }
 
 /// All names in use.
@@ -94,10 +101,13 @@ impl Name {
         }
     }
 
-    pub(super) fn follow(&self, cluster: Weak<Cluster>) {
+    pub(super) fn follow(&self, cluster: &Arc<Cluster>) {
         let mut followers = self.followers.lock();
-        followers.retain(|follower| follower.strong_count() > 0 && !follower.ptr_eq(&cluster));
-        followers.push(cluster);
+        if followers.clusters.len() >= followers.sweep_at {
+            followers.clusters.retain(|_, follower| follower.strong_count() > 0);
+            followers.sweep_at = followers.clusters.len().saturating_mul(2).max(16);
+        }
+        followers.clusters.insert(cluster.id(), Arc::downgrade(cluster));
     }
 
     /// Waits for the first answer.
@@ -135,7 +145,7 @@ impl Name {
         if *old != next {
             self.resolution.store(Arc::new(next));
             self.changed.notify_waiters();
-            let followers: Vec<_> = self.followers.lock().iter().filter_map(Weak::upgrade).collect();
+            let followers: Vec<_> = self.followers.lock().clusters.values().filter_map(Weak::upgrade).collect();
             followers.iter().for_each(|cluster| cluster.rebuild());
         }
         pause

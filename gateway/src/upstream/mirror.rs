@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use filters::request_mirror;
-use http::{Version, header};
+use http::{Uri, Version, header};
 use pingora_core::connectors::ConnectorOptions;
 use pingora_core::connectors::http::Connector;
 use pingora_core::protocols::http::client::HttpSession;
+use pingora_error::{Error, ErrorType};
 use pingora_http::RequestHeader;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
@@ -135,6 +136,13 @@ fn prepare(head: &RequestHeader, bodiless: bool) -> RequestHeader {
     head
 }
 
+/// HTTP/2 wants scheme and authority in the URI.
+fn absolute(head: &RequestHeader, tls: bool) -> Result<Uri, http::Error> {
+    let host = head.headers.get(header::HOST).map_or(&b""[..], |host| host.as_bytes());
+    let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
+    Uri::builder().scheme(if tls { "https" } else { "http" }).authority(host).path_and_query(path).build()
+}
+
 impl MirrorBody {
     /// Passes a chunk on; gives the copy up where it cannot keep pace or grows too large.
     pub fn push(&mut self, chunk: &Bytes) {
@@ -183,12 +191,17 @@ impl Copy {
     }
 
     async fn exchange(&mut self, lease: &Lease) -> pingora_error::Result<u16> {
-        let wanted = Wanted { read_timeout: Some(MIRROR_DEADLINE), ..Wanted::default() };
+        let kind = self.head.headers.get(header::CONTENT_TYPE).map_or(&b""[..], |kind| kind.as_bytes());
+        let grpc = kind.starts_with(b"application/grpc");
+        let wanted = Wanted { grpc, read_timeout: Some(MIRROR_DEADLINE), ..Wanted::default() };
         let peer = self.template.peer(lease, wanted);
         let (mut session, _) = self.connector.get_http_session(&*peer).await?;
         let mut head = Box::new(self.head.clone());
         if matches!(session, HttpSession::H2(_)) {
+            let uri = absolute(&head, self.template.is_tls());
+            head.set_uri(uri.map_err(|error| Error::because(ErrorType::InvalidHTTPHeader, "mirror", error))?);
             head.remove_header(&header::TRANSFER_ENCODING);
+            head.remove_header(&header::HOST);
             head.set_version(Version::HTTP_2);
         } else {
             head.set_version(Version::HTTP_11);
@@ -200,7 +213,7 @@ impl Copy {
                 Some(Chunk::End) => break,
                 None => {
                     session.shutdown().await;
-                    return pingora_error::Error::e_explain(pingora_error::ErrorType::ReadError, "copy given up");
+                    return Error::e_explain(ErrorType::ReadError, "copy given up");
                 }
             }
         }

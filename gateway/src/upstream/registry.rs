@@ -107,14 +107,15 @@ impl Upstreams {
     pub fn cluster(&self, backend: &BackendRef, snapshot: &Snapshot) -> Result<Arc<Cluster>, Text> {
         let mut table = self.table.lock();
         table.index(snapshot);
-        if let Some(cluster) = table.clusters.get(backend).and_then(Weak::upgrade) {
-            return Ok(cluster);
-        }
+        let known = table.clusters.get(backend).and_then(Weak::upgrade);
         let cluster = match backend {
             BackendRef::Invalid(reason) => return Err(reason.clone()),
             BackendRef::RouteGroup(group) => return Err(format!("{group} is a route group, not a backend").into()),
             BackendRef::Backend(key) => {
                 let target = target(snapshot, key)?;
+                if let Some(cluster) = known {
+                    return Ok(cluster);
+                }
                 let cluster = Cluster::new(key.0.clone(), self.checker.clone());
                 self.plant_host(&cluster, target);
                 cluster
@@ -124,6 +125,9 @@ impl Upstreams {
                     snapshot.services.get(service).ok_or_else(|| format!("service {service} does not exist"))?;
                 if !found.ports.contains_key(port) {
                     return Err(format!("service {service} has no port {port}").into());
+                }
+                if let Some(cluster) = known {
+                    return Ok(cluster);
                 }
                 let cluster = Cluster::new(format!("{service}:{port}").into(), self.checker.clone());
                 self.plant_service(&table, &cluster, service, *port, snapshot);
