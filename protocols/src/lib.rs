@@ -1,1 +1,10 @@
-//! Placeholder.
+//! Wire formats of the traffic, without I/O.
+//!
+//! Everything here is a function of its arguments: no socket, clock, task or randomness (see
+//! `clippy.toml`). It does not decide policy and does not know Pingora. Read `README.md` for where a
+//! line belongs.
+
+pub mod client_hello;
+pub mod grpc;
+pub mod http;
+pub mod proxy_protocol;

@@ -1,0 +1,256 @@
+//! Request smuggling: heads that two parsers could read differently (RFC 9112 2.2, 3.2, 5, 6.3, 11.2).
+//!
+//! Two looks at one request. [`check_raw_head`] sees the bytes, because the HTTP/1 parser repairs what we
+//! want to refuse: Pingora drops `Content-Length` beside `Transfer-Encoding` before anyone sees the map.
+//! [`check_headers`] sees the parsed map and also serves HTTP/2. Neither decodes bodies or limits them.
+//!
+//! A bare LF ends a line (RFC 9112 2.2 allows it, and the head is written anew for the upstream).
+
+use ::http::header::{self, HeaderMap, HeaderValue};
+use ::http::{Method, Version};
+
+use super::authority::{self, Authority};
+use super::is_tchar;
+
+/// How large a request head may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeadLimits {
+    /// Bytes from the request line to the blank line.
+    pub bytes_max: usize,
+    /// Header lines, the request line not counted.
+    pub count_max: usize,
+}
+
+/// Why a request head is refused. The connection must be closed after the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FramingFault {
+    #[error("request head has too many bytes")]
+    HeadBytes,
+    #[error("request head has too many header lines")]
+    HeadCount,
+    #[error("request head contains a NUL")]
+    Nul,
+    #[error("request head contains a CR without LF")]
+    BareCr,
+    #[error("request line is malformed")]
+    RequestLine,
+    #[error("HTTP version is not supported")]
+    Version,
+    #[error("header line is folded")]
+    Folded,
+    #[error("header name is malformed")]
+    HeaderName,
+    #[error("Transfer-Encoding and Content-Length are both present")]
+    BothFramings,
+    #[error("Transfer-Encoding is not allowed in this HTTP version")]
+    TransferEncodingVersion,
+    #[error("Transfer-Encoding is not exactly chunked")]
+    TransferEncoding,
+    #[error("Content-Length is repeated")]
+    ContentLengthRepeated,
+    #[error("Content-Length is not a number")]
+    ContentLength,
+    #[error("Host is missing")]
+    HostMissing,
+    #[error("Host is repeated")]
+    HostRepeated,
+    #[error("method does not allow content")]
+    ContentNotAllowed,
+}
+
+impl FramingFault {
+    /// The status of the answer.
+    pub fn status(self) -> u16 {
+        match self {
+            Self::HeadBytes | Self::HeadCount => 431,
+            Self::Version => 505,
+            Self::Nul
+            | Self::BareCr
+            | Self::RequestLine
+            | Self::Folded
+            | Self::HeaderName
+            | Self::BothFramings
+            | Self::TransferEncodingVersion
+            | Self::TransferEncoding
+            | Self::ContentLengthRepeated
+            | Self::ContentLength
+            | Self::HostMissing
+            | Self::HostRepeated
+            | Self::ContentNotAllowed => 400,
+        }
+    }
+}
+
+/// Checks an HTTP/1 head as received; bytes after its blank line count but are not read.
+pub fn check_raw_head(raw: &[u8], limits: &HeadLimits) -> Result<(), FramingFault> {
+    if raw.len() > limits.bytes_max {
+        return Err(FramingFault::HeadBytes);
+    }
+    let mut lines = raw.split(|&it| it == b'\n').map(|it| it.strip_suffix(b"\r").unwrap_or(it));
+    // RFC 9112 2.2: empty lines before the request line are ignored.
+    let request_line = lines.find(|it| !it.is_empty()).ok_or(FramingFault::RequestLine)?;
+    check_octets(request_line)?;
+    check_request_line(request_line)?;
+    let mut seen = Seen::default();
+    let mut count = 0usize;
+    for line in lines.take_while(|it| !it.is_empty()) {
+        count += 1;
+        if count > limits.count_max {
+            return Err(FramingFault::HeadCount);
+        }
+        check_octets(line)?;
+        seen.header_line(line)?;
+    }
+    seen.verdict()
+}
+
+/// Checks the parsed headers of a request.
+pub fn check_headers(headers: &HeaderMap, version: Version, method: &Method) -> Result<(), FramingFault> {
+    let is_http1 = match version {
+        Version::HTTP_10 | Version::HTTP_11 => true,
+        Version::HTTP_2 | Version::HTTP_3 => false,
+        _ => return Err(FramingFault::Version),
+    };
+    let length = content_length(headers)?;
+    let chunked = match only(headers, header::TRANSFER_ENCODING) {
+        Lines::None => false,
+        _ if headers.contains_key(header::CONTENT_LENGTH) => return Err(FramingFault::BothFramings),
+        _ if !is_http1 || version == Version::HTTP_10 => return Err(FramingFault::TransferEncodingVersion),
+        // RFC 9112 6.1: other codings may be layered below chunked; nobody does, and we could not undo them.
+        Lines::One(it) if it.as_bytes().eq_ignore_ascii_case(b"chunked") => true,
+        _ => return Err(FramingFault::TransferEncoding),
+    };
+    match only(headers, header::HOST) {
+        Lines::Many => return Err(FramingFault::HostRepeated),
+        Lines::None if version == Version::HTTP_11 => return Err(FramingFault::HostMissing),
+        Lines::None | Lines::One(_) => {}
+    }
+    // RFC 9110 9.3.6 and 9.3.8.
+    let has_content = chunked || length.is_some_and(|it| it > 0);
+    if has_content && (*method == Method::TRACE || *method == Method::CONNECT) {
+        return Err(FramingFault::ContentNotAllowed);
+    }
+    Ok(())
+}
+
+/// Whether the authority of an absolute-form target names another host than `Host` does (RFC 9112 3.2.2).
+///
+/// A port left out equals 80 and 443, as the scheme is not known here. What cannot be read mismatches.
+pub fn host_mismatch(uri_authority: Option<&str>, host: &str) -> bool {
+    let Some(uri_authority) = uri_authority else { return false };
+    let (Ok(target), Ok(host)) = (authority::parse(uri_authority), authority::parse(host)) else { return true };
+    !same_host(&target, &host) || !same_port(target.port, host.port)
+}
+
+fn same_host(a: &Authority<'_>, b: &Authority<'_>) -> bool {
+    authority::lower(a.host) == authority::lower(b.host)
+}
+
+fn same_port(a: Option<u16>, b: Option<u16>) -> bool {
+    match (a, b) {
+        (Some(one), None) | (None, Some(one)) => one == 80 || one == 443,
+        _ => a == b,
+    }
+}
+
+fn content_length(headers: &HeaderMap) -> Result<Option<u64>, FramingFault> {
+    let value = match only(headers, header::CONTENT_LENGTH) {
+        Lines::None => return Ok(None),
+        // RFC 9110 8.6 lets equal ones be merged; no honest sender repeats them.
+        Lines::Many => return Err(FramingFault::ContentLengthRepeated),
+        Lines::One(it) => it.as_bytes(),
+    };
+    if value.contains(&b',') {
+        return Err(FramingFault::ContentLengthRepeated);
+    }
+    // Digits only: `u64::from_str` would accept a plus sign.
+    let digits = std::str::from_utf8(value).ok().filter(|it| it.bytes().all(|it| it.is_ascii_digit()));
+    digits.and_then(|it| it.parse().ok()).map(Some).ok_or(FramingFault::ContentLength)
+}
+
+enum Lines<'a> {
+    None,
+    One(&'a HeaderValue),
+    Many,
+}
+
+fn only(headers: &HeaderMap, name: header::HeaderName) -> Lines<'_> {
+    let mut values = headers.get_all(name).into_iter();
+    match (values.next(), values.next()) {
+        (None, _) => Lines::None,
+        (Some(one), None) => Lines::One(one),
+        (Some(_), Some(_)) => Lines::Many,
+    }
+}
+
+fn check_octets(line: &[u8]) -> Result<(), FramingFault> {
+    for byte in line {
+        match byte {
+            0 => return Err(FramingFault::Nul),
+            b'\r' => return Err(FramingFault::BareCr),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// `method SP target SP HTTP/1.x` with single spaces (RFC 9112 3).
+fn check_request_line(line: &[u8]) -> Result<(), FramingFault> {
+    let mut parts = line.split(|&it| it == b' ');
+    let (Some(method), Some(target), Some(version), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return Err(FramingFault::RequestLine);
+    };
+    if method.is_empty() || target.is_empty() || !method.iter().copied().all(is_tchar) {
+        return Err(FramingFault::RequestLine);
+    }
+    match version {
+        b"HTTP/1.1" | b"HTTP/1.0" => Ok(()),
+        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit() => {
+            Err(FramingFault::Version)
+        }
+        _ => Err(FramingFault::RequestLine),
+    }
+}
+
+/// The framing headers met so far.
+#[derive(Default)]
+struct Seen {
+    content_length: u32,
+    transfer_encoding: u32,
+    host: u32,
+}
+
+impl Seen {
+    fn header_line(&mut self, line: &[u8]) -> Result<(), FramingFault> {
+        if line.first().is_some_and(|it| matches!(it, b' ' | b'\t')) {
+            return Err(FramingFault::Folded);
+        }
+        let name = line.split(|&it| it == b':').next().filter(|it| it.len() < line.len());
+        let name = name.filter(|it| !it.is_empty()).ok_or(FramingFault::HeaderName)?;
+        if !name.iter().copied().all(is_tchar) {
+            return Err(FramingFault::HeaderName);
+        }
+        if name.eq_ignore_ascii_case(b"content-length") {
+            self.content_length += 1;
+        } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
+            self.transfer_encoding += 1;
+        } else if name.eq_ignore_ascii_case(b"host") {
+            self.host += 1;
+        }
+        Ok(())
+    }
+
+    fn verdict(&self) -> Result<(), FramingFault> {
+        match *self {
+            Self { content_length: 1.., transfer_encoding: 1.., .. } => Err(FramingFault::BothFramings),
+            Self { content_length: 2.., .. } => Err(FramingFault::ContentLengthRepeated),
+            Self { transfer_encoding: 2.., .. } => Err(FramingFault::TransferEncoding),
+            Self { host: 2.., .. } => Err(FramingFault::HostRepeated),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,20 @@
+//! HTTP hygiene: what must be checked or rewritten on any message that passes through a proxy.
+//!
+//! Works on strings, raw bytes and `http::HeaderMap`; it does not parse HTTP/1 messages (Pingora does)
+//! and does not frame bodies.
+
+pub mod authority;
+pub mod cookie;
+pub mod forwarded;
+pub mod framing;
+pub mod hop;
+pub mod media;
+pub mod path;
+pub mod redirect;
+pub mod uri;
+pub mod via;
+
+/// `tchar` of RFC 9110 5.6.2.
+pub(crate) fn is_tchar(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
