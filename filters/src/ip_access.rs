@@ -13,6 +13,12 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// Whether a client may come in: not denied, and allowed where anybody is named.
+    pub fn permits(&self, client: std::net::IpAddr) -> bool {
+        let within = |nets: &[IpNet]| nets.iter().any(|it| it.contains(&client));
+        !within(&self.deny) && (self.allow.is_empty() || within(&self.allow))
+    }
+
     pub fn on_request(&self, _exchange: &mut Exchange<'_>) -> Verdict {
         Verdict::Continue
     }
