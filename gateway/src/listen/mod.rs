@@ -1,1 +1,186 @@
-//! Placeholder of listen.
+//! Where traffic enters: sockets opened and closed at run time, TLS, the PROXY protocol, raw connections,
+//! and the connections of HTTP up to the request.
+//!
+//! A connection: [`accept`] → [`arrival`] (PROXY header, network policy, [`handshake`]) → [`tcp`], or
+//! [`stream`] and then [`http1`] or [`http2`], which hand each request to Pingora. A change of binds:
+//! [`Wanted`] → [`reconcile`] → [`Reports`]. The end: [`drain`], and for a successor [`handoff`].
+
+mod accept;
+mod account;
+mod arrival;
+mod boundary;
+mod coalesce;
+pub mod drain;
+pub mod handoff;
+mod handshake;
+mod http1;
+mod http2;
+mod info;
+mod proxy_header;
+mod reconcile;
+mod relay;
+mod sockets;
+mod stream;
+mod talk;
+mod tcp;
+mod tls;
+mod wire;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use ir::{BindAddress, BindKey};
+use parking_lot::Mutex;
+use pingora_core::apps::HttpServerApp;
+use pingora_core::server::{ListenFds, ShutdownWatch};
+use pingora_core::services::{ServiceReadyNotifier, ServiceWithDependents};
+use tokio::sync::watch;
+
+pub use self::drain::{Drain, Stage};
+pub use self::handoff::Offer;
+pub use self::info::{ClientCertificate, ConnInfo, Peer, TlsInfo};
+pub use self::stream::{conn_info, info_of};
+pub use self::tls::server_config;
+pub use self::wire::Traffic;
+use crate::plan::BindPlan;
+use crate::telemetry::Telemetry;
+
+/// The binds that should be open, as of one plan.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Wanted {
+    pub generation: u64,
+    pub binds: BTreeMap<BindKey, BindAddress>,
+}
+
+/// What became of one wanted bind.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BoundReport {
+    pub key: BindKey,
+    pub wanted: BindAddress,
+    /// Where it listens, with the port the kernel chose.
+    pub address: Option<String>,
+    /// Why it does not listen; it is tried again every second.
+    pub error: Option<String>,
+}
+
+/// Looks a bind up in the plan in force.
+pub type Plans = Arc<dyn Fn(&BindKey) -> Option<Arc<BindPlan>> + Send + Sync>;
+
+/// What listeners are made of.
+pub struct Setup<A> {
+    /// The `HttpProxy`; the settings of HTTP/2 and keep-alive it carries are not used.
+    pub app: Arc<A>,
+    pub plans: Plans,
+    pub telemetry: Arc<Telemetry>,
+    pub drain: Arc<Drain>,
+    pub enable_ipv6: bool,
+    /// Longest a removed bind's connections live on.
+    pub removed_bind_deadline: Duration,
+    /// Sockets of a predecessor: those wanted are taken over, the others closed.
+    pub inherited: Vec<Offer>,
+}
+
+/// The service that owns all client sockets.
+pub struct Listeners<A> {
+    shared: Arc<Shared<A>>,
+    wanted: watch::Receiver<Arc<Wanted>>,
+    reports: Arc<Reports>,
+    inherited: Vec<Offer>,
+}
+
+/// What tasks of all binds share.
+struct Shared<A> {
+    app: Arc<A>,
+    plans: Plans,
+    telemetry: Arc<Telemetry>,
+    drain: Arc<Drain>,
+    ipv6: bool,
+    removed_bind_deadline: Duration,
+    connections: AtomicU64,
+}
+
+/// The state of the sockets, for admin, for the source of configuration and for a successor.
+#[derive(Debug, Default)]
+pub struct Reports {
+    bound: Mutex<Vec<BoundReport>>,
+    open: Mutex<Vec<(BindKey, BindAddress, Arc<sockets::Listening>)>>,
+    /// The last generation reconciled; 0 before the first.
+    done: watch::Sender<u64>,
+}
+
+impl<A> Listeners<A> {
+    /// The service, and the view others have of it.
+    pub fn new(setup: Setup<A>, wanted: watch::Receiver<Arc<Wanted>>) -> (Self, Arc<Reports>) {
+        let Setup { app, plans, telemetry, drain, enable_ipv6, removed_bind_deadline, inherited } = setup;
+        let connections = AtomicU64::new(0);
+        let shared =
+            Shared { app, plans, telemetry, drain, ipv6: enable_ipv6, removed_bind_deadline, connections };
+        let reports = Arc::new(Reports::default());
+        (Self { shared: Arc::new(shared), wanted, reports: Arc::clone(&reports), inherited }, reports)
+    }
+}
+
+impl<A> Shared<A> {
+    fn next_id(&self) -> u64 {
+        self.connections.fetch_add(1, Ordering::Relaxed) + 1
+    }
+}
+
+impl Reports {
+    /// Every wanted bind, in order of keys.
+    pub fn bound(&self) -> Vec<BoundReport> {
+        self.bound.lock().clone()
+    }
+
+    /// Waits until this generation, or a later one, has been tried. Not every bind need be open then: see
+    /// [`Self::bound`].
+    pub async fn reconciled(&self, generation: u64) {
+        // The sender is ours: it cannot be gone.
+        let _ = self.done.subscribe().wait_for(|it| *it >= generation).await;
+    }
+
+    /// The open sockets, for a successor.
+    pub fn offers(&self) -> std::io::Result<Vec<Offer>> {
+        let open = self.open.lock();
+        open.iter()
+            .map(|(key, address, listening)| {
+                let socket = listening.duplicate()?;
+                Ok(Offer { key: key.to_string(), address: address.to_string(), socket })
+            })
+            .collect()
+    }
+}
+
+#[async_trait]
+impl<A> ServiceWithDependents for Listeners<A>
+where
+    A: HttpServerApp + Send + Sync + 'static,
+{
+    async fn start_service(
+        &mut self,
+        _fds: Option<ListenFds>,
+        shutdown: ShutdownWatch,
+        listeners_per_fd: usize,
+        ready: ServiceReadyNotifier,
+    ) {
+        let inherited = std::mem::take(&mut self.inherited);
+        let doors = reconcile::Doors::new(Arc::clone(&self.shared), Arc::clone(&self.reports), listeners_per_fd);
+        doors.run(self.wanted.clone(), inherited, (shutdown, ready)).await;
+        self.shared.app.http_cleanup().await;
+    }
+
+    fn name(&self) -> &str {
+        "listeners"
+    }
+
+    /// Unknown until the first plan: Pingora must not tidy up after us.
+    fn listen_addresses(&self) -> Option<Vec<String>> {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,106 @@
+//! The accept loop of one socket.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use filters::frontend_tcp;
+use ir::BindKey;
+use pingora_core::apps::HttpServerApp;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::sync::watch;
+
+use super::Shared;
+use super::arrival::{Arrival, Reception};
+use super::drain::{Exit, raised};
+use super::handshake::Turns;
+use super::sockets::{Accepted, Listening};
+use super::wire::Socket;
+
+/// Out of descriptors or memory: time for connections to end.
+const BACK_OFF: Duration = Duration::from_millis(50);
+
+/// One open bind.
+pub(super) struct Door<A> {
+    pub(super) shared: Arc<Shared<A>>,
+    pub(super) key: BindKey,
+    pub(super) listening: Arc<Listening>,
+    pub(super) exit: Arc<Exit>,
+    pub(super) turns: Arc<Turns>,
+}
+
+impl<A> Door<A>
+where
+    A: HttpServerApp + Send + Sync + 'static,
+{
+    /// Accepts until halted. What is accepted is served to its end, halted or not.
+    pub(super) async fn run(self: Arc<Self>, mut halt: watch::Receiver<bool>) {
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = raised(&mut halt) => return,
+                accepted = self.listening.accept() => accepted,
+            };
+            match accepted {
+                Ok(accepted) => self.admit(accepted),
+                Err(error) if is_exhaustion(&error) => {
+                    self.shared.telemetry.connection_refused(&self.key, "exhausted");
+                    tracing::warn!(%error, bind = %self.key, "cannot accept connections");
+                    tokio::time::sleep(BACK_OFF).await;
+                }
+                // The client was gone before we came; the next one is not.
+                Err(error) => tracing::debug!(%error, bind = %self.key, "accept"),
+            }
+        }
+    }
+
+    /// Gives a connection its own task, or closes it at once.
+    fn admit(&self, accepted: Accepted) {
+        let Accepted { socket, peer, local } = accepted;
+        let Some(plan) = (self.shared.plans)(&self.key) else {
+            return self.shared.telemetry.connection_refused(&self.key, "no_plan");
+        };
+        let terms = &plan.terms.tcp;
+        let Some(seat) = self.exit.sit(terms.max_connections) else {
+            return self.shared.telemetry.connection_refused(&self.key, "max_connections");
+        };
+        if let Err(error) = prepare(&socket, terms) {
+            tracing::debug!(%error, bind = %self.key, "socket options");
+        }
+        let arrival = Arrival {
+            id: self.shared.next_id(),
+            bind: self.key.clone(),
+            peer,
+            client: peer.address(),
+            local,
+            local_port: local.map_or(0, |it| it.port()),
+            proxied: false,
+        };
+        let reception = Reception {
+            shared: Arc::clone(&self.shared),
+            plan,
+            turns: Arc::clone(&self.turns),
+            arrival,
+            exit: Arc::clone(&self.exit),
+        };
+        pingora_runtime::current_handle().spawn(reception.serve(socket, seat));
+    }
+}
+
+fn prepare(socket: &Socket, terms: &frontend_tcp::Policy) -> io::Result<()> {
+    let Socket::Tcp(stream) = socket else { return Ok(()) };
+    stream.set_nodelay(true)?;
+    let probes = &terms.keepalives;
+    if probes.enabled {
+        let options =
+            TcpKeepalive::new().with_time(probes.time).with_interval(probes.interval).with_retries(probes.retries);
+        SockRef::from(stream).set_tcp_keepalive(&options)?;
+    }
+    Ok(())
+}
+
+fn is_exhaustion(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let code = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(code, Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM))
+}

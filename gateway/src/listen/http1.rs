@@ -1,0 +1,119 @@
+//! HTTP/1 on one connection, request after request.
+//!
+//! Pingora's own loop keeps the whole state of a request while the connection idles, has no deadline for
+//! a head and drops requests in flight when it stops. Here a connection that waits is a small future: the
+//! head is collected first, under its deadline and limit, and Pingora only sees complete ones.
+
+use std::time::Duration;
+
+use pingora_core::apps::{HttpPersistentSettings, HttpServerApp};
+use pingora_core::protocols::Stream;
+use pingora_core::protocols::http::ServerSession;
+use tokio::io::AsyncWriteExt;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::boundary::{Boundary, HeadScan, Scan};
+use super::stream::Downstream;
+use super::talk::Talk;
+
+/// For the rest of a body that was answered before it was read; then the connection is closed instead.
+const BODY_DRAIN: Duration = Duration::from_secs(10);
+
+/// Why a connection ends without Pingora seeing a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refusal {
+    Late,
+    TooLarge,
+    Malformed,
+    /// Nobody is there to be told.
+    Gone,
+}
+
+/// Serves requests until either side has had enough.
+pub(super) async fn serve<A>(talk: &mut Talk<A>, mut stream: Box<Downstream>)
+where
+    A: HttpServerApp + Send + Sync + 'static,
+{
+    let mut settings: Option<HttpPersistentSettings> = None;
+    // An owner is not needed for a flag that is up for good.
+    let (_, leaving) = watch::channel(true);
+    while talk.first_byte(&mut stream).await {
+        let boundary = match head(talk, &mut stream).await {
+            Ok(boundary) => boundary,
+            Err(refusal) => return refuse(talk, stream, refusal).await,
+        };
+        stream.begin(boundary);
+        let shutdown = if talk.overdue() { &leaving } else { &talk.drain };
+        let session = session(talk, stream, settings.take());
+        let reused = tokio::select! {
+            biased;
+            reused = talk.app.process_new_http(session, shutdown) => reused,
+            () = super::drain::raised(&mut talk.cut) => return,
+        };
+        let Some((next, kept)) = reused.map(|it| it.consume()) else { return };
+        let Ok(next) = next.into_any().downcast::<Downstream>() else { return };
+        if !next.between_requests() {
+            return;
+        }
+        (stream, settings) = (next, kept);
+    }
+}
+
+fn session<A>(talk: &Talk<A>, stream: Box<Downstream>, settings: Option<HttpPersistentSettings>) -> ServerSession {
+    let stream: Stream = stream;
+    let mut session = ServerSession::new_http1(stream);
+    // The waiting between requests is ours; 0 only says that there may be a next one.
+    session.set_keepalive(Some(0));
+    if let Some(settings) = settings {
+        settings.apply_to_session(&mut session);
+    }
+    session.set_read_timeout(Some(talk.terms.http.request_body_idle_timeout));
+    session.set_total_drain_timeout(Some(BODY_DRAIN));
+    session
+}
+
+/// Collects one head. What came behind it stays in the stream.
+async fn head<A>(talk: &mut Talk<A>, stream: &mut Downstream) -> Result<Boundary, Refusal> {
+    let bytes_max = talk.terms.http.max_header_bytes;
+    let deadline = talk.terms.http.request_header_timeout;
+    tokio::select! {
+        biased;
+        head = timeout(deadline, collect(stream, bytes_max)) => head.unwrap_or(Err(Refusal::Late)),
+        () = super::drain::raised(&mut talk.cut) => Err(Refusal::Gone),
+    }
+}
+
+async fn collect(stream: &mut Downstream, bytes_max: usize) -> Result<Boundary, Refusal> {
+    let mut scan = HeadScan::new();
+    loop {
+        match scan.scan(stream.seen()) {
+            Scan::Head { bytes, .. } if bytes > bytes_max => return Err(Refusal::TooLarge),
+            Scan::Head { bytes, framing } => return Ok(Boundary::request(bytes, framing)),
+            Scan::Malformed => return Err(Refusal::Malformed),
+            Scan::Partial if stream.seen().len() > bytes_max => return Err(Refusal::TooLarge),
+            Scan::Partial => {}
+        }
+        if !stream.more().await.is_ok_and(|count| count > 0) {
+            return Err(Refusal::Gone);
+        }
+    }
+}
+
+async fn refuse<A>(talk: &Talk<A>, mut stream: Box<Downstream>, refusal: Refusal) {
+    let (status, why) = match refusal {
+        Refusal::Late => ("408 Request Timeout", "request_header_timeout"),
+        Refusal::TooLarge => ("431 Request Header Fields Too Large", "request_header_size"),
+        Refusal::Malformed => ("400 Bad Request", "request_malformed"),
+        Refusal::Gone => return,
+    };
+    talk.telemetry.connection_refused(&talk.bind, why);
+    let answer = format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+    let farewell = async {
+        stream.write_all(answer.as_bytes()).await?;
+        stream.shutdown().await
+    };
+    // A client that does not read either is not waited for.
+    let _ = timeout(Duration::from_secs(5), farewell).await;
+}
+

@@ -1,0 +1,202 @@
+//! HTTP/2 on one connection: Pingora's sessions, our loop, so that each bind has its own settings, pings
+//! and limits (Pingora's are fixed per application).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use filters::frontend_http::Policy;
+use h2::server::Connection;
+use h2::{Ping, PingPong};
+use pingora_core::apps::HttpServerApp;
+use pingora_core::protocols::http::ServerSession;
+use pingora_core::protocols::http::v2::server::{H2Accept, H2Options, HttpSession, default_h2_options, handshake};
+use pingora_core::protocols::{Digest, Stream};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::drain::raised;
+use super::stream::Downstream;
+use super::talk::Talk;
+
+/// RFC 9113 section 3.4.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Requests refused as malformed before the connection is: refusing costs work.
+const MALFORMED_MAX: usize = 32;
+
+/// For an answer to a ping, where nothing else is written.
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// For a client to take leave after a GOAWAY on an idle connection.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// Whether the connection begins with the preface (prior knowledge). Stops at the first byte that
+/// differs; needs no more bytes than there are for anything else than a preface.
+pub(super) async fn prior_knowledge(stream: &mut Downstream, patience: Duration) -> bool {
+    let reads = async {
+        loop {
+            let seen = stream.seen();
+            if seen.starts_with(PREFACE) {
+                return true;
+            }
+            if !PREFACE.starts_with(seen) || !stream.more().await.is_ok_and(|count| count > 0) {
+                return false;
+            }
+        }
+    };
+    // Too slow: the HTTP/1 loop has the same deadline and says so.
+    timeout(patience, reads).await.unwrap_or(false)
+}
+
+fn options(policy: &Policy) -> H2Options {
+    let mut options = default_h2_options();
+    let header_list = policy.http2_max_header_size.or_else(|| u32::try_from(policy.max_header_bytes).ok());
+    options.max_concurrent_streams(policy.http2_max_concurrent_streams);
+    if let Some(bytes) = header_list {
+        options.max_header_list_size(bytes);
+    }
+    if let Some(bytes) = policy.http2_window_size {
+        options.initial_window_size(bytes);
+    }
+    if let Some(bytes) = policy.http2_connection_window_size {
+        options.initial_connection_window_size(bytes);
+    }
+    if let Some(bytes) = policy.http2_frame_size {
+        // What h2 takes (RFC 9113 section 6.5.2); it panics beyond.
+        options.max_frame_size(bytes.clamp(1 << 14, (1 << 24) - 1));
+    }
+    options
+}
+
+/// Serves streams until the client leaves, or is asked to and has finished.
+pub(super) async fn serve<A>(talk: &mut Talk<A>, stream: Box<Downstream>)
+where
+    A: HttpServerApp + Send + Sync + 'static,
+{
+    let digest = Arc::new(stream.digest());
+    let stream: Stream = stream;
+    let opening = handshake(stream, Some(options(&talk.terms.http)));
+    let connection = match timeout(talk.terms.http.request_header_timeout, opening).await {
+        Ok(Ok(connection)) => connection,
+        Ok(Err(error)) => return tracing::debug!(%error, bind = %talk.bind, "HTTP/2 preface"),
+        Err(_) => return talk.telemetry.connection_refused(&talk.bind, "request_header_timeout"),
+    };
+    Session { connection, digest, busy: Arc::default(), malformed: 0, leaving: false }.run(talk).await;
+}
+
+struct Session {
+    connection: Connection<Stream, Bytes>,
+    digest: Arc<Digest>,
+    busy: Arc<Busy>,
+    malformed: usize,
+    /// GOAWAY has been sent.
+    leaving: bool,
+}
+
+impl Session {
+    async fn run<A>(mut self, talk: &mut Talk<A>)
+    where
+        A: HttpServerApp + Send + Sync + 'static,
+    {
+        let ping = pings(self.connection.ping_pong(), &talk.terms.http);
+        tokio::pin!(ping);
+        let due = talk.due().unwrap_or_else(|| Instant::now() + Duration::from_secs(86_400 * 365));
+        let idle = talk.terms.http.http1_idle_timeout;
+        loop {
+            let quiet = if self.leaving { FAREWELL } else { idle };
+            tokio::select! {
+                biased;
+                () = raised(&mut talk.cut) => return,
+                () = raised(&mut talk.drain), if !self.leaving => self.leave(),
+                () = tokio::time::sleep_until(due), if !self.leaving => self.leave(),
+                accepted = HttpSession::from_h2_conn(&mut self.connection, Arc::clone(&self.digest)) => {
+                    match accepted {
+                        Ok(Some(H2Accept::Session(session))) => self.begin(talk, session),
+                        Ok(Some(H2Accept::Rejected)) if self.malformed < MALFORMED_MAX => self.malformed += 1,
+                        Ok(Some(H2Accept::Rejected)) => return talk.telemetry.connection_refused(&talk.bind, "malformed_requests"),
+                        Ok(None) => return,
+                        Err(error) => return tracing::debug!(%error, bind = %talk.bind, "HTTP/2 connection"),
+                    }
+                }
+                () = &mut ping => return talk.telemetry.connection_refused(&talk.bind, "keepalive_timeout"),
+                () = self.busy.idle_for(quiet) => {
+                    if self.leaving {
+                        return;
+                    }
+                    self.leave();
+                }
+            }
+        }
+    }
+
+    /// GOAWAY: streams already on their way are still served.
+    fn leave(&mut self) {
+        self.connection.graceful_shutdown();
+        self.leaving = true;
+    }
+
+    fn begin<A>(&self, talk: &Talk<A>, session: HttpSession)
+    where
+        A: HttpServerApp + Send + Sync + 'static,
+    {
+        let app = Arc::clone(&talk.app);
+        let (shutdown, mut cut) = (talk.drain.clone(), talk.cut.clone());
+        let stream = self.busy.stream();
+        tokio::spawn(async move {
+            let _stream = stream;
+            tokio::select! {
+                biased;
+                _ = app.process_new_http(ServerSession::new_http2(session), &shutdown) => {}
+                () = raised(&mut cut) => {}
+            }
+        });
+    }
+}
+
+/// Ends when the client does not answer in time; never, where pings are not wanted.
+async fn pings(ping_pong: Option<PingPong>, policy: &Policy) {
+    let (Some(mut ping_pong), Some(interval)) = (ping_pong, policy.http2_keepalive_interval) else {
+        return std::future::pending().await;
+    };
+    let patience = policy.http2_keepalive_timeout.unwrap_or(PING_TIMEOUT);
+    loop {
+        sleep(interval).await;
+        if !timeout(patience, ping_pong.ping(Ping::opaque())).await.is_ok_and(|pong| pong.is_ok()) {
+            return;
+        }
+    }
+}
+
+/// Streams under way.
+#[derive(Debug, Default)]
+struct Busy {
+    streams: AtomicUsize,
+    none: Notify,
+}
+
+struct BusyStream(Arc<Busy>);
+
+impl Busy {
+    fn stream(self: &Arc<Self>) -> BusyStream {
+        self.streams.fetch_add(1, Ordering::Relaxed);
+        BusyStream(Arc::clone(self))
+    }
+
+    async fn idle_for(&self, time: Duration) {
+        while self.streams.load(Ordering::Relaxed) > 0 {
+            self.none.notified().await;
+        }
+        sleep(time).await;
+    }
+}
+
+impl Drop for BusyStream {
+    fn drop(&mut self) {
+        if self.0.streams.fetch_sub(1, Ordering::Relaxed) == 1 {
+            // A permit is kept for a waiter that comes later.
+            self.0.none.notify_one();
+        }
+    }
+}
