@@ -65,10 +65,10 @@ impl Effective {
     fn replace(&mut self, kind: Kind, attachment: &Arc<Attachment>) {
         let locked = |held: &Arc<Attachment>| held.inheritance == ir::Inheritance::Override;
         if kind.rung() == Rung::Setting {
-            if let Some(slot) = self.settings.get_mut(kind as usize) {
-                if !slot.as_ref().is_some_and(locked) {
-                    *slot = Some(attachment.clone());
-                }
+            if let Some(slot) = self.settings.get_mut(kind as usize)
+                && !slot.as_ref().is_some_and(locked)
+            {
+                *slot = Some(attachment.clone());
             }
             return;
         }

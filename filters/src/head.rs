@@ -27,9 +27,13 @@ pub struct Header {
 }
 
 impl Header {
-    /// Parses and checks both parts.
+    /// Parses and checks both parts. A value that may be a credential is marked sensitive: it is
+    /// shown nowhere, and HTTP/2 does not index it.
     pub fn parse(name: &str, value: &str) -> Result<Self, String> {
-        Ok(Self { name: parse_name(name)?, value: parse_value(value)? })
+        let name = parse_name(name)?;
+        let mut value = parse_value(value)?;
+        value.set_sensitive(is_secret(&name));
+        Ok(Self { name, value })
     }
 }
 
@@ -37,7 +41,9 @@ impl Serialize for Header {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut header = serializer.serialize_struct("Header", 2)?;
         header.serialize_field("name", self.name.as_str())?;
-        header.serialize_field("value", &String::from_utf8_lossy(self.value.as_bytes()))?;
+        let value =
+            if self.value.is_sensitive() { "***".into() } else { String::from_utf8_lossy(self.value.as_bytes()) };
+        header.serialize_field("value", &value)?;
         header.end()
     }
 }
@@ -48,6 +54,12 @@ pub fn parse_name(text: &str) -> Result<HeaderName, String> {
         return Err(format!("`{text}` frames the message or belongs to one connection; the gateway writes it itself"));
     }
     any_name(text)
+}
+
+/// Whether headers of this name usually hold credentials.
+fn is_secret(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    ["authorization", "cookie", "-key", "-token", "-secret"].iter().any(|end| name.ends_with(end))
 }
 
 /// Any header name, also one that may only be read.
@@ -101,6 +113,15 @@ mod tests {
     fn names_with_spaces_or_separators_are_refused() {
         for name in ["", "a b", "a:b", "a\r\n", "ä"] {
             assert!(parse_name(name).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn credentials_are_shown_neither_in_dumps_nor_in_logs() {
+        for (name, secret) in [("Authorization", true), ("x-api-key", true), ("set-cookie", true), ("x-a", false)] {
+            let header = Header::parse(name, "hunter2").unwrap();
+            let shown = format!("{header:?} {}", serde_json::to_string(&header).unwrap());
+            assert_eq!(shown.contains("hunter2"), !secret, "{shown}");
         }
     }
 }

@@ -118,19 +118,15 @@ impl<'a> Parser<'a> {
 
     fn operator(&mut self) -> Option<Operator> {
         // The longer ones first.
-        for operator in [
+        let operators = [
             Operator::Equal,
             Operator::NotEqual,
             Operator::LessOrEqual,
             Operator::GreaterOrEqual,
             Operator::Less,
             Operator::Greater,
-        ] {
-            if self.take(operator.symbol()) {
-                return Some(operator);
-            }
-        }
-        None
+        ];
+        operators.into_iter().find(|operator| self.take(operator.symbol()))
     }
 
     fn operand(&mut self) -> Result<Field, String> {
