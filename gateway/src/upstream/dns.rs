@@ -32,6 +32,8 @@ pub const TTL_MAX: Duration = Duration::from_secs(300);
 /// Pause after a failure; doubled up to the maximum.
 pub const FAILURE_PAUSE_MIN: Duration = Duration::from_secs(1);
 pub const FAILURE_PAUSE_MAX: Duration = Duration::from_secs(30);
+/// Longest time one query may take, all servers and retries included.
+pub const QUERY_DEADLINE: Duration = Duration::from_secs(30);
 /// Queries in flight at once.
 pub const QUERIES_MAX: usize = 64;
 /// Addresses taken from one answer.
@@ -129,6 +131,9 @@ impl Name {
         let (next, pause) = match answer {
             Ok(Answer { mut addresses, ttl }) if !addresses.is_empty() => {
                 self.failures.store(0, Relaxed);
+                // Servers rotate their answers; another order is no change.
+                addresses.sort_unstable();
+                addresses.dedup();
                 addresses.truncate(ADDRESSES_MAX);
                 let ttl = ttl.clamp(TTL_MIN, TTL_MAX);
                 (Resolution { addresses, error: None, settled: true }, self.stretch(ttl))
@@ -204,7 +209,8 @@ impl Names {
 
     async fn query(&self, name: Weak<Name>) {
         let Some(host) = name.upgrade().map(|name| name.host.clone()) else { return };
-        let answer = self.resolver.resolve(host).await;
+        let answer = tokio::time::timeout(QUERY_DEADLINE, self.resolver.resolve(host)).await;
+        let answer = answer.unwrap_or_else(|_| Err(format!("no answer in {QUERY_DEADLINE:?}")));
         if let Some(strong) = name.upgrade() {
             let pause = strong.accept(answer);
             self.agenda.add(Instant::now() + pause, name);
