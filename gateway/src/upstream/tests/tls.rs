@@ -127,15 +127,22 @@ async fn connections_are_not_shared_between_different_trust() {
     let (address, seen) = serve(Some(tls_terms(&terms))).await;
     let cluster = super::fixture::upstreams().host(&format_target(address));
     let connector = connector();
+    let theirs = Authority::new();
     let insecure = backend_tls::Policy { insecure: true, ..Default::default() };
-    let wrong = backend_tls::Policy { hostname: Some("other.test".into()), ..base(&ours) };
-    for (policy, trusted) in [(insecure.clone(), true), (wrong, false), (insecure, true)] {
+    let cases = [
+        (base(&ours), true),
+        (base(&theirs), false),
+        (Default::default(), false),
+        (base(&ours), true),
+        (insecure, true),
+    ];
+    for (policy, trusted) in cases {
         let effective = super::fixture::effective(vec![Policy::BackendTls(policy)]);
         let template = Template::compile(&cluster, &effective, &super::fixture::statics()).unwrap();
         let result = exchange(&connector, &(cluster.clone(), Arc::new(template)), Wanted::default()).await;
         assert_eq!(result.is_ok(), trusted);
     }
-    assert_eq!(seen.connections.load(SeqCst), 1, "equal terms compiled twice share their connections");
+    assert_eq!(seen.connections.load(SeqCst), 2, "equal terms compiled twice share their connections, others do not");
 }
 
 fn format_target(address: std::net::SocketAddr) -> ir::HostTarget {
