@@ -39,6 +39,7 @@ struct Waiter {
 }
 
 /// A place; dropping it lets the next one in.
+#[must_use]
 #[derive(Default)]
 pub struct Permit {
     gate: Option<Arc<Gate>>,
@@ -138,6 +139,7 @@ impl Drop for Permit {
 pub(super) struct Count(AtomicU32);
 
 /// One of a [`Count`].
+#[must_use]
 pub struct Counted(Option<Arc<Count>>);
 
 impl Count {

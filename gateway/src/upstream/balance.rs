@@ -143,7 +143,8 @@ impl EndpointSet {
             return sound(only).then(|| Lease::new(only.endpoint.clone()));
         }
         let healthy = |member: &Member| {
-            !member.endpoint.fails_checks() && !(wish.ejections && member.endpoint.ejected_for(&now).is_some())
+            let ejected = wish.ejections && member.endpoint.ejected_for(&now).is_some();
+            !ejected && !member.endpoint.fails_checks()
         };
         let fresh = |member: &Member| !wish.tried.contains(&member.endpoint.id);
         let found = if wish.tried.is_empty() { None } else { self.best(wish, &|it| fresh(it) && healthy(it)) };

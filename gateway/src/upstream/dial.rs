@@ -24,7 +24,7 @@ use pingora_core::protocols::l4::stream::Stream as PeerStream;
 use pingora_error::{Error, ErrorType};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -33,6 +33,9 @@ use super::endpoint::Address;
 
 /// How long a TLS connection that is no longer wanted may take to say goodbye.
 const GOODBYE_MAX: Duration = Duration::from_secs(2);
+
+/// What is copied at once, each way: the largest TLS record.
+const RELAY_BYTES: usize = 16 * 1024;
 
 /// A socket of either kind.
 pub(super) enum Socket {
@@ -131,10 +134,21 @@ async fn relay(mut local: UnixStream, tls: TlsStream<Socket>) {
     let (mut from_local, mut to_local) = local.split();
     let (mut from_tls, mut to_tls) = tokio::io::split(tls);
     tokio::select! {
-        _ = tokio::io::copy(&mut from_tls, &mut to_local) => {}
-        _ = tokio::io::copy(&mut from_local, &mut to_tls) => {}
+        _ = pour(&mut from_tls, &mut to_local) => {}
+        _ = pour(&mut from_local, &mut to_tls) => {}
     }
     let _ = tokio::time::timeout(GOODBYE_MAX, to_tls.shutdown()).await;
+}
+
+/// A copy that hands on what it has at once, in pieces of a TLS record.
+async fn pour(from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
+    let mut buffer = vec![0; RELAY_BYTES];
+    loop {
+        let length = from.read(&mut buffer).await?;
+        let Some(piece) = buffer.get(..length).filter(|piece| !piece.is_empty()) else { return Ok(()) };
+        to.write_all(piece).await?;
+        to.flush().await?;
+    }
 }
 
 macro_rules! delegate {

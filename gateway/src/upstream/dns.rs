@@ -16,7 +16,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use hickory_resolver::config::{LookupIpStrategy, ResolveHosts, ResolverConfig};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::{Resolver, TokioResolver};
+use hickory_resolver::{Resolver, ResolverBuilder, TokioResolver};
 use ir::Text;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -32,6 +32,8 @@ pub const TTL_MAX: Duration = Duration::from_secs(300);
 /// Pause after a failure; doubled up to the maximum.
 pub const FAILURE_PAUSE_MIN: Duration = Duration::from_secs(1);
 pub const FAILURE_PAUSE_MAX: Duration = Duration::from_secs(30);
+/// Longest time one query may take, all servers and retries included.
+pub const QUERY_DEADLINE: Duration = Duration::from_secs(30);
 /// Queries in flight at once.
 pub const QUERIES_MAX: usize = 64;
 /// Addresses taken from one answer.
@@ -129,6 +131,9 @@ impl Name {
         let (next, pause) = match answer {
             Ok(Answer { mut addresses, ttl }) if !addresses.is_empty() => {
                 self.failures.store(0, Relaxed);
+                // Servers rotate their answers; another order is no change.
+                addresses.sort_unstable();
+                addresses.dedup();
                 addresses.truncate(ADDRESSES_MAX);
                 let ttl = ttl.clamp(TTL_MIN, TTL_MAX);
                 (Resolution { addresses, error: None, settled: true }, self.stretch(ttl))
@@ -204,7 +209,8 @@ impl Names {
 
     async fn query(&self, name: Weak<Name>) {
         let Some(host) = name.upgrade().map(|name| name.host.clone()) else { return };
-        let answer = self.resolver.resolve(host).await;
+        let answer = tokio::time::timeout(QUERY_DEADLINE, self.resolver.resolve(host)).await;
+        let answer = answer.unwrap_or_else(|_| Err(format!("no answer in {QUERY_DEADLINE:?}")));
         if let Some(strong) = name.upgrade() {
             let pause = strong.accept(answer);
             self.agenda.add(Instant::now() + pause, name);
@@ -220,25 +226,30 @@ pub(super) struct System {
 impl System {
     /// Reads the system's configuration; where that fails, names fail and say so.
     pub(super) fn new(statics: &Statics) -> Self {
-        let family = family(statics);
-        let resolver = Resolver::builder_tokio()
-            .or_else(|error| {
-                tracing::warn!(%error, "no usable /etc/resolv.conf, only /etc/hosts is consulted");
-                Ok(Resolver::builder_with_config(ResolverConfig::default(), TokioRuntimeProvider::default()))
-            })
-            .and_then(|mut builder| {
-                let options = builder.options_mut();
-                options.ip_strategy = family;
-                options.use_hosts_file = ResolveHosts::Always;
-                // Answers are kept here; a cache below would hide that a TTL has ended.
-                options.cache_size = 0;
-                if let Some(edns0) = statics.edns0 {
-                    options.edns0 = edns0;
-                }
-                builder.build()
-            })
-            .map_err(|error: hickory_resolver::net::NetError| error.to_string().into());
-        Self { resolver }
+        let builder = Resolver::builder_tokio().unwrap_or_else(|error| {
+            tracing::warn!(%error, "no usable /etc/resolv.conf, only /etc/hosts is consulted");
+            Resolver::builder_with_config(ResolverConfig::default(), TokioRuntimeProvider::default())
+        });
+        Self::finish(builder, statics)
+    }
+
+    /// Asks these servers instead of the system's.
+    #[cfg(test)]
+    pub(super) fn asking(servers: Vec<hickory_resolver::config::NameServerConfig>, statics: &Statics) -> Self {
+        let config = ResolverConfig::from_name_servers(servers);
+        Self::finish(Resolver::builder_with_config(config, TokioRuntimeProvider::default()), statics)
+    }
+
+    fn finish(mut builder: ResolverBuilder<TokioRuntimeProvider>, statics: &Statics) -> Self {
+        let options = builder.options_mut();
+        options.ip_strategy = family(statics);
+        options.use_hosts_file = ResolveHosts::Always;
+        // Answers are kept here; a cache below would hide that a TTL has ended.
+        options.cache_size = 0;
+        if let Some(edns0) = statics.edns0 {
+            options.edns0 = edns0;
+        }
+        Self { resolver: builder.build().map_err(|error| error.to_string().into()) }
     }
 }
 

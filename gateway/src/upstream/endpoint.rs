@@ -87,6 +87,17 @@ impl Outcome {
         Self { ok: status < 500, connect_failed: false, latency: Some(latency), retry_after: None }
     }
 
+    /// With how long the answer asks to be left alone: `retry-after-ms`, or `retry-after` in
+    /// seconds. Dates are not read: they need a clock that agrees with the backend's.
+    #[must_use]
+    pub fn asking(self, headers: &http::HeaderMap) -> Self {
+        let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<u32>().ok().map(u64::from);
+        let retry_after = number("retry-after-ms")
+            .map(Duration::from_millis)
+            .or_else(|| number("retry-after").map(Duration::from_secs));
+        Self { retry_after, ..self }
+    }
+
     /// No connection.
     pub fn unreachable() -> Self {
         Self { ok: false, connect_failed: true, latency: None, retry_after: None }
@@ -114,7 +125,7 @@ impl Endpoint {
         let text: Text = address.to_string().into();
         Ok(Arc::new(Self {
             id: EndpointId(NEXT_ID.fetch_add(1, Relaxed)),
-            seed: random::stable(text.as_bytes()),
+            seed: random::affinity_key(text.as_bytes()),
             address,
             peer_address,
             text,
@@ -242,6 +253,7 @@ fn blend(average: &AtomicU64, sample: f64) -> f64 {
 }
 
 /// The right to use an endpoint for one try; counted as in flight until dropped.
+#[must_use]
 pub struct Lease {
     endpoint: Arc<Endpoint>,
 }
@@ -371,6 +383,20 @@ mod tests {
         let outcome = Outcome { retry_after: Some(Duration::from_secs(60)), ..bad() };
         endpoint.observe(outcome, Some(&policy(None, None)), now);
         assert_eq!(endpoint.ejected_for(|| now), Some(Duration::from_secs(8)));
+    }
+
+    #[test]
+    fn an_answer_may_ask_for_a_pause() {
+        for (name, value, pause) in [
+            ("retry-after", "7", Some(Duration::from_secs(7))),
+            ("retry-after-ms", "1500", Some(Duration::from_millis(1500))),
+            ("retry-after", "Wed, 21 Oct 2026 07:28:00 GMT", None),
+            ("retry-after", "-1", None),
+        ] {
+            let mut headers = http::HeaderMap::new();
+            headers.insert(name, value.parse().unwrap());
+            assert_eq!(bad().asking(&headers).retry_after, pause, "{name}: {value}");
+        }
     }
 
     #[test]

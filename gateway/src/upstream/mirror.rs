@@ -179,7 +179,7 @@ impl Copy {
         let lease = self.cluster.draw(&[], None, None, self.template.connect_timeout()).await;
         let lease = lease.map_err(|fault| fault.to_string())?;
         let begun = Instant::now();
-        let answered = self.exchange(&lease).await;
+        let answered = Box::pin(self.exchange(&lease)).await;
         lease.report(
             match &answered {
                 Ok(status) => Outcome::judge(*status, begun.elapsed()),
@@ -195,7 +195,7 @@ impl Copy {
         let grpc = kind.starts_with(b"application/grpc");
         let wanted = Wanted { grpc, read_timeout: Some(MIRROR_DEADLINE), ..Wanted::default() };
         let peer = self.template.peer(lease, wanted);
-        let (mut session, _) = self.connector.get_http_session(&*peer).await?;
+        let (mut session, _) = Box::pin(self.connector.get_http_session(&*peer)).await?;
         let mut head = Box::new(self.head.clone());
         if matches!(session, HttpSession::H2(_)) {
             let uri = absolute(&head, self.template.is_tls());

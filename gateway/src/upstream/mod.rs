@@ -33,6 +33,7 @@ pub use cluster::{AppProtocol, Cluster, PickFault};
 pub use endpoint::{Address, EndpointId, Lease, Outcome};
 pub use fault::Fault;
 pub use mirror::{MirrorBody, Mirrors};
+pub use random::affinity_key;
 pub use registry::{ClusterReport, EndpointReport, Upstreams};
 pub use tcp::{TcpLease, connect_tcp};
 pub use template::{Template, Wanted};

@@ -45,8 +45,8 @@ pub(super) fn mix(mut x: u64) -> u64 {
     x ^ (x >> 31)
 }
 
-/// FNV-1a, then [`mix`]: a hash that does not change between processes.
-pub(super) fn stable(text: &[u8]) -> u64 {
+/// A hash for session affinity: the same in every process. FNV-1a, then spread.
+pub fn affinity_key(text: &[u8]) -> u64 {
     let fnv = text
         .iter()
         .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));

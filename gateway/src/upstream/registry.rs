@@ -4,7 +4,8 @@
 //! an index from services to their workloads, so that a change of a workload costs the endpoints
 //! of its services and nothing else.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -19,11 +20,12 @@ use super::dns::{Names, Resolve, System};
 use super::endpoint::Address;
 use super::health::Checker;
 use crate::statics::{LookupFamily, Statics};
-use std::net::{IpAddr, SocketAddr};
 
 /// Clusters, and endpoints of each, that one report lists.
 pub(super) const REPORT_CLUSTERS_MAX: usize = 1000;
 pub(super) const REPORT_ENDPOINTS_MAX: usize = 200;
+/// Hosts of a forward proxy whose addresses and connections are kept between requests.
+pub(super) const RECENT_HOSTS_MAX: usize = 1024;
 
 /// All backends of the process.
 pub struct Upstreams {
@@ -31,6 +33,12 @@ pub struct Upstreams {
     names: Arc<Names>,
     checker: Arc<Checker>,
     table: Mutex<Table>,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Key {
+    Reference(BackendRef),
+    Host(HostTarget),
 }
 
 /// Where this process runs and what it can reach.
@@ -43,7 +51,9 @@ struct Here {
 
 #[derive(Default)]
 struct Table {
-    clusters: HashMap<BackendRef, Weak<Cluster>>,
+    clusters: HashMap<Key, Weak<Cluster>>,
+    /// Hosts last asked for by [`Upstreams::host`], the oldest first.
+    recent: VecDeque<Arc<Cluster>>,
     sweep_at: usize,
     /// Ports of a service that have a cluster.
     ports: HashMap<ServiceKey, HashSet<u16>>,
@@ -107,7 +117,8 @@ impl Upstreams {
     pub fn cluster(&self, backend: &BackendRef, snapshot: &Snapshot) -> Result<Arc<Cluster>, Text> {
         let mut table = self.table.lock();
         table.index(snapshot);
-        let known = table.clusters.get(backend).and_then(Weak::upgrade);
+        let key = Key::Reference(backend.clone());
+        let known = table.clusters.get(&key).and_then(Weak::upgrade);
         let cluster = match backend {
             BackendRef::Invalid(reason) => return Err(reason.clone()),
             BackendRef::RouteGroup(group) => return Err(format!("{group} is a route group, not a backend").into()),
@@ -135,15 +146,14 @@ impl Upstreams {
                 cluster
             }
         };
-        table.remember(backend.clone(), &cluster);
+        table.remember(key, &cluster);
         Ok(cluster)
     }
 
-    /// A cluster for a host that no configuration names (forward proxy). The caller keeps it for
-    /// as long as its pool and addresses are to last.
+    /// A cluster for a host that no configuration names (forward proxy). The last
+    /// [`RECENT_HOSTS_MAX`] are kept. Takes a lock, briefly.
     pub fn host(&self, target: &HostTarget) -> Arc<Cluster> {
-        // The prefix cannot be spelled in a configuration, so it is nobody's backend.
-        let key = BackendRef::Invalid(format!("\0dynamic/{target}").into());
+        let key = Key::Host(target.clone());
         let mut table = self.table.lock();
         if let Some(cluster) = table.clusters.get(&key).and_then(Weak::upgrade) {
             return cluster;
@@ -151,6 +161,10 @@ impl Upstreams {
         let cluster = Cluster::new(target.to_string().into(), self.checker.clone());
         self.plant_host(&cluster, target);
         table.remember(key, &cluster);
+        if table.recent.len() >= RECENT_HOSTS_MAX {
+            table.recent.pop_front();
+        }
+        table.recent.push_back(cluster.clone());
         cluster
     }
 
@@ -166,7 +180,7 @@ impl Upstreams {
                     touched.insert(key.clone());
                 }
                 Change::Backend(key, _) => {
-                    let reference = BackendRef::Backend(key.clone());
+                    let reference = Key::Reference(BackendRef::Backend(key.clone()));
                     let cluster = table.clusters.get(&reference).and_then(Weak::upgrade);
                     if let (Some(cluster), Ok(target)) = (cluster, target(snapshot, key)) {
                         self.plant_host(&cluster, target);
@@ -187,7 +201,7 @@ impl Upstreams {
     fn replant(&self, table: &mut Table, service: &ServiceKey, snapshot: &Snapshot) {
         let mut ports = table.ports.remove(service).unwrap_or_default();
         ports.retain(|port| {
-            let reference = BackendRef::Service { service: service.clone(), port: *port };
+            let reference = Key::Reference(BackendRef::Service { service: service.clone(), port: *port });
             let Some(cluster) = table.clusters.get(&reference).and_then(Weak::upgrade) else { return false };
             self.plant_service(table, &cluster, service, *port, snapshot);
             true
@@ -249,7 +263,7 @@ impl Upstreams {
         let mut clusters: Vec<_> = self.table.lock().clusters.values().filter_map(Weak::upgrade).collect();
         clusters.sort_by_cached_key(|cluster| (cluster.problem().is_none(), cluster.name().clone()));
         clusters.truncate(REPORT_CLUSTERS_MAX);
-        clusters.iter().map(|cluster| cluster_report(cluster)).collect()
+        clusters.iter().map(cluster_report).collect()
     }
 }
 
@@ -281,7 +295,7 @@ fn cluster_report(cluster: &Arc<Cluster>) -> ClusterReport {
 }
 
 impl Table {
-    fn remember(&mut self, key: BackendRef, cluster: &Arc<Cluster>) {
+    fn remember(&mut self, key: Key, cluster: &Arc<Cluster>) {
         if self.clusters.len() >= self.sweep_at {
             self.clusters.retain(|_, cluster| cluster.strong_count() > 0);
             self.sweep_at = self.clusters.len().saturating_mul(2).max(64);

@@ -1,5 +1,5 @@
-//! The terms on which one cluster is dialled, prepared once, so that a request's `HttpPeer` is a
-//! clone with an address.
+//! The terms on which one cluster is dialled, prepared once: certificates are read, and what cannot
+//! hold is refused, when a plan is compiled and not when a request comes.
 //!
 //! The version spoken, first match: the `http` policy's `version`; the service's `appProtocol`
 //! (but gRPC is never put on HTTP/1.1 by it); gRPC: HTTP/2; a client on TLS: HTTP/1.1; a client on
@@ -9,6 +9,7 @@
 //! Connections are shared exactly between templates whose [`Template::key`] is equal: same cluster,
 //! same TLS terms.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
@@ -36,10 +37,11 @@ pub(super) const H2_STREAMS_DEFAULT: u32 = 100;
 pub struct Template {
     identity: Arc<Identity>,
     version: Option<HttpVersion>,
-    tls: Option<Prepared>,
-    model: HttpPeer,
+    tls: Option<Box<Prepared>>,
     keepalives: Keepalives,
     connect_timeout: Duration,
+    idle_timeout: Duration,
+    h2_streams: u32,
     key: u64,
 }
 
@@ -96,27 +98,16 @@ impl Template {
         let keepalives = tcp.and_then(|tcp| tcp.keepalives.clone()).unwrap_or_else(|| statics.keepalives.clone());
         let connect_timeout = tcp.and_then(|tcp| tcp.connect_timeout).unwrap_or(statics.connect_timeout);
         let key = random::mix(identity.id ^ tls.as_ref().map_or(0, |it| it.tls.key));
-        let mut model = HttpPeer::new(std::net::SocketAddr::from(([0, 0, 0, 0], 0)), false, String::new());
-        model.group_key = key;
-        let options = &mut model.options;
-        options.total_connection_timeout = Some(connect_timeout);
-        options.idle_timeout = Some(http.and_then(|http| http.pool_idle_timeout).unwrap_or(statics.pool_idle_timeout));
-        options.max_h2_streams =
-            http.and_then(|http| http.max_concurrent_streams).unwrap_or(H2_STREAMS_DEFAULT).max(1) as usize;
-        options.tcp_keepalive = keepalives.enabled.then(|| TcpKeepalive {
-            idle: keepalives.time,
-            interval: keepalives.interval,
-            count: keepalives.retries as usize,
-            user_timeout: Duration::ZERO,
-        });
-        if let Some(native) = tls.as_ref().and_then(|it| it.tls.native.as_ref()) {
-            model.scheme = Scheme::HTTPS;
-            model.client_cert_key = native.client.clone();
-            options.verify_cert = native.verify_cert;
-            options.verify_hostname = native.verify_hostname;
-            options.ca = native.ca.clone();
-        }
-        Ok(Self { identity, version, tls, model, keepalives, connect_timeout, key })
+        Ok(Self {
+            version,
+            tls: tls.map(Box::new),
+            keepalives,
+            connect_timeout,
+            idle_timeout: http.and_then(|http| http.pool_idle_timeout).unwrap_or(statics.pool_idle_timeout),
+            h2_streams: http.and_then(|http| http.max_concurrent_streams).unwrap_or(H2_STREAMS_DEFAULT).max(1),
+            key,
+            identity,
+        })
     }
 
     /// Equal where connections may be shared.
@@ -135,7 +126,7 @@ impl Template {
 
     /// What Pingora is asked to connect to.
     pub fn peer(&self, lease: &Lease, wanted: Wanted) -> Box<HttpPeer> {
-        let mut peer = Box::new(self.model.clone());
+        let mut peer = self.blank();
         peer.options.read_timeout = wanted.read_timeout;
         peer.options.write_timeout = wanted.write_timeout;
         let speak = self.speak(wanted);
@@ -173,6 +164,31 @@ impl Template {
             h1_learnt: own.h1_learnt.clone(),
             keepalives: Some(self.keepalives.clone()),
         }));
+        peer
+    }
+
+    /// A peer that lacks its address. It is made anew each time: that costs what a clone does, and a
+    /// kept one would be most of a template's memory.
+    fn blank(&self) -> Box<HttpPeer> {
+        let mut peer = Box::new(HttpPeer::new(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), false, String::new()));
+        peer.group_key = self.key;
+        let options = &mut peer.options;
+        options.total_connection_timeout = Some(self.connect_timeout);
+        options.idle_timeout = Some(self.idle_timeout);
+        options.max_h2_streams = self.h2_streams as usize;
+        options.tcp_keepalive = self.keepalives.enabled.then_some(TcpKeepalive {
+            idle: self.keepalives.time,
+            interval: self.keepalives.interval,
+            count: self.keepalives.retries as usize,
+            user_timeout: Duration::ZERO,
+        });
+        if let Some(native) = self.tls.as_ref().and_then(|it| it.tls.native.as_ref()) {
+            options.verify_cert = native.verify_cert;
+            options.verify_hostname = native.verify_hostname;
+            options.ca = native.ca.clone();
+            peer.scheme = Scheme::HTTPS;
+            peer.client_cert_key = native.client.clone();
+        }
         peer
     }
 

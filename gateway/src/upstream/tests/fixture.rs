@@ -192,6 +192,20 @@ pub(super) async fn serve(tls: Option<Arc<rustls::ServerConfig>>) -> (SocketAddr
     (address, seen)
 }
 
+/// The same on a unix socket, plain.
+pub(super) fn serve_unix(path: &std::path::Path) -> Arc<Seen> {
+    let listener = tokio::net::UnixListener::bind(path).unwrap();
+    let seen = Arc::new(Seen::default());
+    let counted = seen.clone();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            counted.connections.fetch_add(1, SeqCst);
+            tokio::spawn(answer(stream, counted.clone()));
+        }
+    });
+    seen
+}
+
 async fn answer(stream: impl AsyncRead + AsyncWrite + Unpin + 'static + Send, seen: Arc<Seen>) {
     let service = service_fn(move |request: Request<Incoming>| {
         let seen = seen.clone();

@@ -9,6 +9,7 @@ use ir::backend::{LoadBalancer, Locality, LocalityMode, Scope};
 use ir::{Backend, BackendKey, BackendKind, BackendRef, HostTarget, Service, ServiceKey, Workload};
 
 use super::fixture::{Fixed, statics, upstreams};
+use crate::upstream::dns::{Resolve, System};
 use crate::upstream::{AppProtocol, PickFault, Upstreams};
 
 fn service(balancer: LoadBalancer) -> Change {
@@ -180,4 +181,42 @@ async fn localhost_is_known_without_dns() {
     let cluster = upstreams.host(&HostTarget::parse("localhost:80").unwrap());
     let lease = cluster.draw(&[], None, None, Duration::from_secs(5)).await.unwrap();
     assert_eq!(&**lease.endpoint_text(), "127.0.0.1:80");
+}
+
+/// A server that answers A questions with two addresses and nothing to AAAA.
+async fn name_server(ttl: u8) -> hickory_resolver::config::NameServerConfig {
+    let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let mut server = hickory_resolver::config::NameServerConfig::udp([127, 0, 0, 1].into());
+    server.connections[0].port = socket.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        let mut buffer = [0; 512];
+        while let Ok((length, client)) = socket.recv_from(&mut buffer).await {
+            let name_end = 12 + buffer[12..length].iter().position(|byte| *byte == 0).unwrap() + 1;
+            let question = &buffer[12..name_end + 4];
+            let a = buffer[name_end + 1] == 1;
+            let mut answer = vec![buffer[0], buffer[1], 0x81, 0x80, 0, 1, 0, if a { 2 } else { 0 }, 0, 0, 0, 0];
+            answer.extend_from_slice(question);
+            for last in [2, 1].into_iter().filter(|_| a) {
+                answer.extend_from_slice(&[0xc0, 12, 0, 1, 0, 1, 0, 0, 0, ttl, 0, 4, 10, 9, 8, last]);
+            }
+            let _ = socket.send_to(&answer, client).await;
+        }
+    });
+    server
+}
+
+#[tokio::test]
+async fn each_address_of_an_answer_is_an_endpoint_for_the_time_it_says() {
+    let statics = statics();
+    let system = System::asking(vec![name_server(9).await], &statics);
+    let answer = system.resolve("two.example.".into()).await.unwrap();
+    assert!(answer.ttl > Duration::from_secs(7) && answer.ttl <= Duration::from_secs(9), "{:?}", answer.ttl);
+    let upstreams = Arc::new(Upstreams::with_resolver(&statics, Box::new(system)));
+    let running = upstreams.clone();
+    tokio::spawn(async move { running.run().await });
+    let cluster = upstreams.host(&HostTarget::parse("two.example:80").unwrap());
+    cluster.ready(Duration::from_secs(5)).await;
+    let report = upstreams.report();
+    let addresses: Vec<_> = report[0].endpoints.iter().map(|endpoint| &*endpoint.address).collect();
+    assert_eq!(addresses, ["10.9.8.1:80", "10.9.8.2:80"]);
 }

@@ -15,14 +15,14 @@ use super::fixture::{Authority, ServerTerms, dialled, install_provider, serve, t
 use crate::upstream::{Cluster, Template, Wanted};
 
 /// One exchange through Pingora's connector; the version spoken.
-async fn exchange(
+pub(super) async fn exchange(
     connector: &Connector,
     (cluster, template): &(Arc<Cluster>, Arc<Template>),
     wanted: Wanted,
 ) -> Result<(u8, bool), String> {
     let lease = cluster.draw(&[], None, None, template.connect_timeout()).await.map_err(|it| it.to_string())?;
     let peer = template.peer(&lease, wanted);
-    let (mut session, reused) = connector.get_http_session(&*peer).await.map_err(|it| it.to_string())?;
+    let (mut session, reused) = Box::pin(connector.get_http_session(&*peer)).await.map_err(|it| it.to_string())?;
     let version = if matches!(session, HttpSession::H2(_)) { 2 } else { 1 };
     let mut head = RequestHeader::build("GET", b"/", None).unwrap();
     if version == 2 {
@@ -39,17 +39,17 @@ async fn exchange(
     Ok((version, reused))
 }
 
-fn connector() -> Connector {
+pub(super) fn connector() -> Connector {
     install_provider();
     Connector::new(Some(ConnectorOptions::new(64)))
 }
 
-fn base(authority: &Authority) -> backend_tls::Policy {
+pub(super) fn base(authority: &Authority) -> backend_tls::Policy {
     backend_tls::Policy { roots: Some(authority.pem()), ..Default::default() }
 }
 
 /// The same terms, forced off Pingora's connector.
-fn own(policy: backend_tls::Policy) -> backend_tls::Policy {
+pub(super) fn own(policy: backend_tls::Policy) -> backend_tls::Policy {
     backend_tls::Policy { key_exchange_groups: vec![KeyExchangeGroup::X25519], ..policy }
 }
 
@@ -127,15 +127,22 @@ async fn connections_are_not_shared_between_different_trust() {
     let (address, seen) = serve(Some(tls_terms(&terms))).await;
     let cluster = super::fixture::upstreams().host(&format_target(address));
     let connector = connector();
+    let theirs = Authority::new();
     let insecure = backend_tls::Policy { insecure: true, ..Default::default() };
-    let wrong = backend_tls::Policy { hostname: Some("other.test".into()), ..base(&ours) };
-    for (policy, trusted) in [(insecure.clone(), true), (wrong, false), (insecure, true)] {
+    let cases = [
+        (base(&ours), true),
+        (base(&theirs), false),
+        (Default::default(), false),
+        (base(&ours), true),
+        (insecure, true),
+    ];
+    for (policy, trusted) in cases {
         let effective = super::fixture::effective(vec![Policy::BackendTls(policy)]);
         let template = Template::compile(&cluster, &effective, &super::fixture::statics()).unwrap();
         let result = exchange(&connector, &(cluster.clone(), Arc::new(template)), Wanted::default()).await;
         assert_eq!(result.is_ok(), trusted);
     }
-    assert_eq!(seen.connections.load(SeqCst), 1, "equal terms compiled twice share their connections");
+    assert_eq!(seen.connections.load(SeqCst), 2, "equal terms compiled twice share their connections, others do not");
 }
 
 fn format_target(address: std::net::SocketAddr) -> ir::HostTarget {

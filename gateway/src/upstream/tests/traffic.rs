@@ -10,9 +10,13 @@ use filters::{Policy, circuit_breaker, health, request_mirror};
 use pingora_http::RequestHeader;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::fixture::{dialled, effective, eventually, install_provider, serve};
+use super::fixture::{
+    Authority, ServerTerms, dialled, effective, eventually, install_provider, serve, serve_unix, statics, tls_terms,
+    upstreams,
+};
+use super::tls::{base, connector, exchange, own};
 use crate::plan::TcpChoice;
-use crate::upstream::{Mirrors, connect_tcp};
+use crate::upstream::{Mirrors, Template, Wanted, connect_tcp};
 
 fn choice(target: &str, policies: Vec<Policy>) -> TcpChoice {
     let (cluster, template) = dialled(target, policies.clone()).unwrap();
@@ -51,6 +55,77 @@ async fn a_refused_connection_is_a_fault_of_the_endpoint() {
     let fault = connect_tcp(&choice(&free.to_string(), Vec::new())).await.err().unwrap();
     assert!(fault.is_endpoints());
     assert_eq!(fault.reason(), filters::Reason::UpstreamFailure);
+}
+
+#[tokio::test]
+async fn a_raw_connection_tries_other_endpoints() {
+    let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (address, seen) = serve(None).await;
+    let upstreams = upstreams();
+    let ports = [free(), free(), free(), address.port()];
+    let key = ir::ServiceKey::new("ns/a");
+    let snapshot = service_of(&key, &ports);
+    let cluster = upstreams.cluster(&ir::BackendRef::Service { service: key, port: 80 }, &snapshot).unwrap();
+    let template = Arc::new(Template::compile(&cluster, &effective(Vec::new()), &statics()).unwrap());
+    let choice = TcpChoice { cluster, template, ..choice("127.0.0.1:1", Vec::new()) };
+    for _ in 0..20 {
+        let lease = connect_tcp(&choice).await.unwrap();
+        assert_eq!(**lease.endpoint(), *address.to_string());
+    }
+    eventually("all arrive at the living one", || seen.connections.load(SeqCst) == 20).await;
+}
+
+/// A service whose workloads are ports of loopback.
+fn service_of(key: &ir::ServiceKey, ports: &[u16]) -> filters::Snapshot {
+    let mut snapshot = filters::Snapshot::default();
+    let service = ir::Service {
+        key: key.clone(),
+        namespace: "ns".into(),
+        name: "a".into(),
+        hostname: "a.ns.svc".into(),
+        ports: [(80, 0)].into(),
+        app_protocols: Default::default(),
+        load_balancer: Default::default(),
+        origin: Default::default(),
+    };
+    snapshot.services.insert(key.clone(), Arc::new(service));
+    for port in ports {
+        let workload = ir::Workload {
+            uid: port.to_string().into(),
+            name: "w".into(),
+            namespace: "ns".into(),
+            addresses: vec![[127, 0, 0, 1].into()],
+            hostname: "".into(),
+            locality: Default::default(),
+            network: "".into(),
+            cluster: "".into(),
+            node: "".into(),
+            capacity: 1,
+            healthy: true,
+            services: [(key.clone(), [(80, *port)].into())].into(),
+            origin: Default::default(),
+        };
+        snapshot.workloads.insert(workload.uid.clone(), Arc::new(workload));
+    }
+    snapshot
+}
+
+#[tokio::test]
+async fn a_unix_socket_serves_requests_and_raw_connections() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.sock");
+    let seen = serve_unix(&path);
+    let choice = choice(&format!("unix:{}", path.display()), Vec::new());
+    let mut lease = connect_tcp(&choice).await.unwrap();
+    lease.write_all(b"GET /raw HTTP/1.0\r\n\r\n").await.unwrap();
+    lease.read_to_string(&mut String::new()).await.unwrap();
+    let connector = connector();
+    let target = (choice.cluster.clone(), choice.template.clone());
+    for n in 0..3 {
+        let spoken = Box::pin(exchange(&connector, &target, Wanted::default())).await.unwrap();
+        assert_eq!(spoken, (1, n > 0), "request {n}");
+    }
+    assert_eq!(seen.connections.load(SeqCst), 2);
 }
 
 #[tokio::test]
@@ -103,4 +178,28 @@ async fn a_mirror_gets_the_whole_request_or_nothing() {
     assert_eq!(requests, ["POST HTTP/1.1 /copy 1234", "POST HTTP/1.1 /copy 56"]);
     let never = request_mirror::Policy { fraction: 0.0, ..policy };
     assert!(mirrors.start(&cluster, &template, &never, &head, true).is_none());
+}
+
+#[tokio::test]
+async fn a_mirror_of_a_grpc_call_goes_over_http2() {
+    let ours = Authority::new();
+    let terms = ServerTerms { authority: &ours, names: &["backend.test"], alpn: &["h2"], client_roots: None };
+    let (address, seen) = serve(Some(tls_terms(&terms))).await;
+    for policy in [base(&ours), own(base(&ours))] {
+        let target = format!("backend.test:{}", address.port());
+        let (cluster, template) = dialled(&target, vec![Policy::BackendTls(policy)]).unwrap();
+        let policy = request_mirror::Policy {
+            backend: ir::BackendRef::Invalid("unused".into()),
+            fraction: 1.0,
+            body_bytes_max: 8,
+        };
+        let mut head = RequestHeader::build("POST", b"/pkg.Svc/Call", None).unwrap();
+        head.insert_header("host", "a.test").unwrap();
+        head.insert_header("content-type", "application/grpc").unwrap();
+        let mut copy = Mirrors::default().start(&cluster, &template, &policy, &head, false).unwrap();
+        copy.push(&Bytes::from_static(b"abc"));
+        copy.finish();
+        eventually("the copy", || !seen.requests.lock().is_empty()).await;
+        assert_eq!(*std::mem::take(&mut *seen.requests.lock()), ["POST HTTP/2.0 /pkg.Svc/Call abc"]);
+    }
 }
