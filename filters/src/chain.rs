@@ -35,8 +35,11 @@ pub fn on_response(effective: &Effective, response: &mut ResponseHeader, facts: 
         return;
     }
     for attachment in effective.filters().iter().rev() {
-        if let Policy::ResponseHeaderModifier(policy) = &attachment.policy {
-            policy.on_response(&mut Answer { response, facts });
+        let answer = &mut Answer { response, facts };
+        match &attachment.policy {
+            Policy::Cors(policy) => policy.on_response(answer),
+            Policy::ResponseHeaderModifier(policy) => policy.on_response(answer),
+            _ => {}
         }
     }
 }

@@ -57,8 +57,8 @@ impl Effective {
             let kind = attachment.policy.kind();
             (kind.rung(), kind)
         });
-        next.has_response_hooks =
-            next.filters.iter().any(|attachment| matches!(attachment.policy, Policy::ResponseHeaderModifier(_)));
+        let hooked = |policy: &Policy| matches!(policy, Policy::Cors(_) | Policy::ResponseHeaderModifier(_));
+        next.has_response_hooks = next.filters.iter().any(|attachment| hooked(&attachment.policy));
         next
     }
 
