@@ -88,13 +88,9 @@ fn push_second(out: &mut Vec<u8>, second: u64) {
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
     let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
     let year = year_of_era + era * 400 + u64::from(month <= 2);
-    for (value, width, after) in [
-        (year, 4, b'-'),
-        (month, 2, b'-'),
-        (day, 2, b'T'),
-        (clock / 3_600, 2, b':'),
-        (clock / 60 % 60, 2, b':'),
-    ] {
+    for (value, width, after) in
+        [(year, 4, b'-'), (month, 2, b'-'), (day, 2, b'T'), (clock / 3_600, 2, b':'), (clock / 60 % 60, 2, b':')]
+    {
         push_padded(out, value, width);
         out.push(after);
     }

@@ -56,10 +56,7 @@ pub(super) struct Encoder<'a> {
 /// The name by which `metrics.remove` knows a metric: without prefix and suffix.
 pub(super) fn bare_name(name: &str) -> &str {
     let name = name.strip_prefix(PREFIX).unwrap_or(name);
-    ["_total", "_info", "_bucket", "_count", "_sum"]
-        .iter()
-        .find_map(|suffix| name.strip_suffix(suffix))
-        .unwrap_or(name)
+    ["_total", "_info", "_bucket", "_count", "_sum"].iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name)
 }
 
 impl<'a> Encoder<'a> {
@@ -147,14 +144,15 @@ impl<'a> Encoder<'a> {
         let (bucket, sum, count) = (format!("{sample}_bucket"), format!("{sample}_sum"), format!("{sample}_count"));
         for series in family.collect() {
             let histogram = pick(&series.cells);
-            let labels = family.names().zip(series.values.iter().map(|value| &**value));
+            let labels: Vec<_> = family.names().zip(series.values.iter().map(|value| &**value)).collect();
             let mut total = 0;
             for (bound, cumulated) in histogram.buckets() {
                 total = cumulated;
-                self.sample(&bucket, labels.clone().chain([("le", &*bound_text(bound))]), number(cumulated));
+                let bound = bound_text(bound);
+                self.sample(&bucket, labels.iter().copied().chain([("le", &*bound)]), number(cumulated));
             }
-            self.sample(&sum, labels.clone(), histogram.sum_seconds());
-            self.sample(&count, labels, number(total));
+            self.sample(&sum, labels.iter().copied(), histogram.sum_seconds());
+            self.sample(&count, labels.iter().copied(), number(total));
         }
     }
 }

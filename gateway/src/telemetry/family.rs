@@ -90,7 +90,7 @@ impl<C: Cells> Family<C> {
         }
     }
 
-    pub(super) fn names(&self) -> impl Iterator<Item = &'static str> + Clone {
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> + Clone {
         self.labels.iter().map(|label| label.name)
     }
 

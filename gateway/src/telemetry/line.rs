@@ -11,7 +11,7 @@ use super::clock::Stamp;
 use crate::statics::LogFormat;
 
 /// Longest value written; clients choose paths and host names.
-pub const VALUE_BYTES_MAX: usize = 4096;
+pub(super) const VALUE_BYTES_MAX: usize = 4096;
 
 /// A line buffer, one per thread.
 #[derive(Debug, Default)]
@@ -50,13 +50,6 @@ impl Line {
 
     pub(super) fn text(&mut self, name: &str, value: &str) {
         self.bytes_value(name, value.as_bytes());
-    }
-
-    /// A text that is left out when empty.
-    pub(super) fn text_if_any(&mut self, name: &str, value: &str) {
-        if !value.is_empty() {
-            self.text(name, value);
-        }
     }
 
     /// A value of unknown encoding, such as a header.
@@ -236,7 +229,8 @@ mod tests {
 
     #[test]
     fn numbers_are_padded_to_their_width() {
-        for (value, width, expected) in [(0, 1, "0"), (7, 3, "007"), (1234, 2, "1234"), (u64::MAX, 1, "18446744073709551615")]
+        for (value, width, expected) in
+            [(0, 1, "0"), (7, 3, "007"), (1234, 2, "1234"), (u64::MAX, 1, "18446744073709551615")]
         {
             let mut out = Vec::new();
             push_padded(&mut out, value, width);

@@ -19,12 +19,12 @@ use super::process::Runtime;
 use crate::statics::Statics;
 
 /// Distinct binds, gateways, listeners and backends named in metrics, each.
-pub const NAMES_MAX: usize = 500;
+pub(super) const NAMES_MAX: usize = 500;
 /// Distinct routes and rules named, where routes are asked for.
-pub const ROUTES_MAX: usize = 10_000;
+pub(super) const ROUTES_MAX: usize = 10_000;
 /// Series per family, whatever is configured; and where routes are asked for.
-pub const SERIES_MAX: usize = 4_000;
-pub const SERIES_PER_ROUTE_MAX: usize = 50_000;
+pub(super) const SERIES_MAX: usize = 4_000;
+pub(super) const SERIES_PER_ROUTE_MAX: usize = 50_000;
 /// Counters are spread over at most this many copies, so that cores do not wait for each other.
 const SHARDS_MAX: usize = 16;
 
@@ -162,9 +162,8 @@ impl Metrics {
             }
         };
         if self.per_route {
-            let labels = [
-                bind, gateway, listener, event.route, event.route_rule, backend, protocol, method, status, reason,
-            ];
+            let labels =
+                [bind, gateway, listener, event.route, event.route_rule, backend, protocol, method, status, reason];
             self.requests.record(&labels, count);
             if let (Some(scope), Some(_)) = (labels.get(..6), event.request_processing) {
                 self.processing.record(scope, observe);

@@ -104,7 +104,8 @@ mod tests {
 
     #[test]
     fn memory_is_read_in_bytes() {
-        let text = "55d7-7fff ---p 00000000 00:00 0 [rollup]\nRss:       1816 kB\nPss_Anon:   1 kB\nLocked: 0 kB\nbad\n";
+        let text =
+            "55d7-7fff ---p 00000000 00:00 0 [rollup]\nRss:       1816 kB\nPss_Anon:   1 kB\nLocked: 0 kB\nbad\n";
         assert_eq!(memory_of(text), [("rss", 1816 * 1024), ("locked", 0)]);
     }
 }

@@ -88,12 +88,7 @@ impl Metrics {
         let help = "Generation of the configuration in force.";
         out.single("config_generation", Kind::Gauge, help, gauge(&config.generation));
         let help = "When a configuration was last applied, in Unix time.";
-        out.single(
-            "config_last_applied_timestamp_seconds",
-            Kind::Gauge,
-            help,
-            gauge(&config.applied_at_ms) / 1000.0,
-        );
+        out.single("config_last_applied_timestamp_seconds", Kind::Gauge, help, gauge(&config.applied_at_ms) / 1000.0);
         out.single("config_applied", Kind::Counter, "Configurations applied.", number(config.applied.get()));
         out.single("config_refused", Kind::Counter, "Configurations refused.", number(config.refused.get()));
         let phases: Phases = *config.phases.lock();
