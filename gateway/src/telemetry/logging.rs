@@ -78,7 +78,11 @@ pub fn init(statics: &Statics) -> Result<LogControl, String> {
     let subscriber = tracing_subscriber::registry().with(filter).with(output(statics.log_format, writer));
     tracing::subscriber::set_global_default(subscriber).map_err(|error| error.to_string())?;
     LogTracer::init().map_err(|error| error.to_string())?;
-    let apply = move |filter| handle.reload(filter).map_err(|error| error.to_string());
+    let apply = move |filter| {
+        handle.reload(filter).map_err(|error| error.to_string())?;
+        observe();
+        Ok(())
+    };
     observe();
     let shared = Shared {
         initial: initial.to_owned(),
@@ -108,7 +112,6 @@ impl LogControl {
         let directives = merged(&current, text)?;
         (self.shared.apply)(build(&directives)?)?;
         *current = directives;
-        observe();
         Ok(())
     }
 

@@ -345,10 +345,3 @@ fn a_request_costs_little() {
         println!("request_ended, {what}: {} ns, {dropped} lines dropped", spent.as_nanos());
     }
 }
-
-#[test]
-fn tmp_dump() {
-    let t = busy(&statics());
-    std::fs::write("/tmp/wt-admin-metrics.txt", t.encode(Exposition::Text)).unwrap();
-    std::fs::write("/tmp/wt-admin-metrics.om", t.encode(Exposition::OpenMetrics)).unwrap();
-}
