@@ -10,5 +10,6 @@ pub mod local;
 pub mod plan;
 pub mod state;
 pub mod statics;
+pub mod status;
 pub mod telemetry;
 pub mod upstream;

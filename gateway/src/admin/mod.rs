@@ -1,1 +1,70 @@
-//! Placeholder of admin.
+//! The process's own servers: admin, metrics and probes. Plain HTTP/1.1 on their own addresses.
+//!
+//! [`bind`] opens the addresses and fails loudly; [`serve`], [`serve_stats`] and [`serve_probes`]
+//! run for as long as their future is polled, on the control runtime. Who may ask what is in
+//! [`guard`], the admin pages in [`pages`], what a dump shows in [`dump`].
+
+mod answer;
+mod dump;
+mod guard;
+mod pages;
+mod probes;
+mod readiness;
+mod server;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::state::State;
+use crate::statics::Statics;
+use crate::status::Status;
+use crate::telemetry::{LogControl, Telemetry};
+
+pub use guard::Ends;
+pub use pages::serve;
+pub use probes::{serve_probes, serve_stats};
+pub use readiness::{Liveness, Readiness, ReadyGuard, STUCK};
+pub use server::{BindFailed, Bound, bind};
+
+/// A report of another part of the process, made when asked for.
+pub type Report = Arc<dyn Fn() -> Value + Send + Sync>;
+
+/// What the admin pages are made from.
+#[derive(Clone)]
+pub struct AdminContext {
+    /// `Arc<State>`.
+    pub state: Arc<dyn Applied>,
+    pub telemetry: Arc<Telemetry>,
+    pub log: LogControl,
+    pub status: Arc<Status>,
+    pub statics: Arc<Statics>,
+    /// Listeners and their connections, for `/config/status` (`listeners`).
+    pub listeners: Report,
+    /// Clusters, endpoints and their health, for `/backends`.
+    pub upstreams: Report,
+    /// Starts a graceful drain; returns at once and may be called again.
+    pub drain: Arc<dyn Fn() + Send + Sync>,
+}
+
+/// The configuration in force.
+pub trait Applied: Send + Sync {
+    /// Generation and snapshot.
+    fn applied(&self) -> (u64, filters::Snapshot);
+    /// The merged policies of a route, each with its origin; `None` for a route that is not there.
+    fn effective(&self, route: &str) -> Option<Value>;
+}
+
+impl Applied for State {
+    fn applied(&self) -> (u64, filters::Snapshot) {
+        let plan = self.plan();
+        (plan.generation, plan.snapshot.clone())
+    }
+
+    /// Nothing yet: becomes `self.plan().effective_dump(route)`.
+    fn effective(&self, _route: &str) -> Option<Value> {
+        None
+    }
+}

@@ -1,46 +1,157 @@
-//! Stub of telemetry on branch `listen`: what `listen/` calls. The real one replaces this file.
+//! What the process tells of itself: metrics, the access log, and its own log.
+//!
+//! One [`Telemetry`] per process. Parts of the data path hand it events; it never blocks them and
+//! allocates nothing once a label set is known to the thread. Counters are in [`metrics`], the
+//! access log in [`access_log`], levels of the process's own log in [`logging`]. Tracing of
+//! requests is not here.
 
-use std::net::SocketAddr;
+mod access_log;
+mod clock;
+mod event;
+mod exposition;
+mod family;
+mod histogram;
+mod line;
+pub mod logging;
+mod metrics;
+mod process;
+mod scrape;
+mod sink;
+#[cfg(test)]
+pub(crate) mod tests;
+
+use std::io::Write;
+use std::sync::Arc;
 use std::time::Duration;
 
-use ir::{BindKey, ListenerKey, ObjectName, RouteName};
+use ir::{BindKey, ListenerKey, Text};
+use tokio::runtime::Handle;
 
-#[derive(Default)]
-pub struct Telemetry {}
+use crate::statics::Statics;
+use access_log::AccessLog;
+use metrics::{Metrics, Place};
+use sink::Sink;
 
-/// The end of a raw connection.
-pub struct TcpEvent<'a> {
-    pub connection_id: u64,
-    pub bind: &'a BindKey,
-    pub gateway: &'a ObjectName,
-    pub listener: &'a ListenerKey,
-    pub route: Option<&'a RouteName>,
-    pub endpoint: Option<&'a str>,
-    pub src: SocketAddr,
-    pub sni: Option<&'a str>,
-    pub received: u64,
-    pub sent: u64,
-    pub duration: Duration,
-    pub reason: Option<&'static str>,
-    pub error: Option<&'a str>,
+pub use access_log::Sensitive;
+pub(crate) use access_log::is_loopback;
+pub use clock::{Spent, Stopwatch, rfc3339};
+pub use event::{Phases, RequestEvent, TcpEvent};
+pub use exposition::Exposition;
+pub use logging::LogControl;
+pub use process::{RuntimeFigures, memory};
+
+/// Metrics and access log of the process.
+pub struct Telemetry {
+    metrics: Metrics,
+    access_log: AccessLog,
 }
 
 impl Telemetry {
-    pub fn connection_opened(&self, _bind: &BindKey, _listener: Option<&ListenerKey>, _protocol: &'static str) {}
-
-    pub fn connection_closed(
-        &self,
-        _bind: &BindKey,
-        _listener: Option<&ListenerKey>,
-        _protocol: &'static str,
-        _received: u64,
-        _sent: u64,
-    ) {
+    /// Starts the access log's writer, to standard output.
+    pub fn new(statics: &Statics) -> Arc<Self> {
+        Self::with_output(statics, Box::new(std::io::stdout()))
     }
 
-    pub fn tls_handshake(&self, _bind: &BindKey, _seconds: f64, _ok: bool) {}
+    /// As [`Telemetry::new`], with the access log going elsewhere.
+    pub fn with_output(statics: &Statics, output: Box<dyn Write + Send>) -> Arc<Self> {
+        let sink = Sink::start(statics.worker_threads.clamp(1, 16), output);
+        let sink = sink.inspect_err(|error| tracing::error!(%error, "no access log: its writer cannot start")).ok();
+        Arc::new(Self { metrics: Metrics::new(statics), access_log: AccessLog::new(statics, sink) })
+    }
 
-    pub fn connection_refused(&self, _bind: &BindKey, _why: &'static str) {}
+    /// A request ended: counts it and logs it. Counts retries and the primary upstream call too.
+    pub fn request_ended(&self, event: &RequestEvent<'_>) {
+        self.metrics.request_ended(event);
+        self.access_log.request_ended(event);
+    }
 
-    pub fn tcp_ended(&self, _event: &TcpEvent<'_>) {}
+    /// A raw connection ended.
+    pub fn tcp_ended(&self, event: &TcpEvent<'_>) {
+        self.metrics.tcp_ended(event);
+        self.access_log.tcp_ended(event);
+    }
+
+    /// A client connection was accepted. Each must be closed by [`Telemetry::connection_closed`].
+    pub fn connection_opened(&self, bind: &BindKey, listener: Option<&ListenerKey>, protocol: &'static str) {
+        let at = Place { bind: bind.as_str(), listener, protocol };
+        self.metrics.connection(at, |cells| cells.opened.add(1));
+    }
+
+    /// A client connection is gone, after so many bytes.
+    pub fn connection_closed(
+        &self,
+        bind: &BindKey,
+        listener: Option<&ListenerKey>,
+        protocol: &'static str,
+        received: u64,
+        sent: u64,
+    ) {
+        let at = Place { bind: bind.as_str(), listener, protocol };
+        self.metrics.connection(at, |cells| {
+            cells.closed.add(1);
+            cells.received.add(received);
+            cells.sent.add(sent);
+        });
+    }
+
+    /// A connection was not taken; `why` is one of a closed set of words.
+    pub fn connection_refused(&self, bind: &BindKey, why: &'static str) {
+        self.metrics.refused.record(&[bind.as_str(), why], |cells| cells.add(1));
+    }
+
+    /// A TLS handshake with a client ended.
+    pub fn tls_handshake(&self, bind: &BindKey, listener: Option<&ListenerKey>, seconds: f64, ok: bool) {
+        let at = Place { bind: bind.as_str(), listener, protocol: "tls" };
+        self.metrics.handshake(at, |cells| match ok {
+            true => cells.duration.observe(metrics::seconds(seconds)),
+            false => cells.failures.add(1),
+        });
+    }
+
+    /// A connection to an endpoint was made; `transport` is `plaintext` or `tls`.
+    pub fn upstream_connect(&self, seconds: f64, transport: &'static str) {
+        self.metrics.connects.record(&[transport], |cells| cells.observe(metrics::seconds(seconds)));
+    }
+
+    /// A call besides the primary one ended: kind `Policy` or `Mirror`, subtype such as `Http`.
+    pub fn upstream_call(&self, kind: &'static str, subtype: &'static str, seconds: f64) {
+        self.metrics.calls.record(&[kind, subtype], |cells| cells.observe(metrics::seconds(seconds)));
+    }
+
+    /// A configuration is in force.
+    pub fn config_applied(&self, generation: u64, phases: &Phases) {
+        self.metrics.config_applied(generation, phases);
+    }
+
+    /// A configuration was refused; the one before it stays in force.
+    pub fn config_refused(&self) {
+        self.metrics.config_refused();
+    }
+
+    /// Which gateway each listener belongs to: the `gateway` label of connections. Call on publish.
+    pub fn listeners(&self, listeners: impl IntoIterator<Item = (ListenerKey, Text)>) {
+        self.metrics.gateways(listeners.into_iter().collect());
+    }
+
+    /// Observes a runtime in metrics and `/debug/tasks`.
+    pub fn runtime(&self, name: &'static str, handle: &Handle) {
+        self.metrics.runtimes.lock().push(process::Runtime::new(name, handle));
+    }
+
+    /// Figures of the runtimes observed.
+    pub fn runtimes(&self) -> Vec<RuntimeFigures> {
+        self.metrics.runtimes.lock().iter().map(process::Runtime::figures).collect()
+    }
+
+    /// All metrics as text. Takes milliseconds: not for the data path.
+    pub fn encode(&self, format: Exposition) -> String {
+        let dropped = self.access_log.sink().map_or(0, Sink::dropped);
+        self.metrics.encode(format, dropped)
+    }
+
+    /// Waits until the access log is written, or until the limit; blocks the thread. True when
+    /// written.
+    pub fn flush(&self, limit: Duration) -> bool {
+        self.access_log.sink().is_none_or(|sink| sink.flush(limit))
+    }
 }

@@ -1,0 +1,192 @@
+//! A small HTTP/1.1 server for the process's own addresses.
+//!
+//! Bounded: so many connections, so long for a request head (idle keep-alive included), so long for
+//! a connection. Dropping the serving future closes everything.
+
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use super::answer::Body;
+use super::guard::Ends;
+use crate::statics::ServerAddress;
+
+/// Connections of one server; more wait in the kernel's queue.
+const CONNECTIONS_MAX: usize = 64;
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+const CONNECTION_LIFE: Duration = Duration::from_secs(300);
+const HEAD_BYTES_MAX: usize = 32 << 10;
+const BACKLOG: i32 = 128;
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
+
+/// An address of a server that cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("the {server} server cannot listen on {address}: {source}")]
+pub struct BindFailed {
+    server: &'static str,
+    address: String,
+    source: io::Error,
+}
+
+/// The open sockets of one server.
+#[derive(Debug)]
+pub struct Bound {
+    server: &'static str,
+    sockets: Vec<Listening>,
+}
+
+#[derive(Debug)]
+enum Listening {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// Whoever answers the requests of a server.
+pub(super) trait Service: Send + Sync + 'static {
+    fn answer(&self, request: Request<Incoming>, ends: Ends) -> impl Future<Output = Response<Body>> + Send;
+}
+
+/// Opens the addresses of a server, on the current runtime. `Off` gives a server that never
+/// serves. An IPv6 address a host does not have is passed over as long as another one opens.
+pub fn bind(server: &'static str, address: &ServerAddress) -> Result<Bound, BindFailed> {
+    let failed = |address: String| move |source| BindFailed { server, address, source };
+    let sockets = match address {
+        ServerAddress::Off => Vec::new(),
+        ServerAddress::Unix(path) => {
+            let listener = open_unix(path).map_err(failed(format!("unix:{}", path.display())))?;
+            vec![Listening::Unix(listener)]
+        }
+        ServerAddress::Sockets(addresses) => {
+            let mut sockets = Vec::new();
+            let mut absent = None;
+            for address in addresses {
+                match open_tcp(*address, addresses) {
+                    Ok(listener) => sockets.push(Listening::Tcp(listener)),
+                    Err(error) if address.is_ipv6() && is_absent(&error) => absent = Some((address, error)),
+                    Err(error) => return Err(failed(address.to_string())(error)),
+                }
+            }
+            match absent {
+                Some((address, error)) if sockets.is_empty() => return Err(failed(address.to_string())(error)),
+                _ => sockets,
+            }
+        }
+    };
+    Ok(Bound { server, sockets })
+}
+
+/// Whether the host lacks the address or its family.
+fn is_absent(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrNotAvailable
+        || error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
+}
+
+fn open_tcp(address: SocketAddr, all: &[SocketAddr]) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        let beside = |other: &SocketAddr| other.is_ipv4() && other.port() == address.port();
+        socket.set_only_v6(all.iter().any(beside))?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Opens a Unix socket for the process's own user and group; a leftover nobody serves is replaced.
+fn open_unix(path: &Path) -> io::Result<UnixListener> {
+    use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+    let leftover = std::fs::symlink_metadata(path).is_ok_and(|it| it.file_type().is_socket());
+    if leftover && std::os::unix::net::UnixStream::connect(path).is_err() {
+        std::fs::remove_file(path)?;
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
+    Ok(listener)
+}
+
+impl Bound {
+    /// Where it really listens; ports of 0 resolved.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        let address = |socket: &Listening| match socket {
+            Listening::Tcp(listener) => listener.local_addr().ok(),
+            Listening::Unix(_) => None,
+        };
+        self.sockets.iter().filter_map(address).collect()
+    }
+
+    /// Serves until dropped.
+    pub(super) async fn run<S: Service>(self, service: S) {
+        let service = Arc::new(service);
+        let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let mut sockets = JoinSet::new();
+        for socket in self.sockets {
+            sockets.spawn(accept(socket, service.clone(), permits.clone(), self.server));
+        }
+        // A server that is off must not look like one that failed.
+        while sockets.join_next().await.is_some() {}
+        std::future::pending::<()>().await;
+    }
+}
+
+async fn accept<S: Service>(socket: Listening, service: Arc<S>, permits: Arc<Semaphore>, server: &'static str) {
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        let Ok(permit) = permits.clone().acquire_owned().await else { return };
+        let service = service.clone();
+        let accepted = match &socket {
+            Listening::Tcp(listener) => listener.accept().await.map(|(stream, peer)| {
+                let ends = Ends { peer: Some(peer), local: stream.local_addr().ok().or(Some(unknown())) };
+                connections.spawn(async move {
+                    converse(stream, service, ends).await;
+                    drop(permit);
+                });
+            }),
+            Listening::Unix(listener) => listener.accept().await.map(|(stream, _)| {
+                connections.spawn(async move {
+                    converse(stream, service, Ends { peer: None, local: None }).await;
+                    drop(permit);
+                });
+            }),
+        };
+        if let Err(error) = accepted {
+            tracing::debug!(server, %error, "cannot accept");
+            tokio::time::sleep(ACCEPT_BACKOFF).await;
+        }
+    }
+}
+
+/// A local address that equals no `Host`: where the socket cannot say its own, names must do.
+fn unknown() -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0)
+}
+
+async fn converse<S: Service>(stream: impl AsyncRead + AsyncWrite + Unpin, service: Arc<S>, ends: Ends) {
+    let service = service_fn(|request| {
+        let service = service.clone();
+        async move { Ok::<_, std::convert::Infallible>(service.answer(request, ends).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), service);
+    // What a client of these servers does wrong is not worth a line.
+    let _ = tokio::time::timeout(CONNECTION_LIFE, connection).await;
+}

@@ -1,0 +1,288 @@
+//! The access log: one record per request or raw connection, written when it ends.
+//!
+//! Fields, in order: `connection.id` (where the target `request` logs at debug), `gateway`,
+//! `listener`, `route_rule`, `route`, `endpoint`, `src.addr`, `http.method`, `http.host`,
+//! `http.path`, `http.version`, `http.status`, `grpc.status`, `tls.sni`, `protocol`,
+//! `retry.attempt`, `error`, `reason` (unless the backend answered), `duration`, then what the
+//! policy adds. Fields without a value are left out.
+//!
+//! `http.path` is the path without its query, because queries carry secrets; who wants the query
+//! adds `request.uri`. Sensitive headers are never written, even if added: they show as `***`.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::io::Write;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use filters::Reason;
+use filters::access_log::Policy;
+use filters::field::{Field, Lookup, Value};
+use http::{HeaderMap, HeaderName};
+
+use super::event::{RequestEvent, TcpEvent};
+use super::line::Line;
+use super::logging::{self, Verbosity};
+use super::sink::Sink;
+use crate::statics::{LogFormat, Statics};
+
+/// Headers never shown, besides those of the configuration.
+const SENSITIVE: &[&str] =
+    &["authorization", "cookie", "set-cookie", "proxy-authorization", "x-api-key", "x-goog-api-key", "api-key"];
+const STARS: &str = "***";
+
+/// What is shown of headers in logs and dumps.
+#[derive(Clone, Debug, Default)]
+pub struct Sensitive(HashSet<String>);
+
+impl Sensitive {
+    pub fn new(statics: &Statics) -> Self {
+        let more = statics.sensitive_headers.iter().map(|name| name.to_ascii_lowercase());
+        Self(SENSITIVE.iter().map(|name| (*name).to_owned()).chain(more).collect())
+    }
+
+    /// Whether values of this header (any case) are secret.
+    pub fn covers(&self, name: &str) -> bool {
+        match name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            true => self.0.contains(&name.to_ascii_lowercase()),
+            false => self.0.contains(name),
+        }
+    }
+}
+
+/// The log and where it goes.
+pub(super) struct AccessLog {
+    format: LogFormat,
+    sensitive: Sensitive,
+    sink: Option<Sink>,
+}
+
+thread_local! {
+    static LINE: RefCell<Line> = RefCell::default();
+}
+
+impl AccessLog {
+    /// A log without a sink writes nothing.
+    pub(super) fn new(statics: &Statics, sink: Option<Sink>) -> Self {
+        Self { format: statics.log_format, sensitive: Sensitive::new(statics), sink }
+    }
+
+    pub(super) fn sink(&self) -> Option<&Sink> {
+        self.sink.as_ref()
+    }
+
+    pub(super) fn request_ended(&self, event: &RequestEvent<'_>) {
+        let (Some(sink), verbosity) = (&self.sink, logging::access_log_verbosity()) else { return };
+        let facts = Facts { event };
+        let filter = event.access_log.and_then(|policy| policy.filter.as_ref());
+        if verbosity == Verbosity::Off || filter.is_some_and(|filter| !filter.holds(&facts)) {
+            return;
+        }
+        with_line(|line| {
+            line.begin(self.format, SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(), "request");
+            let mut record =
+                Record { line, policy: event.access_log.filter(|it| !(it.add.is_empty() && it.remove.is_empty())) };
+            record.request(event, verbosity);
+            if let Some(policy) = event.access_log {
+                for (name, field) in &policy.add {
+                    self.added(record.line, name, field, &facts);
+                }
+            }
+            sink.push(record.line.end());
+        });
+    }
+
+    pub(super) fn tcp_ended(&self, event: &TcpEvent<'_>) {
+        let (Some(sink), verbosity) = (&self.sink, logging::access_log_verbosity()) else { return };
+        if verbosity == Verbosity::Off {
+            return;
+        }
+        with_line(|line| {
+            line.begin(self.format, SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(), "request");
+            Record { line, policy: None }.tcp(event, verbosity);
+            sink.push(line.end());
+        });
+    }
+
+    /// A field of the policy's; values a log must not show are stars.
+    fn added(&self, line: &mut Line, name: &str, field: &Field, facts: &Facts<'_>) {
+        let secret = match field {
+            Field::RequestHeader(header) | Field::ResponseHeader(header) => self.sensitive.covers(header.as_str()),
+            Field::RequestCookie(_) => true,
+            _ => false,
+        };
+        match field.value(facts) {
+            Some(_) if secret => line.text(name, STARS),
+            Some(Value::Text(text)) => line.text(name, &text),
+            Some(Value::Int(number)) => line.signed(name, number),
+            None => {}
+        }
+    }
+}
+
+/// Runs with the thread's line buffer.
+fn with_line(act: impl FnOnce(&mut Line)) {
+    let _ = LINE.try_with(|line| {
+        if let Ok(mut line) = line.try_borrow_mut() {
+            act(&mut line);
+        }
+    });
+}
+
+/// The default fields of one record, less what the policy removes or replaces.
+struct Record<'a> {
+    line: &'a mut Line,
+    policy: Option<&'a Policy>,
+}
+
+impl Record<'_> {
+    fn request(&mut self, event: &RequestEvent<'_>, verbosity: Verbosity) {
+        if verbosity == Verbosity::Debug {
+            self.number("connection.id", event.connection_id);
+        }
+        self.text("gateway", event.gateway);
+        self.text("listener", event.listener);
+        self.text("route_rule", event.route_rule);
+        self.text("route", event.route);
+        self.text("endpoint", event.endpoint);
+        self.address("src.addr", event.src);
+        self.text("http.method", event.method);
+        self.text("http.host", event.host);
+        self.text("http.path", path_alone(event.path));
+        self.text("http.version", event.version);
+        if event.status != 0 {
+            self.number("http.status", u64::from(event.status));
+        }
+        if let Some(status) = event.grpc_status {
+            self.number("grpc.status", u64::from(status));
+        }
+        self.text("tls.sni", event.sni);
+        self.text("protocol", event.protocol);
+        if event.retry_attempt != 0 {
+            self.number("retry.attempt", u64::from(event.retry_attempt));
+        }
+        self.ending(event.error, event.reason);
+        if self.shows("duration") {
+            self.line.millis("duration", event.duration);
+        }
+    }
+
+    fn tcp(&mut self, event: &TcpEvent<'_>, verbosity: Verbosity) {
+        if verbosity == Verbosity::Debug {
+            self.number("connection.id", event.connection_id);
+        }
+        self.text("gateway", event.gateway);
+        self.text("listener", event.listener);
+        self.text("route", event.route);
+        self.text("endpoint", event.endpoint);
+        self.address("src.addr", event.src);
+        self.text("tls.sni", event.sni);
+        self.text("protocol", event.protocol());
+        self.number("bytes.received", event.received);
+        self.number("bytes.sent", event.sent);
+        self.ending(event.error, event.reason);
+        self.line.millis("duration", event.duration);
+    }
+
+    fn ending(&mut self, error: Option<&str>, reason: Reason) {
+        self.text("error", error.unwrap_or_default());
+        if reason != Reason::Upstream {
+            self.text("reason", reason.label());
+        }
+    }
+
+    fn shows(&self, name: &str) -> bool {
+        let Some(policy) = self.policy else { return true };
+        !policy.remove.iter().any(|removed| removed == name) && !policy.add.iter().any(|(added, _)| added == name)
+    }
+
+    fn text(&mut self, name: &str, value: &str) {
+        if !value.is_empty() && self.shows(name) {
+            self.line.text(name, value);
+        }
+    }
+
+    fn number(&mut self, name: &str, value: u64) {
+        if self.shows(name) {
+            self.line.number(name, value);
+        }
+    }
+
+    fn address(&mut self, name: &str, address: Option<SocketAddr>) {
+        let Some(address) = address.filter(|_| self.shows(name)) else { return };
+        let mut text = [0u8; 64];
+        let mut rest = text.as_mut_slice();
+        // An address always fits; were it not to, it would be cut.
+        let _ = match address.port() {
+            0 => write!(rest, "{}", address.ip()),
+            _ => write!(rest, "{address}"),
+        };
+        let left = rest.len();
+        self.line.bytes_value(name, text.get(..text.len() - left).unwrap_or_default());
+    }
+}
+
+/// A path without its query or fragment.
+fn path_alone(path: &str) -> &str {
+    path.split(['?', '#']).next().unwrap_or_default()
+}
+
+/// A request's facts, as fields and predicates ask for them.
+struct Facts<'a> {
+    event: &'a RequestEvent<'a>,
+}
+
+impl Lookup for Facts<'_> {
+    fn get(&self, field: &Field) -> Option<Value<'_>> {
+        let event = self.event;
+        let known = |text: &'static str| (!text.is_empty()).then_some(Value::Text(Cow::Borrowed(text)));
+        match field {
+            Field::RequestMethod => text(event.method),
+            Field::RequestPath => text(path_alone(event.path)),
+            Field::RequestUri => text(event.path),
+            Field::RequestHost => text(event.host),
+            Field::RequestScheme => known(event.protocol),
+            Field::RequestVersion => known(event.version),
+            Field::RequestHeader(name) => header(event.request_headers, name),
+            Field::RequestCookie(name) => cookie(event.request_headers, name).map(|it| Value::Text(Cow::Borrowed(it))),
+            Field::RequestQuery(name) => query(event.path, name).map(|it| Value::Text(Cow::Borrowed(it))),
+            Field::ResponseCode => (event.status != 0).then_some(Value::Int(i64::from(event.status))),
+            Field::ResponseHeader(name) => header(event.response_headers?, name),
+            Field::SourceAddress => Some(Value::Text(Cow::Owned(event.src.map(|it| it.ip().to_string())?))),
+            Field::SourcePort => Some(Value::Int(i64::from(event.src?.port()))),
+            Field::BackendName => text(event.backend),
+            Field::RouteName => text(event.route),
+            Field::ListenerName => text(event.listener),
+            Field::Text(_) | Field::Int(_) => None,
+        }
+    }
+}
+
+fn text(value: &str) -> Option<Value<'_>> {
+    (!value.is_empty()).then_some(Value::Text(Cow::Borrowed(value)))
+}
+
+/// The first value of a header; what is not UTF-8 in it is replaced.
+fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Value<'a>> {
+    headers.get(name).map(|value| Value::Text(String::from_utf8_lossy(value.as_bytes())))
+}
+
+fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let lines = headers.get_all(http::header::COOKIE).into_iter().filter_map(|line| line.to_str().ok());
+    let pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.filter(|(key, _)| *key == name).map(|(_, value)| value).next()
+}
+
+/// A query parameter as sent, undecoded.
+fn query<'a>(path: &'a str, name: &str) -> Option<&'a str> {
+    let (_, query) = path.split_once('?')?;
+    let query = query.split('#').next()?;
+    let pair = |pair: &'a str| pair.split_once('=').unwrap_or((pair, ""));
+    query.split('&').map(pair).find(|(key, _)| *key == name).map(|(_, value)| value)
+}
+
+/// Whether an address is this host's own.
+pub(crate) fn is_loopback(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
+}
