@@ -60,6 +60,11 @@ impl Plan {
         self.binds.get(key)
     }
 
+    /// The route of a raw connection and one of its backends, drawn by weight.
+    pub fn tcp_choice(&self, _listener: &ListenerPlan, _sni: Option<&str>, _random: u64) -> Result<TcpChoice, TcpMiss> {
+        Err(TcpMiss::NoRoute)
+    }
+
     pub fn binds(&self) -> impl Iterator<Item = &Arc<BindPlan>> {
         self.binds.values()
     }
@@ -72,9 +77,8 @@ impl BindPlan {
     }
 }
 
-impl ListenerPlan {
-    /// The route of a raw connection and one of its backends, drawn by weight.
-    pub fn tcp_choice(&self, _sni: Option<&str>) -> Option<TcpChoice> {
-        None
-    }
+/// Why a raw connection goes nowhere.
+pub enum TcpMiss {
+    NoRoute,
+    NoBackend(Arc<ir::TcpRoute>, ir::Text),
 }

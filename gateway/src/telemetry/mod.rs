@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use ir::{BindKey, ListenerKey, ObjectName, RouteName};
+use ir::{BindKey, ListenerKey};
 
 #[derive(Default)]
 pub struct Telemetry {}
@@ -11,17 +11,17 @@ pub struct Telemetry {}
 /// The end of a raw connection.
 pub struct TcpEvent<'a> {
     pub connection_id: u64,
-    pub bind: &'a BindKey,
-    pub gateway: &'a ObjectName,
-    pub listener: &'a ListenerKey,
-    pub route: Option<&'a RouteName>,
-    pub endpoint: Option<&'a str>,
-    pub src: SocketAddr,
-    pub sni: Option<&'a str>,
+    pub bind: &'a str,
+    pub gateway: &'a str,
+    pub listener: &'a str,
+    pub route: &'a str,
+    pub endpoint: &'a str,
+    pub src: Option<SocketAddr>,
+    pub sni: &'a str,
     pub received: u64,
     pub sent: u64,
     pub duration: Duration,
-    pub reason: Option<&'static str>,
+    pub reason: filters::Reason,
     pub error: Option<&'a str>,
 }
 
@@ -38,7 +38,7 @@ impl Telemetry {
     ) {
     }
 
-    pub fn tls_handshake(&self, _bind: &BindKey, _seconds: f64, _ok: bool) {}
+    pub fn tls_handshake(&self, _bind: &BindKey, _listener: Option<&ListenerKey>, _seconds: f64, _ok: bool) {}
 
     pub fn connection_refused(&self, _bind: &BindKey, _why: &'static str) {}
 
