@@ -57,10 +57,11 @@ where
     /// Gives a connection its own task, or closes it at once.
     fn admit(&self, accepted: Accepted) {
         let Accepted { socket, peer, local } = accepted;
-        let Some(plan) = (self.shared.plans)(&self.key) else {
+        let plan = (self.shared.plans)();
+        let Some(bind) = plan.bind(&self.key).cloned() else {
             return self.shared.telemetry.connection_refused(&self.key, "no_plan");
         };
-        let terms = &plan.terms.tcp;
+        let terms = &bind.terms.tcp;
         let Some(seat) = self.exit.sit(terms.max_connections) else {
             return self.shared.telemetry.connection_refused(&self.key, "max_connections");
         };
@@ -79,6 +80,7 @@ where
         let reception = Reception {
             shared: Arc::clone(&self.shared),
             plan,
+            bind,
             turns: Arc::clone(&self.turns),
             arrival,
             exit: Arc::clone(&self.exit),

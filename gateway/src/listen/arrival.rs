@@ -19,7 +19,7 @@ use super::talk::Talk;
 use super::tcp::Passage;
 use super::wire::{Socket, Wire};
 use super::{Shared, http1, http2, proxy_header};
-use crate::plan::{BindPlan, ListenerPlan, Transport};
+use crate::plan::{BindPlan, ListenerPlan, Plan, Transport};
 
 /// One connection before anything is known of its content.
 pub(super) struct Arrival {
@@ -35,7 +35,8 @@ pub(super) struct Arrival {
 /// Serves one connection to its end.
 pub(super) struct Reception<A> {
     pub(super) shared: Arc<Shared<A>>,
-    pub(super) plan: Arc<BindPlan>,
+    pub(super) plan: Arc<Plan>,
+    pub(super) bind: Arc<BindPlan>,
     pub(super) turns: Arc<Turns>,
     pub(super) arrival: Arrival,
     pub(super) exit: Arc<super::drain::Exit>,
@@ -59,13 +60,13 @@ where
         if !self.read_proxy_header(&mut wire).await || !self.permitted() {
             return;
         }
-        match self.plan.transport {
+        match self.bind.transport {
             Transport::Http => {
                 wire.account().open(None, Protocol::Http.label());
                 self.http(Layer::Plain(wire), Protocol::Http, Greeting::default()).await;
             }
             Transport::Tls => self.tls(wire).await,
-            Transport::Tcp => match self.plan.listener(None).cloned() {
+            Transport::Tcp => match self.bind.listener(None).cloned() {
                 Some(listener) => {
                     wire.account().open(Some(listener.listener.key.clone()), Protocol::Tcp.label());
                     self.passage(&listener, None).serve(&mut wire).await;
@@ -80,7 +81,7 @@ where
     }
 
     async fn read_proxy_header(&mut self, wire: &mut Wire) -> bool {
-        let Some(policy) = &self.plan.terms.proxy_protocol else { return true };
+        let Some(policy) = &self.bind.terms.proxy_protocol else { return true };
         match proxy_header::read(wire, policy).await {
             Ok(None) => true,
             Ok(Some(header)) => {
@@ -100,26 +101,29 @@ where
 
     fn permitted(&self) -> bool {
         let client = self.arrival.client.ip().to_canonical();
-        let permitted = self.plan.terms.ip_access.iter().all(|it| it.permits(client));
+        let permitted = self.bind.terms.ip_access.iter().all(|it| it.permits(client));
         if !permitted {
             self.refused("ip_access");
         }
         permitted
     }
 
-    fn passage<'a>(&'a self, listener: &'a Arc<ListenerPlan>, sni: Option<Text>) -> Passage<'a> {
+    /// Draws the backend; the plan is not held on to.
+    fn passage(self, listener: &ListenerPlan, sni: Option<Text>) -> Passage {
         Passage {
-            arrival: &self.arrival,
-            listener,
-            sni,
-            idle: self.plan.terms.tcp.idle_timeout,
-            telemetry: &self.shared.telemetry,
+            choice: self.plan.tcp_choice(listener, sni.as_deref(), self.shared.throw(self.arrival.id)),
+            idle: self.bind.terms.tcp.idle_timeout,
+            telemetry: Arc::clone(&self.shared.telemetry),
             cut: self.exit.cutting(),
+            listener: Arc::clone(&listener.listener),
+            arrival: self.arrival,
+            sni,
         }
     }
 
     async fn tls(self, mut wire: Wire) {
-        let terms = &self.plan.terms.tls;
+        let bind = Arc::clone(&self.bind);
+        let terms = &bind.terms.tls;
         let start = Clock::now();
         let deadline = start + terms.handshake_timeout;
         let hello = match handshake::hello(&mut wire, deadline).await {
@@ -130,7 +134,7 @@ where
             }
         };
         let sni = hello.sni.map(Text::from);
-        let Some(listener) = self.plan.listener(sni.as_deref()).cloned() else {
+        let Some(listener) = self.bind.listener(sni.as_deref()).cloned() else {
             handshake::refuse_name(&mut wire).await;
             return self.refused("no_listener");
         };
@@ -147,7 +151,7 @@ where
         let limits = (terms.max_concurrent_handshakes, deadline);
         let accepted = handshake::accept(wire, config, &self.turns, limits).await;
         let seconds = start.elapsed().as_secs_f64();
-        self.shared.telemetry.tls_handshake(&self.arrival.bind, seconds, accepted.is_ok());
+        self.shared.telemetry.tls_handshake(&self.arrival.bind, Some(&key), seconds, accepted.is_ok());
         match accepted {
             Err(fault) => {
                 tracing::debug!(error = %fault, bind = %self.arrival.bind, peer = ?self.arrival.peer, "TLS failed");
@@ -165,7 +169,7 @@ where
             app: Arc::clone(&self.shared.app),
             telemetry: Arc::clone(&self.shared.telemetry),
             bind: self.arrival.bind.clone(),
-            terms: Arc::clone(&self.plan.terms),
+            terms: Arc::clone(&self.bind.terms),
             drain: self.exit.draining(),
             cut: self.exit.cutting(),
             opened: Clock::now(),
@@ -200,7 +204,7 @@ where
         ConnInfo {
             id: *id,
             bind: bind.clone(),
-            transport: self.plan.transport,
+            transport: self.bind.transport,
             listener: greeting.listener,
             protocol,
             sni: greeting.sni,

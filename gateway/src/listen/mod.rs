@@ -23,10 +23,11 @@ mod sockets;
 mod stream;
 mod talk;
 mod tcp;
-mod tls;
+pub mod tls;
 mod wire;
 
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -45,7 +46,7 @@ pub use self::info::{ClientCertificate, ConnInfo, Peer, TlsInfo};
 pub use self::stream::{conn_info, info_of};
 pub use self::tls::server_config;
 pub use self::wire::Traffic;
-use crate::plan::BindPlan;
+use crate::plan::Plan;
 use crate::telemetry::Telemetry;
 
 /// The binds that should be open, as of one plan.
@@ -66,8 +67,8 @@ pub struct BoundReport {
     pub error: Option<String>,
 }
 
-/// Looks a bind up in the plan in force.
-pub type Plans = Arc<dyn Fn(&BindKey) -> Option<Arc<BindPlan>> + Send + Sync>;
+/// The plan in force: `State::plan`.
+pub type Plans = Arc<dyn Fn() -> Arc<Plan> + Send + Sync>;
 
 /// What listeners are made of.
 pub struct Setup<A> {
@@ -100,6 +101,8 @@ struct Shared<A> {
     ipv6: bool,
     removed_bind_deadline: Duration,
     connections: AtomicU64,
+    /// Makes numbers of connections unforeseeable enough to draw backends by.
+    dice: RandomState,
 }
 
 /// The state of the sockets, for admin, for the source of configuration and for a successor.
@@ -117,7 +120,7 @@ impl<A> Listeners<A> {
         let Setup { app, plans, telemetry, drain, enable_ipv6, removed_bind_deadline, inherited } = setup;
         let connections = AtomicU64::new(0);
         let shared =
-            Shared { app, plans, telemetry, drain, ipv6: enable_ipv6, removed_bind_deadline, connections };
+            Shared { app, plans, telemetry, drain, ipv6: enable_ipv6, removed_bind_deadline, connections, dice: RandomState::new() };
         let reports = Arc::new(Reports::default());
         (Self { shared: Arc::new(shared), wanted, reports: Arc::clone(&reports), inherited }, reports)
     }
@@ -126,6 +129,11 @@ impl<A> Listeners<A> {
 impl<A> Shared<A> {
     fn next_id(&self) -> u64 {
         self.connections.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// A number for a connection's draw.
+    fn throw(&self, id: u64) -> u64 {
+        self.dice.hash_one(id)
     }
 }
 

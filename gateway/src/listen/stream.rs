@@ -30,12 +30,12 @@ use super::info::ConnInfo;
 use super::wire::{Ahead, Traffic, Wire};
 
 /// The connection a request came on; `None` for requests that came on no connection of ours.
-pub fn conn_info(session: &pingora_proxy::Session) -> Option<&ConnInfo> {
+pub fn conn_info(session: &pingora_proxy::Session) -> Option<&Arc<ConnInfo>> {
     info_of(session.downstream_session.digest()?)
 }
 
 /// As [`conn_info`], from the digest every Pingora session carries.
-pub fn info_of(digest: &Digest) -> Option<&ConnInfo> {
+pub fn info_of(digest: &Digest) -> Option<&Arc<ConnInfo>> {
     digest.proxy_digest.as_ref()?.user_data.as_ref()?.downcast_ref()
 }
 
@@ -47,7 +47,7 @@ pub(super) enum Layer {
 
 /// See the file.
 #[derive(Debug)]
-pub struct Downstream {
+pub(super) struct Downstream {
     layer: Layer,
     /// Decrypted bytes read before anybody asked for them.
     ahead: Ahead,
@@ -97,7 +97,7 @@ impl Downstream {
         }
         // A digest needs some response; nobody reads it.
         let response = pingora_http::ResponseHeader::build(200, Some(0)).map_err(io::Error::other)?;
-        self.info = Some(Arc::new(ProxyDigest::new(Box::new(response), Some(Box::new(info)))));
+        self.info = Some(Arc::new(ProxyDigest::new(Box::new(response), Some(Box::new(Arc::new(info))))));
         Ok(())
     }
 

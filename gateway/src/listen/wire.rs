@@ -91,7 +91,7 @@ pub(super) enum Socket {
 
 /// See the file.
 #[derive(Debug)]
-pub struct Wire {
+pub(super) struct Wire {
     socket: Socket,
     pub(super) ahead: Ahead,
     traffic: Arc<Traffic>,
@@ -104,7 +104,7 @@ impl Wire {
         Self { socket, ahead: Ahead::default(), traffic: account.traffic(), account }
     }
 
-    pub fn traffic(&self) -> &Arc<Traffic> {
+    pub(super) fn traffic(&self) -> &Arc<Traffic> {
         &self.traffic
     }
 
