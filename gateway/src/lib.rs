@@ -4,10 +4,20 @@
 //! comes from [`local`], passes [`state`] and becomes a [`plan`]. [`boot`] is the order of birth
 //! and death.
 
+#![recursion_limit = "256"]
+
 pub mod admin;
+pub mod boot;
+pub mod cli;
+pub mod life;
 pub mod listen;
 pub mod local;
 pub mod plan;
+pub mod proxy;
+pub mod random;
+pub mod reference;
+pub mod reload;
+pub mod session;
 pub mod state;
 pub mod statics;
 pub mod status;

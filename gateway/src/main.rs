@@ -1,2 +1,8 @@
-//! The process.
-fn main() {}
+//! The process. Everything is in the library; this is where it begins.
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> std::process::ExitCode {
+    gateway::cli::main()
+}

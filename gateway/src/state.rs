@@ -1,19 +1,60 @@
 //! The current plan, and how a patch becomes the next one.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use filters::Patch;
+use parking_lot::Mutex;
+use tokio::sync::watch;
 
-use crate::plan::Plan;
+use crate::listen::Wanted;
+use crate::local::source::cpu;
+use crate::plan::{Compiler, Plan};
 
 /// What every part of the process can see: one atomic pointer.
 pub struct State {
     plan: ArcSwap<Plan>,
+    wanted: watch::Sender<Arc<Wanted>>,
+    /// Sources take turns; requests never wait here.
+    turn: Mutex<()>,
+}
+
+/// What applying a patch took, in CPU time.
+#[derive(Clone, Copy, Debug)]
+pub struct Applied {
+    pub generation: u64,
+    pub compile: Duration,
+    pub publish: Duration,
 }
 
 impl State {
+    pub fn new(compiler: Arc<Compiler>) -> Arc<Self> {
+        let plan = ArcSwap::from_pointee(Plan::empty(compiler));
+        Arc::new(Self { plan, wanted: watch::channel(Arc::default()).0, turn: Mutex::new(()) })
+    }
+
     /// The plan in force; a request calls this once and keeps the result.
     pub fn plan(&self) -> Arc<Plan> {
         self.plan.load_full()
+    }
+
+    /// The binds that should be open, as of the plan in force.
+    pub fn wanted(&self) -> watch::Receiver<Arc<Wanted>> {
+        self.wanted.subscribe()
+    }
+
+    /// Compiles and publishes. Requests under way keep the plan they began with.
+    pub fn apply(&self, patch: &Patch) -> Applied {
+        let _turn = self.turn.lock();
+        let started = cpu();
+        let plan = Arc::new(self.plan.load().with(patch));
+        let compiled = cpu();
+        let generation = plan.generation;
+        let binds = plan.binds().map(|it| (it.bind.key.clone(), it.bind.address.clone())).collect();
+        let before = self.plan.swap(plan);
+        self.wanted.send_replace(Arc::new(Wanted { generation, binds }));
+        drop(before);
+        Applied { generation, compile: compiled - started, publish: cpu().saturating_sub(compiled) }
     }
 }

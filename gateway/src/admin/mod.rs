@@ -63,8 +63,7 @@ impl Applied for State {
         (plan.generation, plan.snapshot.clone())
     }
 
-    /// Nothing yet: becomes `self.plan().effective_dump(route)`.
-    fn effective(&self, _route: &str) -> Option<Value> {
-        None
+    fn effective(&self, route: &str) -> Option<Value> {
+        self.plan().effective_dump(route)
     }
 }

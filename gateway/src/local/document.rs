@@ -250,7 +250,7 @@ pub enum ValueMatch {
     Regex(String),
 }
 
-/// Exactly one of `host`, `backend`, `service`, `routeGroup`.
+/// Exactly one of `host`, `backend`, `service`, `routeGroup`, `demo`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RouteBackend {
@@ -264,8 +264,15 @@ pub struct RouteBackend {
     pub service: Option<ServicePort>,
     /// Name of an entry of `routeGroups`: matching goes on there.
     pub route_group: Option<String>,
+    /// The gateway's own echo, to try things with.
+    pub demo: Option<Demo>,
     pub policies: Option<BackendPolicies>,
 }
+
+/// The gateway's own echo: says requests back, streams at `/events`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Demo {}
 
 fn one() -> u32 {
     1

@@ -188,7 +188,7 @@ impl Source {
     fn lower(&mut self, run: &mut Run<'_>) {
         let gateways: BTreeMap<String, doc::Gateway> = run.whole("gateways").unwrap_or_default();
         let context = Context {
-            source: run.tree.source().into(),
+            source: run.tree.source().clone(),
             namespace: self.statics.namespace.as_str().into(),
             gateway: self.statics.gateway.as_str().into(),
             gateways: gateways.iter().map(|(name, it)| (name.clone(), kinds(it))).collect(),

@@ -127,7 +127,7 @@ impl Work<'_> {
     fn set_health(&self, target: &Target) {
         let set = |it: &BackendRef| {
             if let Some(cluster) = self.plan.clusters.get(it) {
-                cluster.set_health(health_of(self.plan.backend_level(it)));
+                check_health(&self.plan, it, cluster);
             }
         };
         match target {
@@ -156,7 +156,7 @@ impl Work<'_> {
             }
         }
         let compiler = self.plan.compiler.clone();
-        compiler.upstreams.update(&self.plan.snapshot, patch.changes());
+        compiler.upstreams.update(&self.plan.snapshot, patch.changes().iter());
         if changed.is_empty() {
             return;
         }
@@ -164,7 +164,7 @@ impl Work<'_> {
         for it in changed {
             match compiler.upstreams.cluster(&it, &self.plan.snapshot) {
                 Ok(cluster) => {
-                    cluster.set_health(health_of(self.plan.backend_level(&it)));
+                    check_health(&self.plan, &it, &cluster);
                     self.plan.clusters.insert(it, cluster);
                 }
                 Err(_) => {
@@ -257,7 +257,7 @@ impl Work<'_> {
             let scope = next.scope(&self.plan);
             let frontend = scope.as_ref().map(|it| Terms::of(&it.route).tls).unwrap_or_default();
             drop(scope);
-            let built = crate::listen::tls::server_config(&terms, &frontend);
+            let built = crate::listen::server_config(&terms, &frontend);
             let Some(next) = self.touched.get_mut(&key) else { continue };
             match built {
                 Ok(config) => {
@@ -434,11 +434,12 @@ fn alter(router: &mut Router, entry: &Arc<Entry>, fallback: &Hostname, add: bool
     }
 }
 
-fn health_of(level: Option<Level>) -> Option<Arc<filters::health::Policy>> {
-    level?.iter().find_map(|it| match &it.policy {
-        filters::Policy::Health(policy) => Some(Arc::new(policy.clone())),
-        _ => None,
-    })
+/// Starts or ends the active checks of a backend, under its own policies alone.
+fn check_health(plan: &Plan, it: &BackendRef, cluster: &Arc<Cluster>) {
+    let effective = plan.backend_effective(it);
+    if let Ok(template) = plan.template(cluster, &effective) {
+        cluster.set_health(effective.health().cloned().map(Arc::new), &template);
+    }
 }
 
 fn without(mut levels: ir::Map<Target, Level>, gone: &filters::Attachment) -> ir::Map<Target, Level> {
@@ -465,7 +466,7 @@ fn shapes_terms(it: &filters::Attachment) -> bool {
     ) && !matches!(it.target, Target::Route(_) | Target::RouteRule { .. } | Target::Rule(_))
 }
 
-fn hangs_on(parent: &Parent, listener: &ir::Listener) -> bool {
+pub(super) fn hangs_on(parent: &Parent, listener: &ir::Listener) -> bool {
     match parent {
         Parent::Listener(key) => *key == listener.key,
         Parent::Gateway { gateway, listener: name } => {

@@ -182,6 +182,17 @@ fn host_of(plan: &Plan, it: &BackendRef, tls: bool) -> Option<http::HeaderValue>
     http::HeaderValue::try_from(text).ok()
 }
 
+impl BackendTarget {
+    /// The metric label.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Cluster { cluster, .. } => cluster.name(),
+            Self::Demo => "demo",
+            Self::Group(_) | Self::Broken(_) => "",
+        }
+    }
+}
+
 impl Inputs {
     fn same(&self, other: &Self) -> bool {
         fn level(a: &Option<Level>, b: &Option<Level>) -> bool {

@@ -21,7 +21,7 @@ use filters::{Effective, Level};
 use ir::{BackendRef, BindKey, ListenerKey, Map, ObjectName, Target, Text};
 
 pub use candidate::RequestParts;
-pub use compile::Compiler;
+pub use compile::{Compiler, may_share};
 pub use entry::{Backend, BackendTarget, Entry, Resolved};
 pub use listener::{BindPlan, ListenerPlan, Scope, TcpEntry, Terms, Transport};
 pub use router::{Found, Router};
@@ -95,6 +95,49 @@ impl Plan {
 
     fn cluster(&self, it: &BackendRef) -> Option<Arc<Cluster>> {
         self.clusters.get(it).cloned()
+    }
+
+    /// Where copies of requests go: a backend under its own policies alone.
+    pub fn mirror_target(&self, it: &BackendRef) -> Option<(Arc<Cluster>, Arc<Template>)> {
+        let cluster = self.cluster(it)?;
+        let template = self.template(&cluster, &self.backend_effective(it)).ok()?;
+        Some((cluster, template))
+    }
+
+    /// A backend's own policies, with no route above.
+    fn backend_effective(&self, it: &BackendRef) -> Effective {
+        self.backend_level(it).map(|level| Effective::default().under(&level)).unwrap_or_default()
+    }
+
+    /// Everything that holds for requests of a route, with its origin, by listener.
+    pub fn effective_dump(&self, route: &str) -> Option<serde_json::Value> {
+        let route = self.snapshot.routes.get(&ir::RouteKey::new(route))?;
+        let entry = Entry::new(route.clone());
+        let parts = |effective: &Effective| -> Vec<serde_json::Value> {
+            effective.parts().filter_map(|part| serde_json::to_value(&**part).ok()).collect()
+        };
+        let mut listeners = serde_json::Map::new();
+        for listener in self.binds().flat_map(|bind| bind.listeners()) {
+            if !route.parents.iter().any(|parent| compile::hangs_on(parent, &listener.listener)) {
+                continue;
+            }
+            let scope = listener.scope(self);
+            let Some(scope) = scope.as_ref() else { continue };
+            let resolved = entry.resolved(self, &scope.route);
+            let Some(resolved) = resolved.as_ref() else { continue };
+            let backends: Vec<_> = resolved
+                .backends
+                .iter()
+                .map(|it| serde_json::json!({ "backend": it.reference, "policies": parts(&it.effective) }))
+                .collect();
+            listeners.insert(
+                listener.listener.key.to_string(),
+                serde_json::json!({
+                    "gateway": parts(&scope.gateway), "route": parts(&resolved.effective), "backends": backends,
+                }),
+            );
+        }
+        Some(serde_json::json!({ "route": route.key, "generation": self.generation, "listeners": listeners }))
     }
 
     fn template(&self, cluster: &Arc<Cluster>, effective: &Effective) -> Result<Arc<Template>, String> {

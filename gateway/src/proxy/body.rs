@@ -9,7 +9,7 @@ use pingora_proxy::Session;
 use super::Proxy;
 use super::ctx::Ctx;
 use super::request::{Stop, answer_expect};
-use crate::plan::{BackendTarget, Terms};
+use crate::plan::Terms;
 use crate::session::{Hold, Recording, Wishes, Wrapped};
 
 /// Swaps in the wrapping session where something needs it; most requests need nothing.
@@ -71,27 +71,31 @@ async fn hold_request(session: &mut Session, terms: &buffer::Body, limit: usize)
 }
 
 /// Starts the copies that `requestMirror` asks for.
-pub fn mirror(proxy: &Proxy, session: &Session, ctx: &mut Ctx) {
+pub fn mirror(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx) {
     let Some(settings) = ctx.settings().cloned() else { return };
     let Some(policy) = settings.request_mirror() else { return };
-    if ctx.is_upgrade || policy.fraction < 1.0 && crate::random::fraction() >= policy.fraction {
+    if ctx.is_upgrade {
         return;
     }
-    let Some(BackendTarget::Cluster { cluster, template }) = ctx.plan.mirror_target(&policy.backend) else { return };
-    if let Some(body) = proxy.mirrors.start(&cluster, &template, session.req_header(), policy.body_bytes_max) {
-        ctx.mirrors.push(body);
-    }
+    let Some((cluster, template)) = ctx.plan.mirror_target(&policy.backend) else { return };
+    let bodiless = session.is_body_empty();
+    let started = proxy.mirrors.start(&cluster, &template, policy, session.req_header(), bodiless);
+    ctx.mirrors.extend(started);
 }
 
 /// `request_body_filter`.
 pub fn request(session: &Session, body: &Option<Bytes>, end: bool, ctx: &mut Ctx) -> Result<()> {
     let _ = session;
     if ctx.attempt.count <= 1 {
-        for mirror in &mut ctx.mirrors {
-            mirror.chunk(body.as_ref(), end);
+        if let Some(chunk) = body {
+            for mirror in &mut ctx.mirrors {
+                mirror.push(chunk);
+            }
         }
         if end {
-            ctx.mirrors.clear();
+            for mirror in ctx.mirrors.drain(..) {
+                mirror.finish();
+            }
         }
     }
     if ctx.request_deadline.is_some_and(|at| std::time::Instant::now() >= at) {

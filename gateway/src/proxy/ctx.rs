@@ -8,7 +8,7 @@ use filters::{Effective, Facts, Reason, Reply};
 
 use crate::plan::{Entry, ListenerPlan, Plan, Resolved};
 use crate::session::Slot;
-use crate::upstream::{EndpointId, Lease, MirrorBody, Permit};
+use crate::upstream::{Counted, EndpointId, Lease, MirrorBody, Permit};
 
 /// Per-request state. Filters keep theirs elsewhere; this is the gateway's own.
 pub struct Ctx {
@@ -62,7 +62,8 @@ pub struct Attempt {
     pub tried: Vec<EndpointId>,
     pub lease: Option<Lease>,
     pub permit: Option<Permit>,
-    pub retry_permit: Option<Permit>,
+    /// Held for the rest of the request once it is a retry.
+    pub retry_place: Option<Counted>,
     pub started: Option<Instant>,
     /// The current attempt got a response head.
     pub answered: bool,

@@ -20,8 +20,8 @@ const CONNECT_RETRIES: u32 = 2;
 pub fn connect(_proxy: &Proxy, session: &mut Session, ctx: &mut Ctx, mut error: Box<Error>) -> Box<Error> {
     report(ctx, true);
     let by_policy = may_retry(session, ctx);
-    let others = ctx.attempt.count <= CONNECT_RETRIES
-        && ctx.backend().is_some_and(|it| it.target.endpoints() > ctx.attempt.tried.len());
+    // Asks for a retry itself where a backend turned out not to speak HTTP/2.
+    let others = ctx.attempt.count <= CONNECT_RETRIES;
     let again = (by_policy || others) && !is_past(ctx.request_deadline);
     ctx.attempt.retryable = again;
     error.set_retry(again);
@@ -83,7 +83,7 @@ fn report(ctx: &Ctx, connect_failed: bool) {
     let Some(lease) = &ctx.attempt.lease else { return };
     let latency = ctx.attempt.started.map(|at| at.elapsed());
     let outcome = Outcome { ok: false, connect_failed, latency, retry_after: None };
-    lease.report(&outcome, ctx.settings().and_then(|it| it.health()));
+    lease.report(outcome, ctx.settings().and_then(|it| it.health()));
 }
 
 /// `fail_to_proxy`: the last word.

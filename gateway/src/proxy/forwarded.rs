@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 use http::header::{FORWARDED, HOST, VIA};
 use pingora_error::Result;
 use pingora_http::RequestHeader;
@@ -54,8 +54,8 @@ pub fn write(session: &Session, head: &mut RequestHeader, ctx: &Ctx) -> Result<(
     let mut text = String::with_capacity(64);
     let proto = ctx.facts.scheme();
 
-    forwarded::append_xff(joined(head, X_FORWARDED_FOR).as_deref(), conn.client.ip(), keep, &mut text);
-    set(head, X_FORWARDED_FOR, &text)?;
+    forwarded::append_xff(joined(head, &X_FORWARDED_FOR).as_deref(), conn.client.ip(), keep, &mut text);
+    set(head, &X_FORWARDED_FOR, &text)?;
     if !keep || !head.headers.contains_key(X_FORWARDED_PROTO) {
         head.insert_header(X_FORWARDED_PROTO, HeaderValue::from_static(proto))?;
     }
@@ -64,34 +64,34 @@ pub fn write(session: &Session, head: &mut RequestHeader, ctx: &Ctx) -> Result<(
         sent_host.headers.get(HOST).and_then(|host| host.to_str().ok()).map(str::to_owned)
     });
     if let Some(host) = host.as_deref().filter(|_| !keep || !head.headers.contains_key(X_FORWARDED_HOST)) {
-        set(head, X_FORWARDED_HOST, host)?;
+        set(head, &X_FORWARDED_HOST, host)?;
     }
     if !keep {
-        head.remove_header(X_FORWARDED_PORT);
+        head.remove_header(&X_FORWARDED_PORT);
     }
     if terms.http.forwarded {
         text.clear();
         let hop = Hop { client: conn.client.ip(), by: None, proto, host: host.as_deref().unwrap_or_default() };
-        forwarded::append_forwarded(joined(head, FORWARDED.as_str()).as_deref(), &hop, keep, &mut text);
-        set(head, FORWARDED.as_str(), &text)?;
+        forwarded::append_forwarded(joined(head, &FORWARDED).as_deref(), &hop, keep, &mut text);
+        set(head, &FORWARDED, &text)?;
     } else if !keep {
         head.remove_header(&FORWARDED);
     }
     text.clear();
-    via::append(joined(head, VIA.as_str()).as_deref(), session.req_header().version, &mut text);
-    set(head, VIA.as_str(), &text)
+    via::append(joined(head, &VIA).as_deref(), session.req_header().version, &mut text);
+    set(head, &VIA, &text)
 }
 
 /// All values of a header as one list.
-fn joined(head: &RequestHeader, name: &str) -> Option<String> {
+fn joined(head: &RequestHeader, name: &HeaderName) -> Option<String> {
     let mut values = head.headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
     let first = values.next()?.to_owned();
     Some(values.fold(first, |list, value| list + ", " + value))
 }
 
-fn set(head: &mut RequestHeader, name: &str, value: &str) -> Result<()> {
+fn set(head: &mut RequestHeader, name: &HeaderName, value: &str) -> Result<()> {
     if let Ok(value) = HeaderValue::from_str(value) {
-        head.insert_header(name.to_owned(), value)?;
+        head.insert_header(name.clone(), value)?;
     }
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! `logging`: one event of one request: the access line and the counters together.
 
+use std::net::{IpAddr, SocketAddr};
+
 use filters::field::{Field, Lookup, Value};
 use pingora_error::Error;
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -37,8 +39,7 @@ pub fn ended(proxy: &Proxy, session: &mut Session, error: Option<&Error>, ctx: &
         route_rule: entry.and_then(|it| it.name.rule.as_deref()).unwrap_or_default(),
         backend: ctx.backend().map_or("", |it| it.target.name()),
         endpoint: ctx.attempt.lease.as_ref().map_or("", |it| it.endpoint_text()),
-        src: conn.client,
-        client: ctx.facts.client,
+        src: Some(src(conn.client, ctx.facts.client)),
         method: ctx.original.method.as_ref().unwrap_or(&head.method).as_str(),
         host: &ctx.facts.host,
         path: ctx.original.path.as_str(),
@@ -60,6 +61,11 @@ pub fn ended(proxy: &Proxy, session: &mut Session, error: Option<&Error>, ctx: &
         access_log: access_log(ctx),
     };
     proxy.telemetry.request_ended(&event);
+}
+
+/// The client: with its port where it is the connection's own, without where a proxy named it.
+fn src(client: SocketAddr, named: IpAddr) -> SocketAddr {
+    if client.ip() == named { client } else { SocketAddr::new(named, 0) }
 }
 
 /// The access-log terms: the route's, else those of the listener.
@@ -86,4 +92,46 @@ pub struct Asked<'a> {
 pub struct Answered<'a> {
     pub head: &'a ResponseHeader,
     pub ctx: &'a Ctx,
+}
+
+impl Lookup for Asked<'_> {
+    fn get(&self, field: &Field) -> Option<Value<'_>> {
+        let text = |text: &'_ str| Some(Value::Text(text.to_owned().into()));
+        let head = self.head;
+        match field {
+            Field::RequestMethod => text(head.method.as_str()),
+            Field::RequestPath => text(head.uri.path()),
+            Field::RequestUri => text(&head.uri.to_string()),
+            Field::RequestHost => text(&self.ctx.facts.host),
+            Field::RequestScheme => text(self.ctx.facts.scheme()),
+            Field::RequestVersion => text(version(head.version)),
+            Field::RequestHeader(name) => text(head.headers.get(name)?.to_str().ok()?),
+            Field::RequestCookie(name) => {
+                let cookies = head.headers.get_all(http::header::COOKIE).iter().filter_map(|it| it.to_str().ok());
+                text(protocols::http::cookie::find(cookies, name)?)
+            }
+            Field::RequestQuery(name) => {
+                let pairs = head.uri.query()?.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+                text(pairs.into_iter().find(|(key, _)| *key == &**name)?.1)
+            }
+            Field::SourceAddress => text(&self.ctx.facts.client.to_string()),
+            Field::BackendName => text(self.ctx.backend()?.target.name()),
+            Field::RouteName => text(&self.ctx.entry.as_ref()?.route.name.route.name),
+            Field::ListenerName => text(&self.ctx.listener.as_ref()?.listener.name),
+            Field::SourcePort | Field::ResponseCode | Field::ResponseHeader(_) | Field::Text(_) | Field::Int(_) => None,
+        }
+    }
+}
+
+impl Lookup for Answered<'_> {
+    fn get(&self, field: &Field) -> Option<Value<'_>> {
+        match field {
+            Field::ResponseCode => Some(Value::Int(i64::from(self.head.status.as_u16()))),
+            Field::ResponseHeader(name) => {
+                Some(Value::Text(self.head.headers.get(name)?.to_str().ok()?.to_owned().into()))
+            }
+            Field::BackendName => Some(Value::Text(self.ctx.backend()?.target.name().to_owned().into())),
+            _ => None,
+        }
+    }
 }

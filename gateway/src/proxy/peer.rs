@@ -5,9 +5,7 @@ use std::time::{Duration, Instant};
 use filters::Reason;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::{Error, ErrorType, Result};
-use pingora_proxy::Session;
 
-use super::Proxy;
 use super::ctx::Ctx;
 use crate::plan::BackendTarget;
 use crate::upstream::Wanted;
@@ -15,7 +13,7 @@ use crate::upstream::Wanted;
 /// Exponent at which back-off stops doubling.
 const BACKOFF_DOUBLINGS_MAX: u32 = 10;
 
-pub async fn choose(proxy: &Proxy, _session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+pub async fn choose(ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
     let resolved = ctx.resolved.clone();
     let target = resolved.as_ref().zip(ctx.backend).and_then(|(it, at)| it.backends.get(at));
     let Some((backend, BackendTarget::Cluster { cluster, template })) = target.map(|it| (it, &it.target)) else {
@@ -23,21 +21,28 @@ pub async fn choose(proxy: &Proxy, _session: &mut Session, ctx: &mut Ctx) -> Res
         return Err(Error::new(ErrorType::InternalError));
     };
     let effective = &backend.effective;
-    if ctx.attempt.count > 0 {
-        back_off(proxy, ctx).await;
-    }
     let limits = effective.circuit_breaker();
+    if ctx.attempt.count > 0 {
+        match cluster.admit_retry(limits) {
+            Ok(place) => ctx.attempt.retry_place = Some(place),
+            Err(fault) => {
+                ctx.fail(Reason::Overflow, 503, fault.to_string());
+                return Err(Error::new(ErrorType::HTTPStatus(503)));
+            }
+        }
+        back_off(ctx).await;
+    }
     if ctx.attempt.permit.is_none() {
         match cluster.admit(limits).await {
             Ok(permit) => ctx.attempt.permit = Some(permit),
-            Err(_) => {
-                ctx.fail(Reason::Overflow, 503, "the backend's limit of parallel and waiting requests is reached");
+            Err(fault) => {
+                ctx.fail(Reason::Overflow, 503, fault.to_string());
                 return Err(Error::new(ErrorType::HTTPStatus(503)));
             }
         }
     }
     // The wait for the first DNS answer is part of connecting.
-    let lease = match cluster.pick_or_wait(&ctx.attempt.tried, ctx.affinity, effective.health()).await {
+    let lease = match cluster.draw(&ctx.attempt.tried, ctx.affinity, effective.health(), template.connect_timeout()).await {
         Ok(lease) => lease,
         Err(fault) => {
             let text = fault.to_string();
@@ -61,20 +66,24 @@ pub async fn choose(proxy: &Proxy, _session: &mut Session, ctx: &mut Ctx) -> Res
     let remaining = ctx.request_deadline.map(|at| at.saturating_duration_since(now));
     let wanted = Wanted {
         h2: ctx.is_h2,
+        client_tls: ctx.facts.tls,
         grpc: ctx.is_grpc,
-        upgrade: ctx.is_upgrade,
-        connect_limit: [limit, remaining].into_iter().flatten().min().map(|it| it.max(Duration::from_millis(1))),
+        read_timeout: None,
+        write_timeout: None,
     };
-    let peer = template.peer(&lease, &wanted);
+    let mut peer = template.peer(&lease, wanted);
+    if let Some(limit) = [limit, remaining].into_iter().flatten().min() {
+        let limit = limit.max(Duration::from_millis(1));
+        let connect = &mut peer.options.total_connection_timeout;
+        *connect = Some(connect.map_or(limit, |it| it.min(limit)));
+    }
     ctx.attempt.lease = Some(lease);
     Ok(peer)
 }
 
 /// Waits before another try: doubled each time, with full jitter on the upper half, never past the
 /// request's own deadline.
-async fn back_off(proxy: &Proxy, ctx: &Ctx) {
-    let backend = ctx.backend();
-    proxy.telemetry.retried(backend.map_or("", |it| it.target.name()));
+async fn back_off(ctx: &Ctx) {
     let Some(policy) = ctx.settings().and_then(|it| it.retry()) else { return };
     let Some(base) = policy.backoff.filter(|it| !it.is_zero()) else { return };
     let doublings = (ctx.attempt.count - 1).min(BACKOFF_DOUBLINGS_MAX);

@@ -153,7 +153,7 @@ fn h2_limits(session: &Session, limits: &framing::HeadLimits) -> Result<(), fram
     let headers = &session.req_header().headers;
     let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     if bytes > limits.bytes_max || headers.len() > limits.count_max {
-        return Err(framing::FramingFault::HeadTooLarge);
+        return Err(framing::FramingFault::HeadBytes);
     }
     Ok(())
 }

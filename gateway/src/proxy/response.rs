@@ -48,7 +48,7 @@ fn report(head: &ResponseHeader, ctx: &Ctx) {
             .map(Duration::from_secs)
     };
     let latency = ctx.attempt.started.map(|at| at.elapsed());
-    lease.report(&Outcome { ok, connect_failed: false, latency, retry_after }, health);
+    lease.report(Outcome { ok, connect_failed: false, latency, retry_after }, health);
 }
 
 /// `response_filter`: the head as it goes to the client.

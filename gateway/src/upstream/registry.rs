@@ -271,7 +271,6 @@ fn target<'a>(snapshot: &'a Snapshot, key: &ir::BackendKey) -> Result<&'a HostTa
     let backend = snapshot.backends.get(key).ok_or_else(|| format!("backend {key} does not exist"))?;
     match &backend.kind {
         BackendKind::Host(target) => Ok(target),
-        BackendKind::Dynamic => Err(format!("backend {key} is dynamic: it has no endpoints of its own").into()),
         BackendKind::Demo => Err(format!("backend {key} is answered by the gateway itself").into()),
     }
 }

@@ -244,7 +244,7 @@ impl Lowering<'_> {
             self.problem(format!("{path}.minTLSVersion"), "the minimum is above the maximum");
             return None;
         }
-        let built = crate::listen::tls::server_config(&terms, &filters::frontend_tls::Policy::default());
+        let built = crate::listen::server_config(&terms, &filters::frontend_tls::Policy::default());
         self.check(path, built).map(|_| terms)
     }
 

@@ -72,6 +72,15 @@ impl Inline {
     }
 }
 
+impl Inline {
+    fn demo(&mut self) -> BackendRef {
+        let key = BackendKey::new("demo/echo");
+        let origin = Origin { source: self.source.clone(), path: None };
+        self.declared.push(Arc::new(ir::Backend { key: key.clone(), kind: BackendKind::Demo, origin }));
+        BackendRef::Backend(key)
+    }
+}
+
 impl Backends for Inline {
     fn refer(&mut self, backend: SimpleBackend) -> Result<BackendRef, String> {
         match backend {

@@ -264,10 +264,10 @@ impl Lowering<'_> {
         position: u32,
         it: doc::RouteBackend,
     ) -> Option<RouteBackend> {
-        let doc::RouteBackend { weight, host, backend, service, route_group, policies } = it;
-        let given = [host.is_some(), backend.is_some(), service.is_some(), route_group.is_some()];
+        let doc::RouteBackend { weight, host, backend, service, route_group, demo, policies } = it;
+        let given = [host.is_some(), backend.is_some(), service.is_some(), route_group.is_some(), demo.is_some()];
         if given.iter().filter(|it| **it).count() != 1 {
-            self.problem(path, "a backend is exactly one of `host`, `backend`, `service`, `routeGroup`");
+            self.problem(path, "a backend is exactly one of `host`, `backend`, `service`, `routeGroup`, `demo`");
             return None;
         }
         let at = format!("{path}.policies");
@@ -278,6 +278,8 @@ impl Lowering<'_> {
             let suffix = if checks { format!("@{route}/{position}") } else { String::new() };
             let declared = self.inline.host(&text, &suffix);
             self.check(format!("{path}.host"), declared)?
+        } else if demo.is_some() {
+            self.inline.demo()
         } else if let Some(name) = backend {
             BackendRef::Backend(BackendKey::new(plain_name(&name)))
         } else if let Some(service) = service {

@@ -1,0 +1,234 @@
+//! The order of birth and death, top to bottom.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use async_trait::async_trait;
+use pingora_core::server::configuration::{Opt, ServerConf};
+use pingora_core::server::{RunArgs, Server, ShutdownWatch};
+use pingora_core::services::background::{BackgroundService, background_service};
+use tokio::runtime::Handle;
+
+use crate::admin::{self, AdminContext, Bound, Liveness, Readiness};
+use crate::life::{Life, SharedLife};
+use crate::listen::{Drain, Listeners, Offer, Reports, Setup};
+use crate::local::source::{Input, Refused, Source};
+use crate::plan::Compiler;
+use crate::proxy::Proxy;
+use crate::reload::Reloader;
+use crate::state::State;
+use crate::statics::Statics;
+use crate::status::Status;
+use crate::telemetry::{LogControl, Telemetry, logging};
+use crate::upstream::{Mirrors, Upstreams};
+
+/// Attempts Pingora makes at most for one request; policies ask for fewer.
+const ATTEMPTS_MAX: usize = 32;
+/// Idle connections to backends kept by a worker, where nothing is said.
+const POOL_SIZE: usize = 4096;
+
+/// Runs the gateway until it is told to end.
+///
+/// # Errors
+/// A refused document, or an address of the process's own servers that cannot be bound.
+pub fn run(input: Input, takeover: bool) -> anyhow::Result<()> {
+    let (source, warnings) = Source::open(input, |name| std::env::var(name).ok()).map_err(refused)?;
+    let statics = source.statics().clone();
+    let log = logging::init(&statics).map_err(|reason| anyhow!("config.logging.level: {reason}"))?;
+    for warning in &warnings {
+        tracing::warn!("{warning}");
+    }
+    // Ours first: Pingora would install ring.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let telemetry = Telemetry::new(&statics);
+    let (predecessor, inherited) = inherit(&statics, takeover)?;
+
+    let upstreams = Arc::new(Upstreams::new(&statics));
+    let state = State::new(Compiler::new(upstreams.clone(), statics.clone()));
+    let status = Arc::new(Status::default());
+    let mut reloader = Reloader::new(source, state.clone(), status.clone(), telemetry.clone());
+    reloader.first(warnings).map_err(refused)?;
+
+    let readiness = Readiness::new();
+    let liveness = Liveness::new();
+    let guard = readiness.task("listeners");
+    let servers = Servers::bind(&statics, takeover)?;
+    let drain = Drain::new();
+    let life = Life::new(&statics, drain.clone(), readiness.clone(), telemetry.clone(), predecessor);
+
+    let mut server = server(&statics);
+    let proxy = Proxy { state: state.clone(), telemetry: telemetry.clone(), mirrors: Arc::new(Mirrors::default()) };
+    let mut app = pingora_proxy::http_proxy(&server.configuration, proxy);
+    app.server_options = Some(Default::default());
+    let plans = state.clone();
+    let setup = Setup {
+        app: Arc::new(app),
+        plans: Arc::new(move || plans.plan()),
+        telemetry: telemetry.clone(),
+        drain,
+        enable_ipv6: statics.enable_ipv6,
+        removed_bind_deadline: statics.termination_deadline,
+        inherited,
+    };
+    let (listeners, reports) = Listeners::new(setup, state.wanted());
+    life.offer(reports.clone());
+    reloader.listeners(reports.clone());
+    let control = Control {
+        servers: parking_lot::Mutex::new(Some(servers)),
+        reloader: tokio::sync::Mutex::new(Some(reloader)),
+        context: context(&state, &telemetry, log, &status, &statics, (&reports, &upstreams, &life)),
+        upstreams,
+        readiness,
+        liveness,
+        guard: parking_lot::Mutex::new(Some((guard, reports, state.wanted()))),
+        life: life.clone(),
+    };
+    server.add_service(listeners);
+    server.add_service(background_service("control", control));
+    server.run(RunArgs { shutdown_signal: Box::new(SharedLife(life.clone())) });
+    telemetry.flush(Duration::from_secs(2));
+    tracing::info!("ended");
+    Ok(())
+}
+
+/// One line for each problem, as the operator reads them.
+fn refused(refused: Refused) -> anyhow::Error {
+    let lines: Vec<String> = refused.problems.iter().map(ToString::to_string).collect();
+    anyhow!("the configuration is refused:\n{}", lines.join("\n"))
+}
+
+type Inherited = (Option<crate::listen::handoff::Predecessor>, Vec<Offer>);
+
+/// The predecessor's sockets, where there is one.
+fn inherit(statics: &Statics, takeover: bool) -> anyhow::Result<Inherited> {
+    if !takeover {
+        return Ok((None, Vec::new()));
+    }
+    let path = statics.handoff.as_ref().context("taking over needs config.handoffSocket")?;
+    let (predecessor, offers) =
+        crate::listen::handoff::fetch(path).with_context(|| format!("cannot take over through {}", path.display()))?;
+    tracing::info!(sockets = offers.len(), "taking over");
+    Ok((Some(predecessor), offers))
+}
+
+fn server(statics: &Statics) -> Server {
+    let conf = ServerConf {
+        threads: statics.worker_threads,
+        work_stealing: true,
+        listener_tasks_per_fd: 1,
+        max_retries: ATTEMPTS_MAX,
+        upstream_keepalive_pool_size: statics.pool_size_max.unwrap_or(POOL_SIZE),
+        grace_period_seconds: Some(0),
+        graceful_shutdown_timeout_seconds: Some(1),
+        ..ServerConf::default()
+    };
+    let mut server = Server::new_with_opt_and_conf(Some(Opt::default()), conf);
+    server.bootstrap();
+    server
+}
+
+fn context(
+    state: &Arc<State>,
+    telemetry: &Arc<Telemetry>,
+    log: LogControl,
+    status: &Arc<Status>,
+    statics: &Arc<Statics>,
+    (reports, upstreams, life): (&Arc<Reports>, &Arc<Upstreams>, &Arc<Life>),
+) -> AdminContext {
+    let (reports, upstreams, life) = (reports.clone(), upstreams.clone(), life.clone());
+    AdminContext {
+        state: state.clone(),
+        telemetry: telemetry.clone(),
+        log,
+        status: status.clone(),
+        statics: statics.clone(),
+        listeners: Arc::new(move || {
+            reports
+                .bound()
+                .into_iter()
+                .map(|it| {
+                    let state = if it.error.is_none() && it.address.is_some() { "listening" } else { "failed" };
+                    serde_json::json!({
+                        "name": it.key.as_str(), "address": it.address, "state": state, "error": it.error,
+                    })
+                })
+                .collect()
+        }),
+        upstreams: Arc::new(move || {
+            let report = upstreams.report();
+            serde_json::to_value(report).unwrap_or_default()
+        }),
+        drain: Arc::new(move || life.end()),
+    }
+}
+
+/// The process's own servers, bound before anything is promised.
+struct Servers {
+    admin: Bound,
+    stats: Bound,
+    readiness: Bound,
+}
+
+impl Servers {
+    /// A successor waits for its predecessor's servers to let go.
+    fn bind(statics: &Statics, takeover: bool) -> anyhow::Result<Self> {
+        let bind = |server, address| {
+            let mut tries = if takeover { 50 } else { 1 };
+            loop {
+                match admin::bind(server, address) {
+                    Err(_) if tries > 1 => std::thread::sleep(Duration::from_millis(100)),
+                    other => return other,
+                }
+                tries -= 1;
+            }
+        };
+        Ok(Self {
+            admin: bind("admin", &statics.admin)?,
+            stats: bind("stats", &statics.stats)?,
+            readiness: bind("readiness", &statics.readiness)?,
+        })
+    }
+}
+
+/// Everything that is not traffic: reload, DNS and health, the admin servers.
+struct Control {
+    servers: parking_lot::Mutex<Option<Servers>>,
+    reloader: tokio::sync::Mutex<Option<Reloader>>,
+    context: AdminContext,
+    upstreams: Arc<Upstreams>,
+    readiness: Arc<Readiness>,
+    liveness: Arc<Liveness>,
+    guard: parking_lot::Mutex<Option<Guard>>,
+    life: Arc<Life>,
+}
+
+type Guard = (admin::ReadyGuard, Arc<Reports>, tokio::sync::watch::Receiver<Arc<crate::listen::Wanted>>);
+
+#[async_trait]
+impl BackgroundService for Control {
+    async fn start(&self, _shutdown: ShutdownWatch) {
+        let runtime = Handle::current();
+        self.liveness.watch("control", &runtime);
+        self.context.telemetry.runtime("control", &runtime);
+        let Some(servers) = self.servers.lock().take() else { return };
+        let ready = self.guard.lock().take();
+        let Some(mut reloader) = self.reloader.lock().await.take() else { return };
+        let life = self.life.clone();
+        tokio::spawn(async move {
+            if let Some((guard, reports, wanted)) = ready {
+                let generation = wanted.borrow().generation;
+                reports.reconciled(generation).await;
+                drop(guard);
+                life.started(&reports);
+            }
+        });
+        tokio::join!(
+            admin::serve(self.context.clone(), servers.admin),
+            admin::serve_stats(self.context.telemetry.clone(), servers.stats),
+            admin::serve_probes(self.readiness.clone(), self.liveness.clone(), servers.readiness),
+            self.upstreams.run(),
+            reloader.run(),
+        );
+    }
+}
