@@ -46,6 +46,9 @@ pub(super) enum Kind {
     Info,
 }
 
+/// A family, and the part of its cells that is shown.
+pub(super) type Part<'f, C, T> = (&'f Family<C>, fn(&C) -> &T);
+
 /// An exposition under construction.
 pub(super) struct Encoder<'a> {
     out: String,
@@ -123,7 +126,7 @@ impl<'a> Encoder<'a> {
     }
 
     /// A counter of each series of a family.
-    pub(super) fn counter<C: Cells>(&mut self, name: &str, help: &str, of: (&Family<C>, fn(&C) -> &Counter)) {
+    pub(super) fn counter<C: Cells>(&mut self, name: &str, help: &str, of: Part<'_, C, Counter>) {
         let (family, pick) = of;
         let Some(sample) = self.begin(name, Kind::Counter, help) else { return };
         for series in family.collect() {
@@ -133,12 +136,7 @@ impl<'a> Encoder<'a> {
     }
 
     /// A histogram of each series of a family.
-    pub(super) fn histogram<C: Cells, S: Scale>(
-        &mut self,
-        name: &str,
-        help: &str,
-        of: (&Family<C>, fn(&C) -> &Histogram<S>),
-    ) {
+    pub(super) fn histogram<C: Cells, S: Scale>(&mut self, name: &str, help: &str, of: Part<'_, C, Histogram<S>>) {
         let (family, pick) = of;
         let Some(sample) = self.begin(name, Kind::Histogram, help) else { return };
         let (bucket, sum, count) = (format!("{sample}_bucket"), format!("{sample}_sum"), format!("{sample}_count"));

@@ -221,4 +221,20 @@ mod tests {
         let text = build(&["debug".to_owned(), "pingora_proxy=debug".to_owned()]).unwrap().to_string();
         assert!(text.contains("pingora_proxy=debug") && text.contains("pingora_core::connectors=off"), "{text}");
     }
+
+    /// The one test that installs the process's log; it leaves the target `request` alone.
+    #[test]
+    fn levels_change_while_the_process_runs_for_both_crates() {
+        let control = init(&crate::telemetry::tests::statics()).unwrap();
+        let enabled = || (tracing::enabled!(target: "gateway", Level::DEBUG), log::max_level());
+        assert_eq!(enabled(), (false, log::LevelFilter::Info));
+        control.set("gateway=debug").unwrap();
+        assert_eq!(enabled(), (true, log::LevelFilter::Debug));
+        assert!(log::log_enabled!(target: "pingora_core", log::Level::Warn));
+        assert!(!log::log_enabled!(target: "pingora_core::connectors", log::Level::Error));
+        assert!(!log::log_enabled!(target: "pingora_proxy", log::Level::Error));
+        control.reset().unwrap();
+        assert_eq!(enabled(), (false, log::LevelFilter::Info));
+        assert_eq!(access_log_verbosity(), Verbosity::Info);
+    }
 }
