@@ -116,4 +116,3 @@ async fn refuse<A>(talk: &Talk<A>, mut stream: Box<Downstream>, refusal: Refusal
     // A client that does not read either is not waited for.
     let _ = timeout(Duration::from_secs(5), farewell).await;
 }
-
