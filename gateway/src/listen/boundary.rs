@@ -138,6 +138,15 @@ impl Boundary {
             }
     }
 
+    /// Whether another request may follow: the end was reached, or it is for Pingora alone to know.
+    pub(super) fn may_follow(&self) -> bool {
+        self.reached() || self.is_open()
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.body, Body::Open)
+    }
+
     /// How many of the bytes belong to this request; they count as given out.
     pub(super) fn admit(&mut self, bytes: &[u8]) -> usize {
         let head = bytes.len().min(usize::try_from(self.head).unwrap_or(usize::MAX));

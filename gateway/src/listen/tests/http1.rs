@@ -113,6 +113,43 @@ async fn the_cut_ends_idle_connections() {
 }
 
 #[tokio::test]
+async fn an_upgrade_that_was_not_taken_leaves_the_connection_usable() {
+    let exit = Drain::new().exit();
+    let (mut client, wire) = connection(&exit).await;
+    let stream = downstream(wire, &exit, false);
+    let mut talk = talk(&exit, Terms::default());
+    let server = crate::listen::http1::serve(&mut talk, stream);
+    let asking = async {
+        let mut got = String::new();
+        for head in ["GET /1 HTTP/1.1\r\nHost: a\r\nUpgrade: h2c\r\n\r\n", "GET /2 HTTP/1.1\r\nHost: a\r\n\r\n"] {
+            client.write_all(head.as_bytes()).await.unwrap();
+            let mut space = [0; 4096];
+            while !got.ends_with(&format!("{} ", &head[..6])) {
+                let count = client.read(&mut space).await.unwrap();
+                assert!(count > 0, "closed after {got:?}");
+                got.push_str(std::str::from_utf8(&space[..count]).unwrap());
+            }
+        }
+        drop(client);
+        got
+    };
+    let ((), got) = tokio::join!(server, asking);
+    assert_eq!(answers(&got), ["GET /1 ", "GET /2 "]);
+}
+
+/// The task of a connection lives as long as the connection: what it could need is not what it holds.
+#[test]
+fn the_task_of_a_connection_is_small() {
+    use crate::listen::arrival::Reception;
+    use crate::listen::drain::Seat;
+    fn size<F>(_: impl FnOnce(Reception<Echo>, Socket, Seat) -> F) -> usize {
+        size_of::<F>()
+    }
+    let task = size(|reception, socket, seat| reception.serve(socket, seat));
+    assert!(task < 4096, "{task} bytes");
+}
+
+#[tokio::test]
 async fn what_an_idle_connection_holds_is_small() {
     let exit = Drain::new().exit();
     let (_client, wire) = connection(&exit).await;
