@@ -54,7 +54,7 @@ struct Greeting {
 enum Turned<A> {
     Http1(Talk<A>, Box<Downstream>),
     Http2(Talk<A>, Box<Downstream>),
-    Raw(Passage, Layer),
+    Raw(Box<Passage>, Layer),
 }
 
 impl<A> Reception<A>
@@ -68,7 +68,7 @@ where
             None => {}
             Some(Turned::Http1(mut talk, stream)) => Box::pin(http1::serve(&mut talk, stream)).await,
             Some(Turned::Http2(mut talk, stream)) => Box::pin(http2::serve(&mut talk, stream)).await,
-            Some(Turned::Raw(passage, mut layer)) => Box::pin(passage.serve(&mut layer)).await,
+            Some(Turned::Raw(passage, mut layer)) => Box::pin((*passage).serve(&mut layer)).await,
         }
     }
 
@@ -87,7 +87,7 @@ where
             Transport::Tcp => {
                 let Some(listener) = self.bind.listener(None).cloned() else { return self.refused("no_listener") };
                 wire.account().open(Some(listener.listener.key.clone()), Protocol::Tcp.label());
-                Some(Turned::Raw(self.passage(&listener, None), Layer::Plain(wire)))
+                Some(Turned::Raw(Box::new(self.passage(&listener, None)), Layer::Plain(wire)))
             }
         }
     }
@@ -162,7 +162,7 @@ where
                 return self.refused("no_certificate");
             }
             wire.account().open(Some(key), protocol.label());
-            return Some(Turned::Raw(self.passage(listener, sni), Layer::Plain(wire)));
+            return Some(Turned::Raw(Box::new(self.passage(listener, sni)), Layer::Plain(wire)));
         };
         wire.account().open(Some(key.clone()), protocol.label());
         let limits = (bind.terms.tls.max_concurrent_handshakes, deadline);
@@ -175,7 +175,7 @@ where
                 None
             }
             Ok((stream, _)) if !protocol.is_http() => {
-                Some(Turned::Raw(self.passage(listener, sni), Layer::Tls(Box::new(stream))))
+                Some(Turned::Raw(Box::new(self.passage(listener, sni)), Layer::Tls(Box::new(stream))))
             }
             Ok((stream, tls)) => {
                 let greeting = Greeting { listener: Some(key), sni, tls: Some(tls) };
