@@ -50,34 +50,51 @@ struct Greeting {
     tls: Option<TlsInfo>,
 }
 
+/// What a connection has turned out to be. The work of finding out is freed by then.
+enum Turned<A> {
+    Http1(Talk<A>, Box<Downstream>),
+    Http2(Talk<A>, Box<Downstream>),
+    Raw(Box<Passage>, Layer),
+}
+
 impl<A> Reception<A>
 where
     A: HttpServerApp + Send + Sync + 'static,
 {
-    pub(super) async fn serve(mut self, socket: Socket, seat: Seat) {
+    /// To the end of the connection. Each part has its own box: a task is as large as its largest part,
+    /// for as long as the connection lives.
+    pub(super) async fn serve(self, socket: Socket, seat: Seat) {
+        match Box::pin(self.receive(socket, seat)).await {
+            None => {}
+            Some(Turned::Http1(mut talk, stream)) => Box::pin(http1::serve(&mut talk, stream)).await,
+            Some(Turned::Http2(mut talk, stream)) => Box::pin(http2::serve(&mut talk, stream)).await,
+            Some(Turned::Raw(passage, mut layer)) => Box::pin((*passage).serve(&mut layer)).await,
+        }
+    }
+
+    async fn receive(mut self, socket: Socket, seat: Seat) -> Option<Turned<A>> {
         let account = Account::new(Arc::clone(&self.shared.telemetry), self.arrival.bind.clone(), seat);
         let mut wire = Wire::new(socket, account);
         if !self.read_proxy_header(&mut wire).await || !self.permitted() {
-            return;
+            return None;
         }
         match self.bind.transport {
             Transport::Http => {
                 wire.account().open(None, Protocol::Http.label());
-                self.http(Layer::Plain(wire), Protocol::Http, Greeting::default()).await;
+                self.http(Layer::Plain(wire), Protocol::Http, Greeting::default()).await
             }
             Transport::Tls => self.tls(wire).await,
-            Transport::Tcp => match self.bind.listener(None).cloned() {
-                Some(listener) => {
-                    wire.account().open(Some(listener.listener.key.clone()), Protocol::Tcp.label());
-                    self.passage(&listener, None).serve(&mut wire).await;
-                }
-                None => self.refused("no_listener"),
-            },
+            Transport::Tcp => {
+                let Some(listener) = self.bind.listener(None).cloned() else { return self.refused("no_listener") };
+                wire.account().open(Some(listener.listener.key.clone()), Protocol::Tcp.label());
+                Some(Turned::Raw(Box::new(self.passage(&listener, None)), Layer::Plain(wire)))
+            }
         }
     }
 
-    fn refused(&self, why: &'static str) {
+    fn refused<T>(&self, why: &'static str) -> Option<T> {
         self.shared.telemetry.connection_refused(&self.arrival.bind, why);
+        None
     }
 
     async fn read_proxy_header(&mut self, wire: &mut Wire) -> bool {
@@ -93,7 +110,7 @@ where
             }
             Err(error) => {
                 tracing::debug!(%error, bind = %self.arrival.bind, peer = ?self.arrival.peer, "connection refused");
-                self.refused("proxy_header");
+                self.refused::<()>("proxy_header");
                 false
             }
         }
@@ -103,7 +120,7 @@ where
         let client = self.arrival.client.ip().to_canonical();
         let permitted = self.bind.terms.ip_access.iter().all(|it| it.permits(client));
         if !permitted {
-            self.refused("ip_access");
+            self.refused::<()>("ip_access");
         }
         permitted
     }
@@ -121,11 +138,10 @@ where
         }
     }
 
-    async fn tls(self, mut wire: Wire) {
+    async fn tls(self, mut wire: Wire) -> Option<Turned<A>> {
         let bind = Arc::clone(&self.bind);
-        let terms = &bind.terms.tls;
         let start = Clock::now();
-        let deadline = start + terms.handshake_timeout;
+        let deadline = start + bind.terms.tls.handshake_timeout;
         let hello = match handshake::hello(&mut wire, deadline).await {
             Ok(hello) => hello,
             Err(fault) => {
@@ -134,37 +150,41 @@ where
             }
         };
         let sni = hello.sni.map(Text::from);
-        let Some(listener) = self.bind.listener(sni.as_deref()).cloned() else {
+        let Some(listener) = bind.listener(sni.as_deref()) else {
             handshake::refuse_name(&mut wire).await;
             return self.refused("no_listener");
         };
         let (key, protocol) = (listener.listener.key.clone(), listener.listener.protocol);
         let Some(config) = listener.tls.clone() else {
-            if protocol != Protocol::Tls {
+            if listener.listener.tls.is_some() || protocol != Protocol::Tls {
+                // Its certificate was refused: to pass the bytes on would be something else than asked for.
                 handshake::refuse_name(&mut wire).await;
                 return self.refused("no_certificate");
             }
             wire.account().open(Some(key), protocol.label());
-            return self.passage(&listener, sni).serve(&mut wire).await;
+            return Some(Turned::Raw(Box::new(self.passage(listener, sni)), Layer::Plain(wire)));
         };
         wire.account().open(Some(key.clone()), protocol.label());
-        let limits = (terms.max_concurrent_handshakes, deadline);
-        let accepted = handshake::accept(wire, config, &self.turns, limits).await;
+        let limits = (bind.terms.tls.max_concurrent_handshakes, deadline);
+        let accepted = Box::pin(handshake::accept(wire, config, &self.turns, limits)).await;
         let seconds = start.elapsed().as_secs_f64();
         self.shared.telemetry.tls_handshake(&self.arrival.bind, Some(&key), seconds, accepted.is_ok());
         match accepted {
             Err(fault) => {
                 tracing::debug!(error = %fault, bind = %self.arrival.bind, peer = ?self.arrival.peer, "TLS failed");
+                None
             }
-            Ok((mut stream, _)) if !protocol.is_http() => self.passage(&listener, sni).serve(&mut stream).await,
+            Ok((stream, _)) if !protocol.is_http() => {
+                Some(Turned::Raw(Box::new(self.passage(listener, sni)), Layer::Tls(Box::new(stream))))
+            }
             Ok((stream, tls)) => {
                 let greeting = Greeting { listener: Some(key), sni, tls: Some(tls) };
-                self.http(Layer::Tls(Box::new(stream)), protocol, greeting).await;
+                self.http(Layer::Tls(Box::new(stream)), protocol, greeting).await
             }
         }
     }
 
-    async fn http(self, layer: Layer, protocol: Protocol, greeting: Greeting) {
+    async fn http(self, layer: Layer, protocol: Protocol, greeting: Greeting) -> Option<Turned<A>> {
         let mut talk = Talk {
             app: Arc::clone(&self.shared.app),
             telemetry: Arc::clone(&self.shared.telemetry),
@@ -176,30 +196,29 @@ where
         };
         let mut stream = Box::new(Downstream::new(layer));
         let agreed = greeting.tls.as_ref().and_then(|it| it.alpn.clone());
-        let http2 = match agreed.as_deref() {
+        let mut info = self.info(protocol, greeting, &stream);
+        // A connection that waits must not keep an old plan.
+        drop(self);
+        info.http2 = match agreed.as_deref() {
             Some(protocol) => protocol == "h2",
             // Nothing agreed on: the first bytes tell.
             None => {
                 let patience = talk.terms.http.request_header_timeout;
-                if !talk.first_byte(&mut stream).await {
-                    return;
-                }
-                http2::prior_knowledge(&mut stream, patience).await
+                talk.first_byte(&mut stream).await && http2::prior_knowledge(&mut stream, patience).await
             }
         };
-        let info = self.info(protocol, greeting, http2, &stream);
-        // What a request does not need is not kept while the connection lives.
-        drop(self);
+        if agreed.is_none() && stream.seen().is_empty() {
+            return None;
+        }
+        let http2 = info.http2;
         if let Err(error) = stream.introduce(info) {
-            return tracing::debug!(%error, "connection without a digest");
+            tracing::debug!(%error, "connection without a digest");
+            return None;
         }
-        match http2 {
-            true => http2::serve(&mut talk, stream).await,
-            false => http1::serve(&mut talk, stream).await,
-        }
+        Some(if http2 { Turned::Http2(talk, stream) } else { Turned::Http1(talk, stream) })
     }
 
-    fn info(&self, protocol: Protocol, greeting: Greeting, http2: bool, stream: &Downstream) -> ConnInfo {
+    fn info(&self, protocol: Protocol, greeting: Greeting, stream: &Downstream) -> ConnInfo {
         let Arrival { id, bind, peer, client, local, local_port, proxied } = &self.arrival;
         ConnInfo {
             id: *id,
@@ -208,7 +227,7 @@ where
             listener: greeting.listener,
             protocol,
             sni: greeting.sni,
-            http2,
+            http2: false,
             peer: *peer,
             client: *client,
             local_port: *local_port,

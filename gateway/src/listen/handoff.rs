@@ -220,14 +220,10 @@ fn receive(mut stream: &UnixStream, offers: &mut Vec<Offer>) -> Result<bool, Han
     let mut manifest = vec![0; length];
     let mut space = [MaybeUninit::uninit(); SPACE_BYTES];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    let got = rustix::net::recvmsg(
-        stream,
-        &mut [IoSliceMut::new(&mut manifest)],
-        &mut control,
-        RecvFlags::CMSG_CLOEXEC,
-    )
-    .map_err(io::Error::from)?
-    .bytes;
+    let got =
+        rustix::net::recvmsg(stream, &mut [IoSliceMut::new(&mut manifest)], &mut control, RecvFlags::CMSG_CLOEXEC)
+            .map_err(io::Error::from)?
+            .bytes;
     let mut sockets = Vec::new();
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(brought) = message {

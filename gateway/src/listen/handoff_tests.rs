@@ -15,7 +15,11 @@ fn duplicates(offers: &[Offer]) -> io::Result<Vec<Offer>> {
     offers
         .iter()
         .map(|it| {
-            Ok(Offer { key: it.key.clone(), address: it.address.clone(), socket: it.socket.as_fd().try_clone_to_owned()? })
+            Ok(Offer {
+                key: it.key.clone(),
+                address: it.address.clone(),
+                socket: it.socket.as_fd().try_clone_to_owned()?,
+            })
         })
         .collect()
 }

@@ -43,9 +43,10 @@ where
             Ok(boundary) => boundary,
             Err(refusal) => return refuse(talk, stream, refusal).await,
         };
+        let patience = patience(talk, &boundary);
         stream.begin(boundary);
         let shutdown = if talk.overdue() { &leaving } else { &talk.drain };
-        let session = session(talk, stream, settings.take());
+        let session = session(stream, settings.take(), patience);
         let reused = tokio::select! {
             biased;
             reused = talk.app.process_new_http(session, shutdown) => reused,
@@ -60,7 +61,12 @@ where
     }
 }
 
-fn session<A>(talk: &Talk<A>, stream: Box<Downstream>, settings: Option<HttpPersistentSettings>) -> ServerSession {
+/// Between two reads of a body. After an upgrade both sides may be silent as long as on a raw connection.
+fn patience<A>(talk: &Talk<A>, boundary: &Boundary) -> Duration {
+    if boundary.is_open() { talk.terms.tcp.idle_timeout } else { talk.terms.http.request_body_idle_timeout }
+}
+
+fn session(stream: Box<Downstream>, settings: Option<HttpPersistentSettings>, patience: Duration) -> ServerSession {
     let stream: Stream = stream;
     let mut session = ServerSession::new_http1(stream);
     // The waiting between requests is ours; 0 only says that there may be a next one.
@@ -68,7 +74,7 @@ fn session<A>(talk: &Talk<A>, stream: Box<Downstream>, settings: Option<HttpPers
     if let Some(settings) = settings {
         settings.apply_to_session(&mut session);
     }
-    session.set_read_timeout(Some(talk.terms.http.request_body_idle_timeout));
+    session.set_read_timeout(Some(patience));
     session.set_total_drain_timeout(Some(BODY_DRAIN));
     session
 }
@@ -116,4 +122,3 @@ async fn refuse<A>(talk: &Talk<A>, mut stream: Box<Downstream>, refusal: Refusal
     // A client that does not read either is not waited for.
     let _ = timeout(Duration::from_secs(5), farewell).await;
 }
-

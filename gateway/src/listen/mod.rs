@@ -52,6 +52,7 @@ use crate::telemetry::Telemetry;
 /// The binds that should be open, as of one plan.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Wanted {
+    /// 0 stands for the time before the first plan: inherited sockets wait.
     pub generation: u64,
     pub binds: BTreeMap<BindKey, BindAddress>,
 }
@@ -119,8 +120,16 @@ impl<A> Listeners<A> {
     pub fn new(setup: Setup<A>, wanted: watch::Receiver<Arc<Wanted>>) -> (Self, Arc<Reports>) {
         let Setup { app, plans, telemetry, drain, enable_ipv6, removed_bind_deadline, inherited } = setup;
         let connections = AtomicU64::new(0);
-        let shared =
-            Shared { app, plans, telemetry, drain, ipv6: enable_ipv6, removed_bind_deadline, connections, dice: RandomState::new() };
+        let shared = Shared {
+            app,
+            plans,
+            telemetry,
+            drain,
+            ipv6: enable_ipv6,
+            removed_bind_deadline,
+            connections,
+            dice: RandomState::new(),
+        };
         let reports = Arc::new(Reports::default());
         (Self { shared: Arc::new(shared), wanted, reports: Arc::clone(&reports), inherited }, reports)
     }
@@ -176,7 +185,7 @@ where
     ) {
         let inherited = std::mem::take(&mut self.inherited);
         let doors = reconcile::Doors::new(Arc::clone(&self.shared), Arc::clone(&self.reports), listeners_per_fd);
-        doors.run(self.wanted.clone(), inherited, (shutdown, ready)).await;
+        doors.run(self.wanted.clone(), inherited, (shutdown, Some(ready))).await;
         self.shared.app.http_cleanup().await;
     }
 

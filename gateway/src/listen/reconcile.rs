@@ -54,13 +54,16 @@ where
         mut self,
         mut wanted: watch::Receiver<Arc<Wanted>>,
         mut inherited: Vec<Offer>,
-        (mut shutdown, ready): (ShutdownWatch, ServiceReadyNotifier),
+        (mut shutdown, mut ready): (ShutdownWatch, Option<ServiceReadyNotifier>),
     ) {
-        let mut ready = Some(ready);
         let mut stage = self.shared.drain.stage();
         loop {
             let now = wanted.borrow_and_update().clone();
-            self.reconcile(&now, std::mem::take(&mut inherited)).await;
+            self.reconcile(&now, &mut inherited).await;
+            if now.generation > 0 {
+                // What the first plan does not want is closed.
+                inherited.clear();
+            }
             if let Some(ready) = ready.take() {
                 ready.notify_ready();
             }
@@ -76,13 +79,16 @@ where
         if *shutdown.borrow() {
             self.shared.drain.enter(Stage::Cut);
         }
+        self.reports.open.lock().clear();
+        // Nobody need wait for a generation that nobody will try.
+        self.reports.done.send_replace(u64::MAX);
         for (_, opened) in std::mem::take(&mut self.open) {
             opened.close().await;
         }
         let _ = stage.wait_for(|it| *it == Stage::Cut).await;
     }
 
-    async fn reconcile(&mut self, wanted: &Wanted, mut inherited: Vec<Offer>) {
+    async fn reconcile(&mut self, wanted: &Wanted, inherited: &mut Vec<Offer>) {
         let mut leaving = self.take_unwanted(wanted);
         self.failed.clear();
         let missing: Vec<_> = wanted.binds.iter().filter(|(key, _)| !self.open.contains_key(*key)).collect();
@@ -96,7 +102,7 @@ where
                 self.begin(key, address, listening);
                 continue;
             }
-            match claim(&mut inherited, key, address).unwrap_or_else(|| Listening::open(address, self.shared.ipv6)) {
+            match claim(inherited, key, address).unwrap_or_else(|| Listening::open(address, self.shared.ipv6)) {
                 Ok(listening) => self.begin(key, address, Arc::new(listening)),
                 Err(error) => blocked.push((key, address, error)),
             }

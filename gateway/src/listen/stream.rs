@@ -135,7 +135,7 @@ impl Downstream {
 
     /// Whether the last request has been read to its end, as far as we can tell.
     pub(super) fn between_requests(&self) -> bool {
-        self.boundary.reached()
+        self.boundary.may_follow()
     }
 
     /// Behind the end of a request: nothing but the end of the connection is told.

@@ -33,10 +33,7 @@ fn a_refusal_says_what_is_wrong() {
         (refusal(|it| it.client_roots = Some(vec![])), "hold no PEM certificate"),
         (refusal(|it| it.cipher_suites = vec!["TLS_NULL".into()]), "choose from TLS_AES_256_GCM_SHA384"),
         (refusal(|it| it.min_version = TlsVersion::V1_3), ""),
-        (
-            refusal(|it| (it.min_version, it.max_version) = (TlsVersion::V1_3, TlsVersion::V1_2)),
-            "is above the highest",
-        ),
+        (refusal(|it| (it.min_version, it.max_version) = (TlsVersion::V1_3, TlsVersion::V1_2)), "is above the highest"),
         (
             refusal(|it| {
                 it.min_version = TlsVersion::V1_3;
