@@ -51,8 +51,8 @@ pub struct Bound {
 
 #[derive(Debug)]
 enum Listening {
-    Tcp(TcpListener),
-    Unix(UnixListener),
+    Tcp(std::net::TcpListener),
+    Unix(std::os::unix::net::UnixListener),
 }
 
 /// Whoever answers the requests of a server.
@@ -60,7 +60,7 @@ pub(super) trait Service: Send + Sync + 'static {
     fn answer(&self, request: Request<Incoming>, ends: Ends) -> impl Future<Output = Response<Body>> + Send;
 }
 
-/// Opens the addresses of a server, on the current runtime. `Off` gives a server that never
+/// Opens the addresses of a server; no runtime is needed before they are served. `Off` gives a server that never
 /// serves. An IPv6 address a host does not have is passed over as long as another one opens.
 pub fn bind(server: &'static str, address: &ServerAddress) -> Result<Bound, BindFailed> {
     let failed = |address: String| move |source| BindFailed { server, address, source };
@@ -95,7 +95,7 @@ fn is_absent(error: &io::Error) -> bool {
         || error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
 }
 
-fn open_tcp(address: SocketAddr, all: &[SocketAddr]) -> io::Result<TcpListener> {
+fn open_tcp(address: SocketAddr, all: &[SocketAddr]) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
@@ -105,17 +105,18 @@ fn open_tcp(address: SocketAddr, all: &[SocketAddr]) -> io::Result<TcpListener> 
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
-    TcpListener::from_std(socket.into())
+    Ok(socket.into())
 }
 
 /// Opens a Unix socket for the process's own user and group; a leftover nobody serves is replaced.
-fn open_unix(path: &Path) -> io::Result<UnixListener> {
+fn open_unix(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
     use std::os::unix::fs::{FileTypeExt, PermissionsExt};
     let leftover = std::fs::symlink_metadata(path).is_ok_and(|it| it.file_type().is_socket());
     if leftover && std::os::unix::net::UnixStream::connect(path).is_err() {
         std::fs::remove_file(path)?;
     }
-    let listener = UnixListener::bind(path)?;
+    let listener = std::os::unix::net::UnixListener::bind(path)?;
+    listener.set_nonblocking(true)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
     Ok(listener)
 }
@@ -144,21 +145,40 @@ impl Bound {
     }
 }
 
+/// A socket on the runtime that serves it.
+enum Serving {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Serving {
+    fn from(socket: Listening) -> io::Result<Self> {
+        Ok(match socket {
+            Listening::Tcp(listener) => Self::Tcp(TcpListener::from_std(listener)?),
+            Listening::Unix(listener) => Self::Unix(UnixListener::from_std(listener)?),
+        })
+    }
+}
+
 async fn accept<S: Service>(socket: Listening, service: Arc<S>, permits: Arc<Semaphore>, server: &'static str) {
+    let socket = match Serving::from(socket) {
+        Ok(socket) => socket,
+        Err(error) => return tracing::error!(server, %error, "cannot serve"),
+    };
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
         let Ok(permit) = permits.clone().acquire_owned().await else { return };
         let service = service.clone();
         let accepted = match &socket {
-            Listening::Tcp(listener) => listener.accept().await.map(|(stream, peer)| {
+            Serving::Tcp(listener) => listener.accept().await.map(|(stream, peer)| {
                 let ends = Ends { peer: Some(peer), local: stream.local_addr().ok().or(Some(unknown())) };
                 connections.spawn(async move {
                     converse(stream, service, ends).await;
                     drop(permit);
                 });
             }),
-            Listening::Unix(listener) => listener.accept().await.map(|(stream, _)| {
+            Serving::Unix(listener) => listener.accept().await.map(|(stream, _)| {
                 connections.spawn(async move {
                     converse(stream, service, Ends { peer: None, local: None }).await;
                     drop(permit);

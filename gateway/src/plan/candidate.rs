@@ -23,7 +23,7 @@ pub struct RequestParts<'a> {
 
 /// Gateway API precedence below the path; smaller sorts first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Specificity {
+pub(super) struct Specificity {
     method: Reverse<bool>,
     headers: Reverse<usize>,
     query: Reverse<usize>,
@@ -31,30 +31,22 @@ pub struct Specificity {
 }
 
 impl Specificity {
-    pub fn new(method: bool, headers: usize, query: usize, order: u64) -> Self {
+    pub(super) fn new(method: bool, headers: usize, query: usize, order: u64) -> Self {
         Self { method: Reverse(method), headers: Reverse(headers), query: Reverse(query), order }
     }
 }
 
 /// One match of one route.
 #[derive(Clone)]
-pub struct Candidate {
+pub(super) struct Candidate {
     entry: Arc<Entry>,
     position: u32,
     specificity: Specificity,
 }
 
 impl Candidate {
-    pub fn new(entry: Arc<Entry>, position: usize, specificity: Specificity) -> Self {
+    pub(super) fn new(entry: Arc<Entry>, position: usize, specificity: Specificity) -> Self {
         Self { entry, position: u32::try_from(position).unwrap_or(u32::MAX), specificity }
-    }
-
-    pub fn specificity(&self) -> Specificity {
-        self.specificity
-    }
-
-    pub fn entry(&self) -> &Arc<Entry> {
-        &self.entry
     }
 
     fn is(&self, other: &Self) -> bool {
@@ -62,7 +54,7 @@ impl Candidate {
     }
 
     /// Everything but host and path.
-    pub fn holds(&self, parts: &RequestParts<'_>) -> bool {
+    pub(super) fn holds(&self, parts: &RequestParts<'_>) -> bool {
         let Some(it) = self.entry.route.matches.get(self.position as usize) else { return false };
         let Match { path: _, method, headers, query } = it;
         method.as_ref().is_none_or(|method| method == parts.method)
@@ -73,30 +65,26 @@ impl Candidate {
 
 /// Candidates that share a path, the most specific first.
 #[derive(Clone, Default)]
-pub struct Bucket(Vec<Candidate>);
+pub(super) struct Bucket(Vec<Candidate>);
 
 impl Bucket {
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    pub fn insert(&mut self, candidate: Candidate) {
+    pub(super) fn insert(&mut self, candidate: Candidate) {
         let at = self.0.partition_point(|held| held.specificity <= candidate.specificity);
         self.0.insert(at, candidate);
     }
 
-    pub fn remove(&mut self, candidate: &Candidate) {
+    pub(super) fn remove(&mut self, candidate: &Candidate) {
         if let Some(at) = self.0.iter().position(|held| held.is(candidate)) {
             self.0.remove(at);
         }
     }
 
-    pub fn find(&self, parts: &RequestParts<'_>) -> Option<&Arc<Entry>> {
+    pub(super) fn find(&self, parts: &RequestParts<'_>) -> Option<&Arc<Entry>> {
         self.0.iter().find(|candidate| candidate.holds(parts)).map(|candidate| &candidate.entry)
-    }
-
-    pub fn iter(&self) -> impl Iterator<Item = &Candidate> {
-        self.0.iter()
     }
 }
 

@@ -190,7 +190,7 @@ impl Work<'_> {
                 (&before.hostname, &before.gateway, &before.name, before.protocol.is_http())
                     == (&after.hostname, &after.gateway, &after.name, after.protocol.is_http())
             });
-            let held = before.as_ref().and_then(|before| find_listener(&self.plan, &before.bind, key));
+            let held = before.as_ref().and_then(|before| find_listener(&self.plan, before));
             let mut next = ListenerPlan::new(after.clone(), None);
             match held.filter(|_| same_routes) {
                 Some(held) => {
@@ -352,8 +352,7 @@ impl Work<'_> {
     /// A listener in the making, forked from the one in force when first asked for.
     fn touch(&mut self, key: &ListenerKey) -> Option<&mut ListenerPlan> {
         if !self.touched.contains_key(key) {
-            let bind = &self.plan.snapshot.listeners.get(key)?.bind;
-            let fork = find_listener(&self.plan, bind, key)?.fork();
+            let fork = find_listener(&self.plan, self.plan.snapshot.listeners.get(key)?)?.fork();
             self.touched.insert(key.clone(), fork);
         }
         self.touched.get_mut(key)
@@ -454,8 +453,10 @@ fn without(mut levels: ir::Map<Target, Level>, gone: &filters::Attachment) -> ir
     levels
 }
 
-fn find_listener(plan: &Plan, bind: &BindKey, key: &ListenerKey) -> Option<Arc<ListenerPlan>> {
-    plan.binds.get(bind)?.listeners.values().find(|it| it.listener.key == *key).cloned()
+/// A listener as compiled, which the snapshot it was compiled from describes as `listener`.
+fn find_listener(plan: &Plan, listener: &ir::Listener) -> Option<Arc<ListenerPlan>> {
+    let found = plan.binds.get(&listener.bind)?.listeners.get(&listener.hostname)?;
+    (found.listener.key == listener.key).then(|| found.clone())
 }
 
 /// Whether a policy is among the terms of connections.

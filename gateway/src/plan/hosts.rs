@@ -9,7 +9,7 @@ use ir::{Hostname, Map, Text};
 const LABELS_MAX: usize = 32;
 
 #[derive(Clone)]
-pub struct HostMap<T> {
+pub(super) struct HostMap<T> {
     exact: Map<Text, T>,
     /// Keyed by the suffix with its leading dot.
     suffix: Map<Text, T>,
@@ -24,7 +24,7 @@ impl<T> Default for HostMap<T> {
 
 impl<T: Clone> HostMap<T> {
     /// Every value that covers `host` (lower case, no port), the most specific first.
-    pub fn covering<'a>(&'a self, host: &'a str) -> impl Iterator<Item = &'a T> {
+    pub(super) fn covering<'a, 'h>(&'a self, host: &'h str) -> impl Iterator<Item = &'a T> + use<'a, 'h, T> {
         let exact = if self.exact.is_empty() { None } else { self.exact.get(host) };
         let suffixes = if self.suffix.is_empty() { None } else { Some(host) };
         let wild = suffixes
@@ -35,7 +35,7 @@ impl<T: Clone> HostMap<T> {
         exact.into_iter().chain(wild).chain(self.any.as_ref())
     }
 
-    pub fn get(&self, hostname: &Hostname) -> Option<&T> {
+    pub(super) fn get(&self, hostname: &Hostname) -> Option<&T> {
         match hostname {
             Hostname::Any => self.any.as_ref(),
             Hostname::Exact(name) => self.exact.get(name),
@@ -43,7 +43,7 @@ impl<T: Clone> HostMap<T> {
         }
     }
 
-    pub fn insert(&mut self, hostname: &Hostname, value: T) {
+    pub(super) fn insert(&mut self, hostname: &Hostname, value: T) {
         match hostname {
             Hostname::Any => self.any = Some(value),
             Hostname::Exact(name) => {
@@ -55,7 +55,7 @@ impl<T: Clone> HostMap<T> {
         }
     }
 
-    pub fn remove(&mut self, hostname: &Hostname) {
+    pub(super) fn remove(&mut self, hostname: &Hostname) {
         match hostname {
             Hostname::Any => self.any = None,
             Hostname::Exact(name) => {
@@ -68,7 +68,7 @@ impl<T: Clone> HostMap<T> {
     }
 
     /// The value of a name, made if absent, to be changed in place (copy on write).
-    pub fn entry(&mut self, hostname: &Hostname) -> &mut T
+    pub(super) fn entry(&mut self, hostname: &Hostname) -> &mut T
     where
         T: Default,
     {
@@ -79,11 +79,11 @@ impl<T: Clone> HostMap<T> {
         }
     }
 
-    pub fn values(&self) -> impl Iterator<Item = &T> {
+    pub(super) fn values(&self) -> impl Iterator<Item = &T> {
         self.exact.values().chain(self.suffix.values()).chain(self.any.as_ref())
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.exact.is_empty() && self.suffix.is_empty() && self.any.is_none()
     }
 }

@@ -67,7 +67,7 @@ pub struct Scope {
 
 impl BindPlan {
     /// The listener for an SNI or Host name (lower case, no port): exact, longest suffix, any.
-    pub fn listener<'a>(&'a self, name: Option<&'a str>) -> Option<&'a Arc<ListenerPlan>> {
+    pub fn listener(&self, name: Option<&str>) -> Option<&Arc<ListenerPlan>> {
         self.listeners.covering(name.unwrap_or_default()).next()
     }
 
@@ -195,7 +195,7 @@ impl ListenerPlan {
     }
 
     /// The raw route for an SNI name.
-    pub fn tcp_route<'a>(&'a self, sni: Option<&'a str>) -> Option<&'a Arc<TcpEntry>> {
+    pub fn tcp_route(&self, sni: Option<&str>) -> Option<&Arc<TcpEntry>> {
         self.tcp.covering(sni.unwrap_or_default()).find_map(|list| list.first())
     }
 }

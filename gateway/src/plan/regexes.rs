@@ -16,7 +16,7 @@ const CACHE_BYTES_MAX: usize = 4 << 20;
 
 /// Longest source first, then text order; each with its candidates.
 #[derive(Clone, Default)]
-pub struct Regexes(Option<Arc<Table>>);
+pub(super) struct Regexes(Option<Arc<Table>>);
 
 struct Table {
     rows: Vec<(Regex, Bucket)>,
@@ -24,11 +24,11 @@ struct Table {
 }
 
 impl Regexes {
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.0.is_none()
     }
 
-    pub fn insert(&mut self, regex: &Regex, candidate: Candidate) {
+    pub(super) fn insert(&mut self, regex: &Regex, candidate: Candidate) {
         let mut rows = self.rows();
         match rows.iter_mut().find(|(held, _)| held == regex) {
             Some((_, bucket)) => bucket.insert(candidate),
@@ -43,7 +43,7 @@ impl Regexes {
         self.store(rows);
     }
 
-    pub fn remove(&mut self, regex: &Regex, candidate: &Candidate) {
+    pub(super) fn remove(&mut self, regex: &Regex, candidate: &Candidate) {
         let mut rows = self.rows();
         for (held, bucket) in &mut rows {
             if held == regex {
@@ -68,7 +68,7 @@ impl Regexes {
         self.0 = (!rows.is_empty()).then(|| Arc::new(Table { rows, automaton: std::sync::OnceLock::new() }));
     }
 
-    pub fn find(&self, parts: &RequestParts<'_>) -> Option<&Arc<Entry>> {
+    pub(super) fn find(&self, parts: &RequestParts<'_>) -> Option<&Arc<Entry>> {
         let table = self.0.as_ref()?;
         match table.automaton() {
             Some(automaton) if table.rows.len() > 1 => {

@@ -71,7 +71,7 @@ impl Router {
     }
 
     /// The rule for a request. `host` is lower case without port, the path is normalised.
-    pub fn find<'a>(&'a self, host: &'a str, parts: &RequestParts<'_>) -> Option<Found<'a>> {
+    pub fn find(&self, host: &str, parts: &RequestParts<'_>) -> Option<Found<'_>> {
         self.hosts.covering(host).find_map(|paths| paths.find(parts))
     }
 

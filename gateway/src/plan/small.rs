@@ -11,7 +11,7 @@ use super::candidate::Bucket;
 const LIST_MAX: usize = 8;
 
 /// What a [`SmallMap`] may hold: something that can become empty.
-pub trait Emptiable: Clone + Default {
+pub(super) trait Emptiable: Clone + Default {
     fn is_empty(&self) -> bool;
 }
 
@@ -22,7 +22,7 @@ impl Emptiable for Bucket {
 }
 
 #[derive(Clone)]
-pub enum SmallMap<T> {
+pub(super) enum SmallMap<T> {
     List(Arc<Vec<(Text, T)>>),
     Hash(Map<Text, T>),
 }
@@ -34,14 +34,14 @@ impl<T: Emptiable> Default for SmallMap<T> {
 }
 
 impl<T: Emptiable> SmallMap<T> {
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         match self {
             Self::List(list) => list.is_empty(),
             Self::Hash(map) => map.is_empty(),
         }
     }
 
-    pub fn get(&self, key: &str) -> Option<&T> {
+    pub(super) fn get(&self, key: &str) -> Option<&T> {
         match self {
             Self::List(list) => list.iter().find(|(held, _)| &**held == key).map(|(_, value)| value),
             Self::Hash(map) => map.get(key),
@@ -49,7 +49,7 @@ impl<T: Emptiable> SmallMap<T> {
     }
 
     /// Changes the value of a key in place (copy on write); one left empty goes.
-    pub fn alter(&mut self, key: &Text, change: impl FnOnce(&mut T)) {
+    pub(super) fn alter(&mut self, key: &Text, change: impl FnOnce(&mut T)) {
         match self {
             Self::List(list) => {
                 let list = Arc::make_mut(list);

@@ -11,7 +11,7 @@ use super::ctx::Ctx;
 const HASHER: foldhash::quality::FixedState = foldhash::quality::FixedState::with_seed(0x6167_7765_6174_6579);
 
 /// Hashes the affinity source of the request, if there is one and it is not empty.
-pub fn compute(session: &Session, ctx: &mut Ctx) {
+pub(super) fn compute(session: &Session, ctx: &mut Ctx) {
     let Some(settings) = ctx.settings().cloned() else { return };
     let Some(policy) = settings.session_affinity() else { return };
     let asked = super::log::Asked { head: session.req_header(), ctx };

@@ -10,7 +10,7 @@ use pingora_proxy::Session;
 use super::ctx::Ctx;
 
 /// Writes a reply; the connection stays usable unless the request's body is still on its way.
-pub async fn write(session: &mut Session, ctx: &mut Ctx, reply: Reply) -> Result<()> {
+pub(super) async fn write(session: &mut Session, ctx: &mut Ctx, reply: Reply) -> Result<()> {
     let Reply { status, headers, body, reason } = reply;
     if ctx.outcome.reason == filters::Reason::Upstream {
         ctx.outcome.reason = reason;
@@ -41,7 +41,7 @@ pub async fn write(session: &mut Session, ctx: &mut Ctx, reply: Reply) -> Result
 }
 
 /// Owed headers and response hooks: the same for every answer, ours or the backend's.
-pub fn decorate(head: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
+pub(super) fn decorate(head: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
     for (name, value) in &ctx.facts.owed {
         head.insert_header(name.clone(), value.clone())?;
     }
@@ -72,6 +72,6 @@ fn grpc_head(status: u16, body: &Bytes, ctx: &mut Ctx) -> Result<ResponseHeader>
 }
 
 /// Whether the connection's listener is on its way out.
-pub fn is_draining(session: &Session) -> bool {
-    crate::listen::conn_info(session).is_some_and(|conn| conn.draining())
+pub(super) fn is_draining(session: &Session) -> bool {
+    crate::listen::conn_info(session).is_some_and(|conn| conn.is_draining())
 }

@@ -13,7 +13,7 @@ use crate::plan::Terms;
 use crate::session::{Hold, Recording, Wishes, Wrapped};
 
 /// Swaps in the wrapping session where something needs it; most requests need nothing.
-pub async fn wrap(session: &mut Session, ctx: &mut Ctx, terms: &Terms) -> Result<(), Stop> {
+pub(super) async fn wrap(session: &mut Session, ctx: &mut Ctx, terms: &Terms) -> Result<(), Stop> {
     let Some(settings) = ctx.settings().cloned() else { return Ok(()) };
     let limit = terms.http.max_buffer_size;
     let has_body = !session.is_body_empty() && !ctx.is_upgrade;
@@ -71,7 +71,7 @@ async fn hold_request(session: &mut Session, terms: &buffer::Body, limit: usize)
 }
 
 /// Starts the copies that `requestMirror` asks for.
-pub fn mirror(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx) {
+pub(super) fn mirror(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx) {
     let Some(settings) = ctx.settings().cloned() else { return };
     let Some(policy) = settings.request_mirror() else { return };
     if ctx.is_upgrade {
@@ -84,7 +84,7 @@ pub fn mirror(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx) {
 }
 
 /// `request_body_filter`.
-pub fn request(session: &Session, body: &Option<Bytes>, end: bool, ctx: &mut Ctx) -> Result<()> {
+pub(super) fn request(session: &Session, body: &Option<Bytes>, end: bool, ctx: &mut Ctx) -> Result<()> {
     let _ = session;
     if ctx.attempt.count <= 1 {
         if let Some(chunk) = body {
@@ -106,5 +106,5 @@ pub fn request(session: &Session, body: &Option<Bytes>, end: bool, ctx: &mut Ctx
 
 /// `response_body_filter`: nothing looks at response bodies yet but the byte count of the log,
 /// which Pingora keeps.
-pub fn response(_body: &mut Option<Bytes>, _end: bool, _ctx: &mut Ctx) {}
+pub(super) fn response(_body: &mut Option<Bytes>, _end: bool, _ctx: &mut Ctx) {}
 

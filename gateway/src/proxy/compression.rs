@@ -10,7 +10,7 @@ use pingora_proxy::Session;
 use super::ctx::Ctx;
 
 /// Lets the module see what the client accepts; it ran before the route was known.
-pub fn prepare(session: &mut Session, ctx: &Ctx) {
+pub(super) fn prepare(session: &mut Session, ctx: &Ctx) {
     let Some(policy) = ctx.settings().and_then(|it| it.compression()) else { return };
     if ctx.is_grpc || ctx.is_upgrade {
         return;
@@ -25,7 +25,7 @@ pub fn prepare(session: &mut Session, ctx: &Ctx) {
 }
 
 /// Turns the module off again for answers that are to be left alone.
-pub fn decide(session: &mut Session, head: &ResponseHeader, ctx: &Ctx) {
+pub(super) fn decide(session: &mut Session, head: &ResponseHeader, ctx: &Ctx) {
     let Some(policy) = ctx.settings().and_then(|it| it.compression()) else { return };
     if !suits(policy, head) {
         if let Some(module) = session.downstream_modules_ctx.get_mut::<ResponseCompression>() {

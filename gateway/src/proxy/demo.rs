@@ -20,7 +20,7 @@ const EVENT_PAUSE: Duration = Duration::from_millis(300);
 /// Largest request body read and said back.
 const BODY_BYTES_MAX: usize = 64 << 10;
 
-pub async fn answer(session: &mut Session, ctx: &mut Ctx) -> Result<()> {
+pub(super) async fn answer(session: &mut Session, ctx: &mut Ctx) -> Result<()> {
     if session.req_header().uri.path() == "/events" {
         return events(session, ctx).await;
     }

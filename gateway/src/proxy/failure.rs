@@ -17,7 +17,7 @@ use crate::upstream::Outcome;
 const CONNECT_RETRIES: u32 = 2;
 
 /// `fail_to_connect`.
-pub fn connect(_proxy: &Proxy, session: &mut Session, ctx: &mut Ctx, mut error: Box<Error>) -> Box<Error> {
+pub(super) fn connect(_proxy: &Proxy, session: &mut Session, ctx: &mut Ctx, mut error: Box<Error>) -> Box<Error> {
     report(ctx, true);
     let by_policy = may_retry(session, ctx);
     // Asks for a retry itself where a backend turned out not to speak HTTP/2.
@@ -29,7 +29,7 @@ pub fn connect(_proxy: &Proxy, session: &mut Session, ctx: &mut Ctx, mut error: 
 }
 
 /// `error_while_proxy`.
-pub fn exchange(
+pub(super) fn exchange(
     _proxy: &Proxy,
     session: &mut Session,
     ctx: &mut Ctx,
@@ -62,7 +62,7 @@ fn may_repeat(session: &mut Session, ctx: &Ctx) -> bool {
 }
 
 /// Whether the retry policy leaves another attempt, and the body can be sent again.
-pub fn may_retry(session: &Session, ctx: &Ctx) -> bool {
+pub(super) fn may_retry(session: &Session, ctx: &Ctx) -> bool {
     let Some(policy) = ctx.settings().and_then(|it| it.retry()) else { return false };
     ctx.attempt.count <= policy.attempts
         && !session.as_ref().retry_buffer_truncated()
@@ -87,7 +87,7 @@ fn report(ctx: &Ctx, connect_failed: bool) {
 }
 
 /// `fail_to_proxy`: the last word.
-pub async fn answer(session: &mut Session, error: &Error, ctx: &mut Ctx) -> FailToProxy {
+pub(super) async fn answer(session: &mut Session, error: &Error, ctx: &mut Ctx) -> FailToProxy {
     let fault = Fault::of(error, ctx);
     ctx.fail(fault.reason, fault.status, error.to_string());
     let status = ctx.outcome.status;

@@ -21,7 +21,7 @@ use crate::plan::Terms;
 const LOOPS_MAX: usize = 8;
 
 /// The client's address behind `trusted` proxies.
-pub fn client(head: &RequestHeader, peer: IpAddr, trusted: usize) -> IpAddr {
+pub(super) fn client(head: &RequestHeader, peer: IpAddr, trusted: usize) -> IpAddr {
     if trusted == 0 {
         return peer;
     }
@@ -31,7 +31,7 @@ pub fn client(head: &RequestHeader, peer: IpAddr, trusted: usize) -> IpAddr {
 }
 
 /// Refuses loops; the headers themselves are written for each attempt.
-pub fn on_request(session: &Session, ctx: &Ctx, _terms: &Terms) -> Result<(), Stop> {
+pub(super) fn on_request(session: &Session, ctx: &Ctx, _terms: &Terms) -> Result<(), Stop> {
     let _ = ctx;
     let headers = &session.req_header().headers;
     if !headers.contains_key(VIA) {
@@ -46,7 +46,7 @@ pub fn on_request(session: &Session, ctx: &Ctx, _terms: &Terms) -> Result<(), St
 }
 
 /// Writes the headers onto the copy that goes to the backend.
-pub fn write(session: &Session, head: &mut RequestHeader, ctx: &Ctx) -> Result<()> {
+pub(super) fn write(session: &Session, head: &mut RequestHeader, ctx: &Ctx) -> Result<()> {
     let Some(listener) = &ctx.listener else { return Ok(()) };
     let Some(conn) = crate::listen::conn_info(session) else { return Ok(()) };
     let terms = ctx.plan.bind(&listener.listener.bind).map(|it| it.terms.clone()).unwrap_or_default();

@@ -12,7 +12,7 @@ use super::ctx::Ctx;
 use crate::listen::conn_info;
 use crate::telemetry::RequestEvent;
 
-pub fn ended(proxy: &Proxy, session: &mut Session, error: Option<&Error>, ctx: &mut Ctx) {
+pub(super) fn ended(proxy: &Proxy, session: &mut Session, error: Option<&Error>, ctx: &mut Ctx) {
     if let Some(slot) = ctx.wrapped.take() {
         slot.restore(&mut session.downstream_session);
     }
@@ -83,13 +83,13 @@ fn version(version: http::Version) -> &'static str {
 }
 
 /// Fields of a request, for plain-field expressions.
-pub struct Asked<'a> {
+pub(super) struct Asked<'a> {
     pub head: &'a RequestHeader,
     pub ctx: &'a Ctx,
 }
 
 /// Fields of a backend's answer.
-pub struct Answered<'a> {
+pub(super) struct Answered<'a> {
     pub head: &'a ResponseHeader,
     pub ctx: &'a Ctx,
 }

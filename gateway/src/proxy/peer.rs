@@ -13,7 +13,7 @@ use crate::upstream::Wanted;
 /// Exponent at which back-off stops doubling.
 const BACKOFF_DOUBLINGS_MAX: u32 = 10;
 
-pub async fn choose(ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+pub(super) async fn choose(ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
     let resolved = ctx.resolved.clone();
     let target = resolved.as_ref().zip(ctx.backend).and_then(|(it, at)| it.backends.get(at));
     let Some((backend, BackendTarget::Cluster { cluster, template })) = target.map(|it| (it, &it.target)) else {

@@ -17,7 +17,7 @@ use crate::listen::{ConnInfo, conn_info};
 use crate::plan::{BackendTarget, Terms};
 
 /// Returns whether the request was answered here.
-pub async fn filter(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
+pub(super) async fn filter(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
     match decide(proxy, session, ctx).await {
         Ok(Decision::Forward) => Ok(false),
         Ok(Decision::Answered) => Ok(true),
@@ -37,7 +37,7 @@ enum Decision {
 }
 
 /// Why the phase ends early.
-pub enum Stop {
+pub(super) enum Stop {
     Reply(Reply),
     Broken(Box<pingora_error::Error>),
 }
@@ -226,7 +226,7 @@ fn listener(ctx: &mut Ctx, conn: &ConnInfo, bind: &crate::plan::BindPlan) -> Res
 
 /// Answers `Expect: 100-continue` before the gateway itself reads the body (Pingora leaves it to
 /// whoever reads first).
-pub async fn answer_expect(session: &mut Session) -> Result<()> {
+pub(super) async fn answer_expect(session: &mut Session) -> Result<()> {
     let expects =
         |session: &Session| session.req_header().headers.get(EXPECT).is_some_and(|it| it.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     if expects(session) {

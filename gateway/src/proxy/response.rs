@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use filters::Reason;
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora_error::{Error, ErrorType, Result};
@@ -14,7 +13,7 @@ use super::{answer, compression, failure};
 use crate::upstream::Outcome;
 
 /// `upstream_response_filter`: the backend's own answer.
-pub fn upstream(session: &mut Session, head: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
+pub(super) fn upstream(session: &mut Session, head: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
     if head.status.is_informational() {
         return Ok(());
     }
@@ -52,7 +51,7 @@ fn report(head: &ResponseHeader, ctx: &Ctx) {
 }
 
 /// `response_filter`: the head as it goes to the client.
-pub fn filter(session: &mut Session, head: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
+pub(super) fn filter(session: &mut Session, head: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
     if head.status.is_informational() && head.status != http::StatusCode::SWITCHING_PROTOCOLS {
         return Ok(());
     }
@@ -95,7 +94,7 @@ fn hop_by_hop(head: &mut ResponseHeader, ctx: &Ctx) {
 }
 
 /// `response_trailer_filter`.
-pub fn trailers(trailers: &mut HeaderMap, ctx: &mut Ctx) {
+pub(super) fn trailers(trailers: &mut HeaderMap, ctx: &mut Ctx) {
     if ctx.is_grpc {
         ctx.outcome.grpc_status = grpc_status(trailers).or(ctx.outcome.grpc_status);
     }
@@ -103,9 +102,4 @@ pub fn trailers(trailers: &mut HeaderMap, ctx: &mut Ctx) {
 
 fn grpc_status(headers: &HeaderMap) -> Option<u16> {
     headers.get("grpc-status").and_then(|value: &HeaderValue| value.to_str().ok()?.parse().ok())
-}
-
-/// Reasons whose answer came from the backend.
-pub fn is_from_backend(reason: Reason) -> bool {
-    reason == Reason::Upstream
 }

@@ -9,7 +9,7 @@ use super::ctx::Ctx;
 use crate::plan::{BackendTarget, DELEGATION_DEPTH_MAX, Entry, RequestParts, Resolved, Router};
 
 /// Selects, runs the policies, draws a backend into `ctx`. A reply ends the request.
-pub async fn select(session: &mut Session, ctx: &mut Ctx, base: &Arc<Effective>) -> Option<Reply> {
+pub(super) async fn select(session: &mut Session, ctx: &mut Ctx, base: &Arc<Effective>) -> Option<Reply> {
     let listener = ctx.listener.clone()?;
     let Some((entry, resolved, drawn)) = find(session, ctx, listener.router(), base) else {
         let missing = if ctx.outcome.error.is_some() { 500 } else { 404 };

@@ -16,7 +16,7 @@ use super::forwarded;
 /// Tells a backend that this is another try.
 const RETRY_ATTEMPT: &str = "x-retry-attempt";
 
-pub fn filter(session: &mut Session, head: &mut RequestHeader, ctx: &mut Ctx) -> Result<()> {
+pub(super) fn filter(session: &mut Session, head: &mut RequestHeader, ctx: &mut Ctx) -> Result<()> {
     let trailers = hop::te_trailers(&head.headers);
     let upgrade = ctx.is_upgrade.then(|| head.headers.get(UPGRADE).cloned()).flatten();
     let mut gone = Vec::new();

@@ -10,11 +10,11 @@ const STEP: u64 = 1 << 24;
 
 /// Labels of the items of one list, by item and occurrence.
 #[derive(Default)]
-pub struct Labels(HashMap<(u64, u32), u64, foldhash::fast::RandomState>);
+pub(super) struct Labels(HashMap<(u64, u32), u64, foldhash::fast::RandomState>);
 
 impl Labels {
     /// Increasing labels for the items as they stand now.
-    pub fn assign(&mut self, entries: &[Entry]) -> Vec<u64> {
+    pub(super) fn assign(&mut self, entries: &[Entry]) -> Vec<u64> {
         let mut occurrences: HashMap<u64, u32, foldhash::fast::RandomState> = HashMap::default();
         let ids: Vec<(u64, u32)> = entries
             .iter()

@@ -12,7 +12,7 @@ use crate::local::doc::{Document as Tree, Problem};
 use crate::local::lower::Objects;
 
 /// One problem for each name that stands twice, at the second place.
-pub fn duplicates(tree: &Tree, all: &[(String, Arc<Objects>)]) -> Vec<Problem> {
+pub(super) fn duplicates(tree: &Tree, all: &[(String, Arc<Objects>)]) -> Vec<Problem> {
     let mut seen: HashMap<(&str, &str), (&str, &str), foldhash::fast::RandomState> = HashMap::default();
     let mut problems = Vec::new();
     for (prefix, objects) in all {
@@ -31,7 +31,7 @@ pub fn duplicates(tree: &Tree, all: &[(String, Arc<Objects>)]) -> Vec<Problem> {
 }
 
 /// All objects by key; where two items declare one backend alike, the first stands.
-pub fn gather<'a>(all: impl Iterator<Item = &'a Objects>) -> Next<'a> {
+pub(super) fn gather<'a>(all: impl Iterator<Item = &'a Objects>) -> Next<'a> {
     let mut next = Next::default();
     for objects in all {
         let Objects { binds, listeners, routes, tcp_routes, backends, services, workloads, policies, names: _, reads: _ } =
@@ -54,7 +54,7 @@ type Table<'a, K, V> = HashMap<&'a K, &'a Arc<V>, foldhash::fast::RandomState>;
 
 /// Everything by key, borrowed from the items.
 #[derive(Default)]
-pub struct Next<'a> {
+pub(super) struct Next<'a> {
     binds: Table<'a, ir::BindKey, ir::Bind>,
     listeners: Table<'a, ir::ListenerKey, ir::Listener>,
     routes: Table<'a, ir::RouteKey, ir::Route>,
@@ -66,7 +66,7 @@ pub struct Next<'a> {
 }
 
 /// What turns `last` into `next`.
-pub fn diff(last: &Snapshot, next: &Next<'_>) -> Patch {
+pub(super) fn diff(last: &Snapshot, next: &Next<'_>) -> Patch {
     let mut patch = Patch::default();
     compare(&last.binds, &next.binds, |key, value| patch.push(Change::Bind(key, value)));
     compare(&last.listeners, &next.listeners, |key, value| patch.push(Change::Listener(key, value)));
@@ -100,7 +100,7 @@ where
 }
 
 /// References that lead nowhere. They harm only themselves; this says so at load.
-pub fn dangling(snapshot: &Snapshot, most: usize) -> Vec<String> {
+pub(super) fn dangling(snapshot: &Snapshot, most: usize) -> Vec<String> {
     let mut warnings = Vec::new();
     let groups = groups(snapshot);
     let routes = snapshot.routes.values().map(|it| (&it.key, &it.backends, &it.origin));
