@@ -3,7 +3,6 @@
 //! A refused configuration changes nothing here but `lastError`; applying one clears it. What is
 //! shown is what runs, never what a file on disk says.
 
-use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use ir::Invalid;
@@ -15,7 +14,7 @@ use crate::telemetry::rfc3339;
 /// Problems kept of one configuration; a broken generator must not fill memory.
 const PROBLEMS_MAX: usize = 1000;
 
-/// The status of configuration and binds.
+/// The status of configuration; sockets report for themselves (`listen::Reports`).
 #[derive(Debug, Default)]
 pub struct Status {
     view: Mutex<View>,
@@ -44,27 +43,6 @@ impl From<Invalid> for Problem {
         let Invalid { path, reason } = invalid;
         Self { path, message: reason, ..Self::default() }
     }
-}
-
-/// What became of a bind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub enum BindState {
-    Open,
-    /// Not open; `error` says why. Tried again.
-    Failed,
-    /// Taken out of the configuration; its connections are finishing.
-    Draining,
-}
-
-/// A bind as it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct BindStatus {
-    pub name: String,
-    /// Where it really listens; port 0 of the configuration resolved.
-    pub address: Option<String>,
-    pub state: BindState,
-    pub error: Option<String>,
 }
 
 /// An object in force that cannot do its work: a dangling reference, a host without addresses.
@@ -98,13 +76,7 @@ pub struct View {
     pub source: Option<String>,
     pub last_error: Option<Refusal>,
     pub warnings: Vec<Problem>,
-    #[serde(serialize_with = "values")]
-    pub binds: BTreeMap<String, BindStatus>,
     pub stale: Vec<Stale>,
-}
-
-fn values<S: serde::Serializer>(binds: &BTreeMap<String, BindStatus>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(binds.values())
 }
 
 impl Status {
@@ -125,16 +97,6 @@ impl Status {
         problems.truncate(PROBLEMS_MAX);
         let refusal = Refusal { at: rfc3339(SystemTime::now()), problems, omitted };
         self.view.lock().last_error = Some(refusal);
-    }
-
-    /// A bind was opened, failed, or drains.
-    pub fn bind(&self, bind: BindStatus) {
-        self.view.lock().binds.insert(bind.name.clone(), bind);
-    }
-
-    /// A bind is gone.
-    pub fn bind_gone(&self, name: &str) {
-        self.view.lock().binds.remove(name);
     }
 
     /// Replaces what is known of objects of a kind that cannot do their work.
@@ -171,19 +133,6 @@ mod tests {
         assert!(json.pointer("/appliedAt").is_some_and(serde_json::Value::is_string));
         status.applied(5, "config.yaml", Vec::new());
         assert_eq!(status.snapshot().last_error, None);
-    }
-
-    #[test]
-    fn binds_are_listed_by_name_with_their_fate() {
-        let status = Status::default();
-        let bind = |name: &str, state| BindStatus { name: name.to_owned(), address: None, state, error: None };
-        status.bind(bind("b", BindState::Open));
-        status.bind(bind("a", BindState::Failed));
-        status.bind(bind("b", BindState::Draining));
-        status.bind_gone("a");
-        let json = serde_json::to_value(status.snapshot()).unwrap();
-        assert_eq!(json.pointer("/binds/0/state"), Some(&"draining".into()));
-        assert_eq!(json.pointer("/binds/1"), None);
     }
 
     #[test]

@@ -77,7 +77,7 @@ impl Admin {
             "/config/status" => {
                 let mut view = serde_json::to_value(context.status.snapshot()).unwrap_or_default();
                 if let Value::Object(map) = &mut view {
-                    map.insert("listeners".to_owned(), self.redacted((context.listeners)()));
+                    map.insert("binds".to_owned(), self.redacted((context.listeners)()));
                 }
                 answer::json(&view)
             }
