@@ -150,7 +150,7 @@ where
             }
         };
         let sni = hello.sni.map(Text::from);
-        let Some(listener) = bind.listener(sni.as_deref()) else {
+        let Some(listener) = bind.listener(sni.as_deref()).cloned() else {
             handshake::refuse_name(&mut wire).await;
             return self.refused("no_listener");
         };
@@ -162,7 +162,7 @@ where
                 return self.refused("no_certificate");
             }
             wire.account().open(Some(key), protocol.label());
-            return Some(Turned::Raw(Box::new(self.passage(listener, sni)), Layer::Plain(wire)));
+            return Some(Turned::Raw(Box::new(self.passage(&listener, sni)), Layer::Plain(wire)));
         };
         wire.account().open(Some(key.clone()), protocol.label());
         let limits = (bind.terms.tls.max_concurrent_handshakes, deadline);
@@ -175,7 +175,7 @@ where
                 None
             }
             Ok((stream, _)) if !protocol.is_http() => {
-                Some(Turned::Raw(Box::new(self.passage(listener, sni)), Layer::Tls(Box::new(stream))))
+                Some(Turned::Raw(Box::new(self.passage(&listener, sni)), Layer::Tls(Box::new(stream))))
             }
             Ok((stream, tls)) => {
                 let greeting = Greeting { listener: Some(key), sni, tls: Some(tls) };

@@ -60,7 +60,7 @@ pub struct ConnInfo {
 
 impl ConnInfo {
     /// Whether a response should end the connection: the process or the bind is going away.
-    pub fn is_draining(&self) -> bool {
+    pub fn draining(&self) -> bool {
         *self.drain.borrow()
     }
 }

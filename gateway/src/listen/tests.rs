@@ -67,7 +67,8 @@ impl HttpServerApp for Echo {
 }
 
 fn telemetry() -> Arc<Telemetry> {
-    Arc::default()
+    let statics = crate::telemetry::tests::statics();
+    Telemetry::with_output(&statics, Box::new(std::io::sink()))
 }
 
 /// A client, and our side of its connection.
