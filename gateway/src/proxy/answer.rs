@@ -73,5 +73,5 @@ fn grpc_head(status: u16, body: &Bytes, ctx: &mut Ctx) -> Result<ResponseHeader>
 
 /// Whether the connection's listener is on its way out.
 pub(super) fn is_draining(session: &Session) -> bool {
-    crate::listen::conn_info(session).is_some_and(|conn| conn.is_draining())
+    crate::listen::conn_info(session).is_some_and(|conn| conn.draining())
 }
