@@ -157,5 +157,5 @@ fn hand_written_rust() -> Vec<String> {
 }
 
 fn is_test(path: &str) -> bool {
-    path.starts_with("tests/suites/") || path.ends_with("/tests.rs") || path.contains("/tests/")
+    path.starts_with("tests/suites/") || path.ends_with("tests.rs") || path.contains("/tests/")
 }
