@@ -56,6 +56,10 @@ pub(super) fn filter(session: &mut Session, head: &mut ResponseHeader, ctx: &mut
         return Ok(());
     }
     hop_by_hop(head, ctx);
+    if session.req_header().version == http::Version::HTTP_11 && head.version < http::Version::HTTP_11 {
+        // The version is each hop's own (RFC 9110 section 6.2).
+        head.set_version(http::Version::HTTP_11);
+    }
     answer::decorate(head, ctx)?;
     compression::decide(session, head, ctx);
     ctx.outcome.status = head.status.as_u16();
