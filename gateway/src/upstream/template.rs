@@ -26,8 +26,8 @@ use super::cluster::{AppProtocol, Cluster, Identity};
 use super::dial::{self, Dial, Flow, Need};
 use super::endpoint::{Address, Lease};
 use super::fault::Fault;
-use super::random;
 use super::tls::Tls;
+use crate::random;
 use crate::statics::Statics;
 
 /// Streams at once on one HTTP/2 connection where the policy does not say.
