@@ -123,10 +123,7 @@ impl Reloader {
         for problem in problems.iter().take(PROBLEMS_LOGGED_MAX) {
             tracing::error!("{problem}");
         }
-        tracing::error!(
-            problems = problems.len(),
-            "the configuration is refused; the last good one stays in force"
-        );
+        tracing::error!(problems = problems.len(), "the configuration is refused; the last good one stays in force");
         self.status.refused(problems.iter().map(told).collect());
     }
 }

@@ -160,7 +160,13 @@ impl Source {
         self.text_digest = files::digest(text.as_bytes());
         let tree = self.incremental.update(&text).map_err(|problems| Refused { problems })?;
         let parsed = cpu();
-        let mut run = Run { tree: &tree, problems: Vec::new(), kept: HashMap::default(), all: Vec::new(), reads: BTreeMap::new() };
+        let mut run = Run {
+            tree: &tree,
+            problems: Vec::new(),
+            kept: HashMap::default(),
+            all: Vec::new(),
+            reads: BTreeMap::new(),
+        };
         self.lower(&mut run);
         self.reads = std::mem::take(&mut run.reads);
         let mut problems = std::mem::take(&mut run.problems);

@@ -189,6 +189,12 @@ impl Default for Keepalives {
     }
 }
 
+impl From<Keepalives> for backend_tcp::Keepalives {
+    fn from(Keepalives { enabled, time, interval, retries }: Keepalives) -> Self {
+        Self { enabled, time: time.0, interval: interval.0, retries }
+    }
+}
+
 /// A problem of a static setting: key and what is wrong.
 pub type Fault = (String, String);
 
@@ -203,15 +209,16 @@ impl StaticConfig {
             warnings.push("config.tracing is accepted but has no effect in this version".to_owned());
         }
         let ipv6 = flag(env("IPV6_ENABLED"), self.enable_ipv6).unwrap_or(true) && has_ipv6();
-        let mut address = |key: &str, variable: &str, written: Option<String>, default: Vec<SocketAddr>| {
-            match env(variable).or(written) {
+        let mut address =
+            |key: &str, variable: &str, written: Option<String>, default: Vec<SocketAddr>| match env(variable)
+                .or(written)
+            {
                 None => ServerAddress::Sockets(default),
                 Some(text) => server_address(&text, ipv6).unwrap_or_else(|reason| {
                     problems.push((format!("config.{key}"), reason));
                     ServerAddress::Off
                 }),
-            }
-        };
+            };
         let admin = address("adminAddr", "ADMIN_ADDR", self.admin_addr, loopback(ADMIN_PORT, ipv6));
         let stats = address("statsAddr", "STATS_ADDR", self.stats_addr, wildcard(STATS_PORT, ipv6));
         let readiness = address("readinessAddr", "READINESS_ADDR", self.readiness_addr, wildcard(READINESS_PORT, ipv6));
@@ -221,18 +228,10 @@ impl StaticConfig {
                     .to_owned(),
             );
         }
-        let deadline = first(&mut problems, "connectionTerminationDeadline", env("CONNECTION_TERMINATION_DEADLINE"))
-            .or(self.connection_termination_deadline)
-            .map(|span| span.0)
-            .or_else(|| grace(env("TERMINATION_GRACE_PERIOD_SECONDS")))
-            .unwrap_or(TERMINATION_DEADLINE);
-        let minimum =
-            first(&mut problems, "connectionMinTerminationDeadline", env("CONNECTION_MIN_TERMINATION_DEADLINE"))
-                .or(self.connection_min_termination_deadline)
-                .map_or(Duration::ZERO, |span| span.0);
+        let written = (self.connection_termination_deadline, self.connection_min_termination_deadline);
+        let (deadline, minimum) = deadlines(env, written, &mut problems);
         let logging = self.logging.unwrap_or_default();
         let backend = self.backend.unwrap_or_default();
-        let keepalives = backend.keepalives.unwrap_or_default();
         let worker_threads = match threads(env, self.worker_threads) {
             Ok(count) => count,
             Err(reason) => {
@@ -259,12 +258,7 @@ impl StaticConfig {
             termination_deadline_min: minimum.min(deadline),
             sensitive_headers: self.sensitive_headers.iter().map(|name| name.to_ascii_lowercase()).collect(),
             connect_timeout: backend.connect_timeout.map_or(Duration::from_secs(10), |span| span.0),
-            keepalives: backend_tcp::Keepalives {
-                enabled: keepalives.enabled,
-                time: keepalives.time.0,
-                interval: keepalives.interval.0,
-                retries: keepalives.retries,
-            },
+            keepalives: backend.keepalives.unwrap_or_default().into(),
             pool_idle_timeout: backend.pool_idle_timeout.map_or(Duration::from_secs(90), |span| span.0),
             pool_size_max: backend.pool_max_size,
             locality: locality(env("LOCALITY")),
@@ -275,6 +269,23 @@ impl StaticConfig {
         };
         if problems.is_empty() { Ok((statics, warnings)) } else { Err(problems) }
     }
+}
+
+/// The longest drain, and the part of it in which new connections are still accepted.
+fn deadlines(
+    env: Env<'_>,
+    (longest, shortest): (Option<Span>, Option<Span>),
+    problems: &mut Vec<Fault>,
+) -> (Duration, Duration) {
+    let longest = first(problems, "connectionTerminationDeadline", env("CONNECTION_TERMINATION_DEADLINE"))
+        .or(longest)
+        .map(|span| span.0)
+        .or_else(|| grace(env("TERMINATION_GRACE_PERIOD_SECONDS")))
+        .unwrap_or(TERMINATION_DEADLINE);
+    let shortest = first(problems, "connectionMinTerminationDeadline", env("CONNECTION_MIN_TERMINATION_DEADLINE"))
+        .or(shortest)
+        .map_or(Duration::ZERO, |span| span.0);
+    (longest, shortest)
 }
 
 fn first(problems: &mut Vec<Fault>, key: &str, text: Option<String>) -> Option<Span> {

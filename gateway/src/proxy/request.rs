@@ -113,7 +113,8 @@ async fn forward(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx, terms: &Te
 
 /// Refuses what is malformed, and puts host and path into their one form.
 fn head(session: &mut Session, ctx: &mut Ctx, terms: &Terms) -> Result<(), Stop> {
-    let limits = framing::HeadLimits { bytes_max: terms.http.max_header_bytes, count_max: terms.http.http1_max_headers };
+    let limits =
+        framing::HeadLimits { bytes_max: terms.http.max_header_bytes, count_max: terms.http.http1_max_headers };
     let checked = match session.as_downstream().as_http1() {
         Some(_) => framing::check_raw_head(&session.to_h1_raw(), &limits),
         None => h2_limits(session, &limits),
@@ -227,8 +228,9 @@ fn listener(ctx: &mut Ctx, conn: &ConnInfo, bind: &crate::plan::BindPlan) -> Res
 /// Answers `Expect: 100-continue` before the gateway itself reads the body (Pingora leaves it to
 /// whoever reads first).
 pub(super) async fn answer_expect(session: &mut Session) -> Result<()> {
-    let expects =
-        |session: &Session| session.req_header().headers.get(EXPECT).is_some_and(|it| it.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    let expects = |session: &Session| {
+        session.req_header().headers.get(EXPECT).is_some_and(|it| it.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+    };
     if expects(session) {
         session.write_continue_response().await?;
         session.req_header_mut().remove_header(&EXPECT);

@@ -83,7 +83,9 @@ fn hop_by_hop(head: &mut ResponseHeader, ctx: &Ctx) {
     }
     let listed: Vec<HeaderName> = protocols::http::hop::connection_tokens(&head.headers)
         .filter_map(|token| token.parse().ok())
-        .filter(|name: &HeaderName| !matches!(name.as_str(), "content-length" | "transfer-encoding" | "connection" | "close" | "keep-alive"))
+        .filter(|name: &HeaderName| {
+            !matches!(name.as_str(), "content-length" | "transfer-encoding" | "connection" | "close" | "keep-alive")
+        })
         .collect();
     for name in listed {
         head.remove_header(&name);

@@ -41,11 +41,11 @@ pub(super) fn filter(session: &mut Session, head: &mut RequestHeader, ctx: &mut 
     if ctx.attempt.count > 1 {
         head.insert_header(RETRY_ATTEMPT, (ctx.attempt.count - 1).to_string())?;
     }
-    if let Some(effective) = ctx.backend().map(|it| it.effective.clone()) {
-        if !effective.filters().is_empty() {
-            let mut exchange = Exchange { request: head, facts: &mut ctx.facts };
-            chain::on_attempt(&effective, &mut exchange);
-        }
+    if let Some(effective) = ctx.backend().map(|it| it.effective.clone())
+        && !effective.filters().is_empty()
+    {
+        let mut exchange = Exchange { request: head, facts: &mut ctx.facts };
+        chain::on_attempt(&effective, &mut exchange);
     }
     Ok(())
 }

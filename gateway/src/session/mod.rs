@@ -86,7 +86,7 @@ impl Wrapped {
             begun: false,
             shared: shared.clone(),
         };
-        *session = Box::new(ServerSession::new_custom(Box::new(wrapped)));
+        **session = ServerSession::new_custom(Box::new(wrapped));
         Slot { shared }
     }
 

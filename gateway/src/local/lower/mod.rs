@@ -15,7 +15,9 @@ use std::sync::Arc;
 
 use filters::lower::{Backends, SimpleBackend};
 use filters::{Attachment, Policy, Scope};
-use ir::{BackendKey, BackendKind, BackendRef, HostTarget, Inheritance, Invalid, Origin, Phase, PolicyKey, Target, Text};
+use ir::{
+    BackendKey, BackendKind, BackendRef, HostTarget, Inheritance, Invalid, Origin, Phase, PolicyKey, Target, Text,
+};
 
 use super::files::Reader;
 

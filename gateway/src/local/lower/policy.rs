@@ -103,10 +103,9 @@ impl Lowering<'_> {
             doc::PolicyTarget::Backend(doc::BackendTarget::Backend(it)) => {
                 Target::Backend(BackendKey::new(plain_name(&it.name)))
             }
-            doc::PolicyTarget::Backend(doc::BackendTarget::Service(it)) => Target::Service {
-                service: ServiceKey::new(format!("{}/{}", it.namespace, it.hostname)),
-                port: it.port,
-            },
+            doc::PolicyTarget::Backend(doc::BackendTarget::Service(it)) => {
+                Target::Service { service: ServiceKey::new(format!("{}/{}", it.namespace, it.hostname)), port: it.port }
+            }
         }
     }
 }

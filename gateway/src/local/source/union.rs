@@ -34,8 +34,18 @@ pub(super) fn duplicates(tree: &Tree, all: &[(String, Arc<Objects>)]) -> Vec<Pro
 pub(super) fn gather<'a>(all: impl Iterator<Item = &'a Objects>) -> Next<'a> {
     let mut next = Next::default();
     for objects in all {
-        let Objects { binds, listeners, routes, tcp_routes, backends, services, workloads, policies, names: _, reads: _ } =
-            objects;
+        let Objects {
+            binds,
+            listeners,
+            routes,
+            tcp_routes,
+            backends,
+            services,
+            workloads,
+            policies,
+            names: _,
+            reads: _,
+        } = objects;
         next.binds.extend(binds.iter().map(|it| (&it.key, it)));
         next.listeners.extend(listeners.iter().map(|it| (&it.key, it)));
         next.routes.extend(routes.iter().map(|it| (&it.key, it)));
@@ -130,7 +140,9 @@ pub(super) fn dangling(snapshot: &Snapshot, most: usize) -> Vec<String> {
         }
         let missing = match &policy.target {
             Target::Backend(key) if !snapshot.backends.contains_key(key) => format!("backend `{key}`"),
-            Target::Service { service, .. } if !snapshot.services.contains_key(service) => format!("service `{service}`"),
+            Target::Service { service, .. } if !snapshot.services.contains_key(service) => {
+                format!("service `{service}`")
+            }
             _ => continue,
         };
         warnings.push(format!("policy `{}`: its target, {missing}, does not exist", policy.key));
