@@ -8,7 +8,7 @@ use tests::{Authority, Backend, Client, Gateway, RawClient, config};
 async fn reason(gateway: &Gateway, n: usize) -> (u64, String) {
     let lines = gateway.wait_access(n).await;
     let line = &lines[n - 1];
-    (line["status"].as_u64().unwrap_or(0), line["reason"].as_str().unwrap_or_default().to_owned())
+    (line["http.status"].as_u64().unwrap_or(0), line["reason"].as_str().unwrap_or_default().to_owned())
 }
 
 #[tokio::test]

@@ -89,7 +89,7 @@ async fn a_websocket_keeps_its_subprotocol_and_carries_large_messages() {
     assert!(matches!(socket.next().await, Ok(Some(Message::Close(_)))));
     drop(socket);
     let line = gateway.wait_access(1).await.remove(0);
-    assert_eq!(line["status"], 101, "{line}");
+    assert_eq!(line["http.status"], 101, "{line}");
     gateway.stop().await;
 }
 
@@ -154,6 +154,6 @@ async fn a_client_that_goes_in_the_middle_of_its_body_is_not_a_server_error() {
     drop(raw);
     backend.stats().idle(PATIENCE).await;
     let line = gateway.wait_access(1).await.remove(0);
-    assert!(line["status"].as_u64().is_some_and(|it| it < 500), "the fault is the client's: {line}");
+    assert!(line["http.status"].as_u64().is_some_and(|it| it < 500), "the fault is the client's: {line}");
     gateway.stop().await;
 }
