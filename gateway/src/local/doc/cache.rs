@@ -54,6 +54,13 @@ impl Incremental {
         if document.problems.is_empty() { Ok(document) } else { Err(document.problems.clone()) }
     }
 
+    /// The document of this text, where it was the last one and could be parsed, whatever else is
+    /// wrong with it.
+    #[must_use]
+    pub fn parsed(&self, text: &str) -> Option<Arc<Document>> {
+        self.last.clone().filter(|it| *it.text == *text)
+    }
+
     /// Forgets the last document; the next is made anew.
     pub fn forget(&mut self) {
         self.last = None;
