@@ -23,7 +23,8 @@ pub(super) fn duplicates(tree: &Tree, all: &[(String, Arc<Objects>)]) -> Vec<Pro
             }
             let (one, other) = (format!("{}{}", held.0, held.1), format!("{prefix}{}", name.path));
             // Sections are not read in the order they are written.
-            let (first, second) = if tree.place_of(&one) <= tree.place_of(&other) { (one, other) } else { (other, one) };
+            let (first, second) =
+                if tree.place_of(&one) <= tree.place_of(&other) { (one, other) } else { (other, one) };
             let line = tree.place_of(&first).map(|place| format!(" (line {})", place.line)).unwrap_or_default();
             let reason = format!("{} `{}` is already taken by `{first}`{line}", name.kind, name.shown());
             problems.push(tree.problem(&second, reason));
@@ -130,7 +131,9 @@ pub(super) fn dangling(tree: &Tree, snapshot: &Snapshot, most: usize) -> Vec<Pro
     for policy in snapshot.policies.values() {
         let Some(missing) = missing_target(snapshot, &policy.target) else { continue };
         let path = policy.origin.path.as_deref().unwrap_or_default();
-        warnings.push(tree.problem(&format!("{path}.target"), format!("{missing} does not exist; the policy has no effect")));
+        warnings.push(
+            tree.problem(&format!("{path}.target"), format!("{missing} does not exist; the policy has no effect")),
+        );
     }
     Problem::sort(&mut warnings);
     warnings.truncate(most);

@@ -12,13 +12,15 @@ use tokio::time::{Instant, sleep_until};
 
 const SMALL: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 12\r\n\r\nhello world\n";
 const STREAM: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
-const EVENT: &[u8] = b"data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\" token\"}}],\"created\":1732300000}\n\n";
+const EVENT: &[u8] =
+    b"data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\" token\"}}],\"created\":1732300000}\n\n";
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     let address = std::env::args().nth(1).expect("an address");
     let listener = TcpListener::bind(&address).await.expect("a free address");
-    let large = [b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 16384\r\n\r\n".to_vec(), vec![b'x'; 16384]];
+    let large =
+        [b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 16384\r\n\r\n".to_vec(), vec![b'x'; 16384]];
     let large: &'static [u8] = large.concat().leak();
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
