@@ -42,16 +42,9 @@ pub struct Objects {
 #[derive(Clone, Debug)]
 pub struct Name {
     pub kind: &'static str,
-    /// Unique in the document; begins with where the name has to be unique, up to the last `|`.
+    /// Unique in the document: where it has to be unique, `|` where that is not everywhere, and the name.
     pub key: String,
     pub path: String,
-}
-
-impl Name {
-    /// The name as it was written.
-    pub fn shown(&self) -> &str {
-        self.key.rsplit_once('|').map_or(self.key.as_str(), |(_, name)| name)
-    }
 }
 
 /// What lowering an item depends on beyond the item itself.

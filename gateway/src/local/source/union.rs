@@ -1,34 +1,45 @@
 //! All items of the document together: one snapshot, its difference to the last, and what only
 //! shows when everything is seen at once (names used twice, references that lead nowhere).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::Arc;
 
 use filters::{Change, Patch, Snapshot};
 use ir::{BackendRef, Map, Target};
 
-use crate::local::doc::{Document as Tree, Problem};
-use crate::local::lower::Objects;
+use crate::local::doc::{Document as Tree, Place, Problem};
+use crate::local::lower::{Name, Objects};
 
-/// One problem for each name that stands twice, at the second place.
+/// One problem for each name that stands twice, at every place but the first.
 pub(super) fn duplicates(tree: &Tree, all: &[(String, Arc<Objects>)]) -> Vec<Problem> {
-    let mut seen: HashMap<(&str, &str), (&str, &str), foldhash::fast::RandomState> = HashMap::default();
-    let mut problems = Vec::new();
+    let mut seen: HashMap<(&str, &str), (&str, &Name), foldhash::fast::RandomState> = HashMap::default();
+    let mut again: BTreeMap<(&str, &str), Vec<(Option<Place>, String)>> = BTreeMap::new();
+    let found = |prefix: &str, name: &Name| {
+        let path = format!("{prefix}{}", name.path);
+        (tree.place_of(&path), path)
+    };
     for (prefix, objects) in all {
         for name in &objects.names {
-            let held = seen.entry((name.kind, &name.key)).or_insert((prefix, &name.path));
-            if *held == (prefix.as_str(), name.path.as_str()) {
-                continue;
+            let key = (name.kind, name.key.as_str());
+            match seen.get(&key) {
+                Some((first, held)) => {
+                    again.entry(key).or_insert_with(|| vec![found(first, held)]).push(found(prefix, name));
+                }
+                None => drop(seen.insert(key, (prefix, name))),
             }
-            let (one, other) = (format!("{}{}", held.0, held.1), format!("{prefix}{}", name.path));
-            // Sections are not read in the order they are written.
-            let (first, second) =
-                if tree.place_of(&one) <= tree.place_of(&other) { (one, other) } else { (other, one) };
-            let line = tree.place_of(&first).map(|place| format!(" (line {})", place.line)).unwrap_or_default();
-            let reason = format!("{} `{}` is already taken by `{first}`{line}", name.kind, name.shown());
-            problems.push(tree.problem(&second, reason));
         }
+    }
+    let mut problems = Vec::new();
+    for ((kind, key), mut places) in again {
+        // Sections are not read in the order they are written.
+        places.sort();
+        let mut places = places.into_iter();
+        let Some((place, first)) = places.next() else { continue };
+        let line = place.map(|place| format!(" (line {})", place.line)).unwrap_or_default();
+        let shown = key.rsplit_once('|').map_or(key, |(_, name)| name);
+        let reason = format!("{kind} `{shown}` is already taken by `{first}`{line}");
+        problems.extend(places.map(|(_, path)| tree.problem(&path, reason.clone())));
     }
     problems
 }
@@ -131,9 +142,7 @@ pub(super) fn dangling(tree: &Tree, snapshot: &Snapshot, most: usize) -> Vec<Pro
     for policy in snapshot.policies.values() {
         let Some(missing) = missing_target(snapshot, &policy.target) else { continue };
         let path = policy.origin.path.as_deref().unwrap_or_default();
-        warnings.push(
-            tree.problem(&format!("{path}.target"), format!("{missing} does not exist; the policy has no effect")),
-        );
+        warnings.push(tree.problem(&format!("{path}.target"), format!("{missing} does not exist; the policy has no effect")));
     }
     Problem::sort(&mut warnings);
     warnings.truncate(most);
