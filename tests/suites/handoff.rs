@@ -164,7 +164,9 @@ async fn a_successor_that_does_not_start_leaves_the_predecessor_serving() {
     gateway.write_raw("binds:\n- port: nonsense\n");
     gateway.signal(Signal::HUP);
     gateway.wait_log(|it| it.contains("the configuration is refused")).await;
-    gateway.wait_log(|it| it.contains("nonsense") || it.contains("binds[0].port") || it.contains("config.yaml:2")).await;
+    gateway
+        .wait_log(|it| it.contains("nonsense") || it.contains("binds[0].port") || it.contains("config.yaml:2"))
+        .await;
     gateway.wait_log(|it| it.contains("the successor ended") && it.contains('1')).await;
     let reply = kept.get("/").await;
     assert_eq!((reply.status.as_u16(), reply.reused), (200, true), "the old connection was not touched");
