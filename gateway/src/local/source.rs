@@ -139,7 +139,9 @@ impl Source {
         self.first_config = serde_json::to_string(&config).ok();
         let told = |fault: Fault| match fault {
             Fault::Written(path, reason) => tree.problem(&path, reason),
-            Fault::Environment(variable, reason) => Problem::nowhere(variable, reason).from_source(&"environment".into()),
+            Fault::Environment(variable, reason) => {
+                Problem::nowhere(variable, reason).from_source(&"environment".into())
+            }
         };
         match config.lower(&|name| env(name)) {
             Ok((statics, warnings)) if problems.is_empty() => {

@@ -410,9 +410,11 @@ fn grace(text: &str) -> Result<Duration, String> {
 
 fn threads(text: &str, cpus: usize) -> Result<usize, String> {
     let count = match text.strip_suffix('%') {
-        Some(share) => share.parse().ok().filter(|share| (1..=100_000).contains(share)).map(|share: usize| {
-            (cpus.saturating_mul(share)).div_ceil(100).max(1)
-        }),
+        Some(share) => share
+            .parse()
+            .ok()
+            .filter(|share| (1..=100_000).contains(share))
+            .map(|share: usize| (cpus.saturating_mul(share)).div_ceil(100).max(1)),
         None => text.parse().ok().filter(|count| (1..=THREADS_MAX).contains(count)),
     };
     count.ok_or_else(|| format!("`{text}` is not a number of threads: write `4` or `50%`"))

@@ -8,7 +8,7 @@ use ir::{BackendRef, BindKey, Hostname, ListenerKey, Parent, Protocol, Target};
 use parking_lot::Mutex;
 
 use super::entry::Entry;
-use super::listener::{BindPlan, ListenerPlan, Terms};
+use super::listener::{BindPlan, ListenerPlan};
 use super::router::Router;
 use super::{Plan, hosts::HostMap};
 use crate::statics::Statics;
@@ -253,7 +253,7 @@ impl Work<'_> {
                 continue;
             };
             let scope = next.scope(&self.plan);
-            let frontend = scope.as_ref().map(|it| Terms::of(&it.route).tls).unwrap_or_default();
+            let frontend = scope.as_ref().map(|it| it.terms().tls).unwrap_or_default();
             drop(scope);
             let built = crate::listen::server_config(&terms, &frontend);
             let Some(next) = self.touched.get_mut(&key) else { continue };
@@ -417,7 +417,7 @@ impl Work<'_> {
         let terms = listeners
             .values()
             .next()
-            .map(|it| it.scope(&self.plan).as_ref().map(|scope| Terms::of(&scope.route)).unwrap_or_default())
+            .map(|it| it.scope(&self.plan).as_ref().map(|scope| scope.terms()).unwrap_or_default())
             .unwrap_or_default();
         let next = BindPlan { bind, transport, terms: Arc::new(terms), listeners };
         self.plan.binds.insert(key.clone(), Arc::new(next));

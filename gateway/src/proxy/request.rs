@@ -6,7 +6,7 @@
 use std::time::Instant;
 
 use filters::{Exchange, Reason, Reply, Verdict, chain};
-use http::header::{CONTENT_TYPE, EXPECT, HOST};
+use http::header::{CONTENT_TYPE, EXPECT, HOST, UPGRADE};
 use pingora_error::Result;
 use pingora_proxy::Session;
 use protocols::http::{authority, framing, path};
@@ -124,7 +124,7 @@ fn head(session: &mut Session, ctx: &mut Ctx, terms: &Terms) -> Result<(), Stop>
     if let Err(fault) = checked {
         return Err(refuse(session, ctx, fault.status(), &fault.to_string()));
     }
-    ctx.is_upgrade = session.is_upgrade_req();
+    ctx.is_upgrade = is_websocket(session);
     let head = session.req_header();
     ctx.is_grpc = head.headers.get(CONTENT_TYPE).is_some_and(|value| protocols::grpc::is_grpc(value.as_bytes()));
     let host = match (head.uri.authority(), head.headers.get(HOST)) {
@@ -148,6 +148,13 @@ fn head(session: &mut Session, ctx: &mut Ctx, terms: &Terms) -> Result<(), Stop>
         }
     }
     normalise(session, ctx)
+}
+
+/// The only upgrade that is passed on: anything else (`h2c` above all) would let a client speak past
+/// the gateway.
+fn is_websocket(session: &Session) -> bool {
+    let upgrade = session.req_header().headers.get(UPGRADE);
+    session.is_upgrade_req() && upgrade.is_some_and(|it| it.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
 fn h2_limits(session: &Session, limits: &framing::HeadLimits) -> Result<(), framing::FramingFault> {
