@@ -26,7 +26,8 @@ async fn is_fresh(name: &str, command: &str) {
 #[tokio::test]
 async fn the_schema_is_fresh() {
     is_fresh("schema/config.json", "schema").await;
-    let schema: Value = serde_json::from_slice(&std::fs::read(conf("schema/config.json")).expect("a schema")).expect("JSON");
+    let schema: Value =
+        serde_json::from_slice(&std::fs::read(conf("schema/config.json")).expect("a schema")).expect("JSON");
     assert!(schema["title"].as_str().is_some_and(|it| it.contains("agentgateway")), "the root has a title");
     assert!(schema["description"].is_string(), "the root has a description");
     for key in ["config", "binds", "gateways", "routes", "backends", "policies", "frontendPolicies"] {
@@ -101,6 +102,13 @@ binds: []
     assert!(serde_json::from_str::<Value>(&warning).is_ok(), "logging.format is json: {warning}");
     let status = gateway.status().await;
     assert_eq!(status.document["warnings"][0]["path"], "config.tracing", "{}", status.document);
+    let same = std::fs::read_to_string(gateway.config_path()).expect("the file");
+    let status = gateway.reload(&same.replace("binds: []", "routes: []")).await;
+    assert_eq!(
+        status.document["warnings"][0]["path"], "config.tracing",
+        "it holds after a reload: {}",
+        status.document
+    );
     let levels = gateway.admin("GET", "/logging").await.text();
     assert!(levels.contains("gateway=debug"), "{levels}");
     gateway.stop().await;
