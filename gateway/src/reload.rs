@@ -22,12 +22,14 @@ pub struct Reloader {
     status: Arc<Status>,
     telemetry: Arc<Telemetry>,
     reports: Option<Arc<Reports>>,
+    /// Warnings of the static settings: they hold as long as the process does.
+    standing: Vec<Problem>,
 }
 
 impl Reloader {
     pub fn new(source: Source, state: Arc<State>, status: Arc<Status>, telemetry: Arc<Telemetry>) -> Self {
         let name = source.input().name();
-        Self { source: Some(source), name, state, status, telemetry, reports: None }
+        Self { source: Some(source), name, state, status, telemetry, reports: None, standing: Vec::new() }
     }
 
     /// Who knows which sockets are open.
@@ -38,8 +40,11 @@ impl Reloader {
     /// The first load: a refusal is the caller's to report.
     pub fn first(&mut self, warnings: Vec<Problem>) -> Result<(), Refused> {
         let Some(source) = self.source.as_mut() else { return Ok(()) };
-        let mut loaded = source.load()?;
-        loaded.warnings.splice(0..0, warnings);
+        let loaded = source.load()?;
+        for warning in &warnings {
+            tracing::warn!("{warning}");
+        }
+        self.standing = warnings;
         self.publish(loaded);
         Ok(())
     }
@@ -100,7 +105,8 @@ impl Reloader {
                 publish: spent(applied.publish),
             },
         );
-        self.status.applied(generation, &self.name, warnings.iter().map(told).collect());
+        let warnings = self.standing.iter().chain(&warnings).map(told).collect();
+        self.status.applied(generation, &self.name, warnings);
         let failed: Vec<_> =
             self.state.plan().failed().map(|(key, reason)| (key.to_string(), reason.to_string())).collect();
         self.status.stale("listener", failed);

@@ -102,6 +102,13 @@ binds: []
     assert!(serde_json::from_str::<Value>(&warning).is_ok(), "logging.format is json: {warning}");
     let status = gateway.status().await;
     assert_eq!(status.document["warnings"][0]["path"], "config.tracing", "{}", status.document);
+    let same = std::fs::read_to_string(gateway.config_path()).expect("the file");
+    let status = gateway.reload(&same.replace("binds: []", "routes: []")).await;
+    assert_eq!(
+        status.document["warnings"][0]["path"], "config.tracing",
+        "it holds after a reload: {}",
+        status.document
+    );
     let levels = gateway.admin("GET", "/logging").await.text();
     assert!(levels.contains("gateway=debug"), "{levels}");
     gateway.stop().await;

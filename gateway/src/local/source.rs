@@ -3,6 +3,8 @@
 //! Items of the document that have not changed keep their lowered objects (and so their identity),
 //! so the cost of an edit is the cost of the edited item plus a walk over the list of items.
 
+#[cfg(test)]
+mod golden;
 mod order;
 mod union;
 
@@ -206,12 +208,12 @@ impl Source {
         let next = union::gather(run.all.iter().map(|(_, objects)| &**objects));
         let patch = union::diff(&self.snapshot, &next);
         self.snapshot = self.snapshot.with(&patch);
-        self.cache = run.kept;
-        let mut warnings = union::dangling(&tree, &self.snapshot, WARNINGS_MAX);
+        let mut warnings = union::dangling(&tree, &self.snapshot, &run.all, WARNINGS_MAX);
         let config = tree.read::<StaticConfig>("config").ok().flatten().unwrap_or_default();
         if serde_json::to_string(&config).ok() != self.first_config {
             warnings.insert(0, tree.problem("config", "has changed: static settings take effect at the next start"));
         }
+        self.cache = run.kept;
         tree.forget_trees();
         let compared = cpu();
         let phases = Phases { parse: parsed - started, lower: lowered - parsed, diff: compared - lowered };

@@ -71,7 +71,6 @@ pub struct Workload {
     pub uid: Option<String>,
     pub name: String,
     pub namespace: Option<String>,
-    #[serde(alias = "workloadIPs")]
     pub workload_ips: Vec<String>,
     pub hostname: Option<String>,
     pub node: Option<String>,

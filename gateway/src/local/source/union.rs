@@ -11,11 +11,14 @@ use ir::{BackendRef, Map, Target};
 use crate::local::doc::{Document as Tree, Place, Problem};
 use crate::local::lower::{Name, Objects};
 
+/// Where a name stands.
+type Found = (Option<Place>, String);
+
 /// One problem for each name that stands twice, at every place but the first.
 pub(super) fn duplicates(tree: &Tree, all: &[(String, Arc<Objects>)]) -> Vec<Problem> {
     let mut seen: HashMap<(&str, &str), (&str, &Name), foldhash::fast::RandomState> = HashMap::default();
-    let mut again: BTreeMap<(&str, &str), Vec<(Option<Place>, String)>> = BTreeMap::new();
-    let found = |prefix: &str, name: &Name| {
+    let mut again: BTreeMap<(&str, &str), Vec<Found>> = BTreeMap::new();
+    let found = |prefix: &str, name: &Name| -> Found {
         let path = format!("{prefix}{}", name.path);
         (tree.place_of(&path), path)
     };
@@ -124,31 +127,37 @@ where
 }
 
 /// References that lead nowhere. They harm only themselves; this says so at load.
-pub(super) fn dangling(tree: &Tree, snapshot: &Snapshot, most: usize) -> Vec<Problem> {
+pub(super) fn dangling(tree: &Tree, snapshot: &Snapshot, all: &[(String, Arc<Objects>)], most: usize) -> Vec<Problem> {
     let mut warnings = Vec::new();
     let groups = groups(snapshot);
-    let routes = snapshot.routes.values().map(|it| (&it.key, &it.backends, &it.origin));
-    let tcp = snapshot.tcp_routes.values().map(|it| (&it.key, &it.backends, &it.origin));
-    for (key, backends, origin) in routes.chain(tcp) {
-        for (position, it) in backends.iter().enumerate() {
-            let Some(missing) = missing_backend(snapshot, &groups, &it.backend) else { continue };
-            let reason = format!("{missing} does not exist; its requests get 500");
-            warnings.push(match &origin.path {
-                Some(path) => tree.problem(&format!("{path}.backends[{position}]"), reason),
-                None => tree.problem("", format!("{key}: {reason}")),
-            });
+    for (prefix, objects) in all {
+        let routes = objects.routes.iter().map(|it| (&it.backends, &it.origin));
+        let tcp = objects.tcp_routes.iter().map(|it| (&it.backends, &it.origin));
+        for (backends, origin) in routes.chain(tcp) {
+            for (position, it) in backends.iter().enumerate() {
+                let Some(missing) = missing_backend(snapshot, &groups, &it.backend) else { continue };
+                let path = format!("{}.backends[{position}]", path_now(prefix, origin));
+                warnings.push(tree.problem(&path, format!("{missing} does not exist; its requests get 500")));
+            }
         }
-    }
-    for policy in snapshot.policies.values() {
-        let Some(missing) = missing_target(snapshot, &policy.target) else { continue };
-        let path = policy.origin.path.as_deref().unwrap_or_default();
-        warnings.push(
-            tree.problem(&format!("{path}.target"), format!("{missing} does not exist; the policy has no effect")),
-        );
+        for policy in &objects.policies {
+            let Some(missing) = missing_target(snapshot, &policy.target) else { continue };
+            let path = format!("{}.target", path_now(prefix, &policy.origin));
+            warnings.push(tree.problem(&path, format!("{missing} does not exist; the policy has no effect")));
+        }
     }
     Problem::sort(&mut warnings);
     warnings.truncate(most);
     warnings
+}
+
+/// Where an object of an item is: an item that moved keeps the objects with the path it had.
+fn path_now(prefix: &str, origin: &ir::Origin) -> String {
+    let path = origin.path.as_deref().unwrap_or_default();
+    match path.split_once(']') {
+        Some((_, rest)) if prefix.ends_with(']') => format!("{prefix}{rest}"),
+        _ => path.to_owned(),
+    }
 }
 
 fn missing_backend(snapshot: &Snapshot, groups: &HashSet<ir::Text>, reference: &BackendRef) -> Option<String> {
