@@ -18,7 +18,8 @@ impl Service {
     fn new(count: u8) -> Service {
         let first = Backend::setup().named("0").on(([127, 0, 0, 2], 0).into()).echo();
         let port = first.port();
-        let rest = (1..count).map(|n| Backend::setup().named(&n.to_string()).on(([127, 0, 0, 2 + n], port).into()).echo());
+        let rest =
+            (1..count).map(|n| Backend::setup().named(&n.to_string()).on(([127, 0, 0, 2 + n], port).into()).echo());
         let backends = std::iter::once(first).chain(rest).collect();
         Service { backends, port }
     }
@@ -210,7 +211,9 @@ async fn active_checks_over_tcp_and_grpc_notice_too() {
     let second = Backend::setup().on(([127, 0, 0, 3], port).into()).grpc();
     let service = Service { backends: vec![first, second], port };
     for probe in ["grpc: {}", "tcp: {}"] {
-        let policy = format!("health: {{ active: {{ {probe}, interval: 100ms, timeout: 1s, unhealthyThreshold: 1, healthyThreshold: 1 }} }}");
+        let policy = format!(
+            "health: {{ active: {{ {probe}, interval: 100ms, timeout: 1s, unhealthyThreshold: 1, healthyThreshold: 1 }} }}"
+        );
         let gateway = Gateway::start(&service.yaml(&policy, "", nothing)).await;
         let client = tests::GrpcClient::new(Client::h2c(gateway.addr(0)));
         let first = &service.backends[0];

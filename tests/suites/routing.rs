@@ -80,10 +80,7 @@ async fn an_exact_path_beats_the_longest_prefix_and_that_a_regex() {
 #[tokio::test]
 async fn a_regex_matches_the_whole_path_and_the_longer_pattern_wins() {
     check(
-        &[
-            ("short", "", "path: { regex: '/v[0-9]+/.*' }"),
-            ("long", "", "path: { regex: '/v[0-9]+/users/[0-9]+' }"),
-        ],
+        &[("short", "", "path: { regex: '/v[0-9]+/.*' }"), ("long", "", "path: { regex: '/v[0-9]+/users/[0-9]+' }")],
         &[
             ("GET", "h", "/v1/users/7", "", "long"),
             ("GET", "h", "/v1/users/7/x", "", "short"),
@@ -95,8 +92,12 @@ async fn a_regex_matches_the_whole_path_and_the_longer_pattern_wins() {
 
 #[tokio::test]
 async fn method_then_headers_then_query_then_order_decide_among_equal_paths() {
-    let header = |n: usize| (0..n).map(|it| format!("{{ name: h{it}, value: {{ exact: '1' }} }}")).collect::<Vec<_>>().join(", ");
-    let query = |n: usize| (0..n).map(|it| format!("{{ name: q{it}, value: {{ exact: '1' }} }}")).collect::<Vec<_>>().join(", ");
+    let header = |n: usize| {
+        (0..n).map(|it| format!("{{ name: h{it}, value: {{ exact: '1' }} }}")).collect::<Vec<_>>().join(", ")
+    };
+    let query = |n: usize| {
+        (0..n).map(|it| format!("{{ name: q{it}, value: {{ exact: '1' }} }}")).collect::<Vec<_>>().join(", ")
+    };
     let (two, one_header, two_headers, q1, q2) = (
         "path: { pathPrefix: / }".to_owned(),
         format!("headers: [{}]", header(1)),
@@ -153,7 +154,8 @@ async fn headers_and_queries_match_whole_values() {
 
 #[tokio::test]
 async fn hosts_count_for_http2_as_well() {
-    let yaml = named("one", "one.example", "path: { pathPrefix: / }") + &named("two", "two.example", "path: { pathPrefix: / }");
+    let yaml = named("one", "one.example", "path: { pathPrefix: / }")
+        + &named("two", "two.example", "path: { pathPrefix: / }");
     let gateway = Gateway::start(&config::routes(&yaml)).await;
     for host in ["one", "two"] {
         let reply = Client::h2c(gateway.addr(0)).host(&format!("{host}.example")).get("/").await.expect_status(200);
@@ -165,11 +167,15 @@ async fn hosts_count_for_http2_as_well() {
 #[tokio::test]
 async fn listeners_of_one_port_are_chosen_by_host() {
     let listener = |name: &str, hostname: &str| {
-        format!("- name: {name}\n  hostname: '{hostname}'\n  routes:\n  - policies: {{ directResponse: {{ status: 200, body: {name} }} }}\n")
+        format!(
+            "- name: {name}\n  hostname: '{hostname}'\n  routes:\n  - policies: {{ directResponse: {{ status: 200, body: {name} }} }}\n"
+        )
     };
     let yaml = config::listeners(&(listener("exact", "a.example") + &listener("wild", "*.example")));
     let gateway = Gateway::start(&yaml).await;
-    for (host, expected) in [("a.example", Some("exact")), ("b.example", Some("wild")), ("c.d.example", Some("wild")), ("example", None)] {
+    for (host, expected) in
+        [("a.example", Some("exact")), ("b.example", Some("wild")), ("c.d.example", Some("wild")), ("example", None)]
+    {
         let reply = gateway.client().host(host).get("/").await;
         match expected {
             Some(name) => assert_eq!((reply.status.as_u16(), reply.text()), (200, name.to_owned()), "{host}"),
@@ -183,7 +189,11 @@ async fn listeners_of_one_port_are_chosen_by_host() {
 async fn backends_are_drawn_by_their_weight_and_never_with_weight_0() {
     let backends: Vec<Backend> = ["a", "b", "c"].into_iter().map(Backend::echo_named).collect();
     let weights = [70, 30, 0];
-    let list: Vec<String> = backends.iter().zip(weights).map(|(it, weight)| format!("{{ host: '{}', weight: {weight} }}", it.addr())).collect();
+    let list: Vec<String> = backends
+        .iter()
+        .zip(weights)
+        .map(|(it, weight)| format!("{{ host: '{}', weight: {weight} }}", it.addr()))
+        .collect();
     let gateway = Gateway::start(&config::routes(&format!("- backends: [{}]\n", list.join(", ")))).await;
     let client = gateway.client();
     for _ in 0..1000 {

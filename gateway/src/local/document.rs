@@ -1,17 +1,18 @@
 //! The local document as written: field names, types and defaults of the configuration language.
 //! The doc comments here become the JSON schema and the reference manual.
 
-mod discovery;
-
 use std::collections::BTreeMap;
 
-pub use discovery::*;
 use filters::lower::ServicePort;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::policies::{BackendPolicies, FrontendPolicies, GatewayPolicies, RoutePolicies, TcpRoutePolicies};
 use super::statics::StaticConfig;
+
+mod discovery;
+
+pub use discovery::{HealthPolicy, LoadBalancer, Locality, LocalityMode, Scope, Service, Workload, WorkloadStatus};
 
 /// The whole document. Everything outside `config` takes effect while the process runs.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -106,17 +107,19 @@ pub struct ServerTls {
     pub root: Option<String>,
     /// IANA names, in order of preference.
     pub cipher_suites: Option<Vec<String>>,
-    /// `TLS_V1_2` or `TLS_V1_3`.
+    /// `TLS_V1_2` (the default) or `TLS_V1_3`.
     #[serde(rename = "minTLSVersion")]
     pub min_tls_version: Option<TlsVersion>,
-    /// The same as `minTLSVersion`.
+    /// Another spelling of `minTLSVersion`.
     #[serde(rename = "minTlsVersion")]
+    #[schemars(extend("deprecated" = true))]
     pub min_tls_version_alias: Option<TlsVersion>,
-    /// `TLS_V1_2` or `TLS_V1_3`.
+    /// `TLS_V1_2` or `TLS_V1_3` (the default).
     #[serde(rename = "maxTLSVersion")]
     pub max_tls_version: Option<TlsVersion>,
-    /// The same as `maxTLSVersion`.
+    /// Another spelling of `maxTLSVersion`.
     #[serde(rename = "maxTlsVersion")]
+    #[schemars(extend("deprecated" = true))]
     pub max_tls_version_alias: Option<TlsVersion>,
     /// `X25519`, `P-256`, `P-384`, `X25519_MLKEM768`; default: all, hybrid first.
     pub key_exchange_groups: Option<Vec<String>>,
@@ -379,8 +382,8 @@ pub enum PolicyTarget {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct GatewayTarget {
     pub gateway_name: String,
-    #[serde(default = "default_namespace")]
-    pub gateway_namespace: String,
+    /// Default: the namespace of this gateway.
+    pub gateway_namespace: Option<String>,
     pub listener_name: Option<String>,
     pub port: Option<u16>,
 }

@@ -84,7 +84,7 @@ async fn back_off(ctx: &Ctx) {
     let Some(base) = policy.backoff.filter(|it| !it.is_zero()) else { return };
     let doublings = (ctx.attempt.count - 1).min(BACKOFF_DOUBLINGS_MAX);
     let full = base.saturating_mul(1 << doublings).min(policy.backoff_max);
-    let mut wait = full.mul_f64(0.5 + crate::random::fraction() / 2.0);
+    let mut wait = full.mul_f64(0.5 + crate::random::unit() / 2.0);
     if let Some(deadline) = ctx.request_deadline {
         wait = wait.min(deadline.saturating_duration_since(Instant::now()));
     }

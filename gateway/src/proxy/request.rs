@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use filters::{Exchange, Reason, Reply, Verdict, chain};
 use http::HeaderValue;
-use http::header::{CONTENT_TYPE, EXPECT, HOST};
+use http::header::{CONTENT_TYPE, EXPECT, HOST, UPGRADE};
 use pingora_error::Result;
 use pingora_proxy::Session;
 use protocols::http::{authority, framing, path};
@@ -66,8 +66,9 @@ async fn decide(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx) -> Result<D
             &default_terms
         }
     };
-    head(session, ctx, terms)?;
+    // First, so that the log says whom a refusal was for.
     who(session, ctx, &conn, terms);
+    head(session, ctx, terms)?;
     let Some(bind) = bind else {
         session.set_keepalive(None);
         return Err(Stop::Reply(Reply::text(404, Reason::NotFound, "listener not found\n")));
@@ -118,7 +119,8 @@ fn head(session: &mut Session, ctx: &mut Ctx, terms: &Terms) -> Result<(), Stop>
     let limits =
         framing::HeadLimits { bytes_max: terms.http.max_header_bytes, count_max: terms.http.http1_max_headers };
     let checked = match session.as_downstream().as_http1() {
-        Some(_) => framing::check_raw_head(&session.to_h1_raw(), &limits),
+        // `listen::http1` has judged the head as it came.
+        Some(_) => Ok(()),
         None => h2_limits(session, &limits),
     };
     let head = session.req_header();
@@ -126,7 +128,7 @@ fn head(session: &mut Session, ctx: &mut Ctx, terms: &Terms) -> Result<(), Stop>
     if let Err(fault) = checked {
         return Err(refuse(session, ctx, fault.status(), &fault.to_string()));
     }
-    ctx.is_upgrade = session.is_upgrade_req();
+    ctx.is_upgrade = is_websocket(session);
     origin_form(session, ctx)?;
     let head = session.req_header();
     ctx.is_grpc = head.headers.get(CONTENT_TYPE).is_some_and(|value| protocols::grpc::is_grpc(value.as_bytes()));
@@ -174,6 +176,13 @@ fn origin_form(session: &mut Session, ctx: &mut Ctx) -> Result<(), Stop> {
     head.set_uri(path.into());
     head.insert_header(HOST, host)?;
     Ok(())
+}
+
+/// The only upgrade that is passed on: anything else (`h2c` above all) would let a client speak past
+/// the gateway.
+fn is_websocket(session: &Session) -> bool {
+    let upgrade = session.req_header().headers.get(UPGRADE);
+    session.is_upgrade_req() && upgrade.is_some_and(|it| it.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
 fn h2_limits(session: &Session, limits: &framing::HeadLimits) -> Result<(), framing::FramingFault> {

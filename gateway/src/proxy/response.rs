@@ -56,6 +56,10 @@ pub(super) fn filter(session: &mut Session, head: &mut ResponseHeader, ctx: &mut
         return Ok(());
     }
     hop_by_hop(head, ctx);
+    if session.req_header().version == http::Version::HTTP_11 && head.version < http::Version::HTTP_11 {
+        // The version is each hop's own (RFC 9110 section 6.2).
+        head.set_version(http::Version::HTTP_11);
+    }
     if session.req_header().version == http::Version::HTTP_10 {
         // HTTP/1.0 knows no chunks: the end of the connection is the end of the body.
         head.remove_header(&TRANSFER_ENCODING);

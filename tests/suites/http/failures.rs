@@ -66,8 +66,7 @@ async fn a_host_of_another_certificate_is_misdirected() {
             backend.addr()
         )
     };
-    let gateway =
-        Gateway::start(&config::listeners(&(listener("one", &one) + &listener("two", &two)))).await;
+    let gateway = Gateway::start(&config::listeners(&(listener("one", &one) + &listener("two", &two)))).await;
     for alpn in ["h2", "http/1.1"] {
         let client = Client::tls(gateway.addr(0), "one.example", authority.client_config(None, &[alpn]));
         client.get("/").await.expect_status(200);
@@ -89,7 +88,10 @@ async fn malformed_requests_are_the_clients_fault() {
         ("no host", "GET / HTTP/1.1\r\n\r\n".to_owned()),
         ("two hosts", "GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n".to_owned()),
         ("bad host", "GET / HTTP/1.1\r\nhost: a b\r\n\r\n".to_owned()),
-        ("length and chunks", "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n".to_owned()),
+        (
+            "length and chunks",
+            "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n".to_owned(),
+        ),
         ("two lengths", "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\ncontent-length: 4\r\n\r\nabcd".to_owned()),
         ("sign in length", "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: +3\r\n\r\nabc".to_owned()),
         ("unknown coding", "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: x\r\n\r\n".to_owned()),

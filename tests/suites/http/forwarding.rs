@@ -44,10 +44,7 @@ async fn what_a_trusted_hop_says_is_kept_and_continued() {
         .header("forwarded", "for=8.8.8.8");
     call.await.expect_status(200);
     let seen = backend.stats().last();
-    assert_eq!(
-        forwarded(&seen)[..3],
-        [Some("9.9.9.9, 8.8.8.8, 127.0.0.1"), Some("https"), Some("front.example")]
-    );
+    assert_eq!(forwarded(&seen)[..3], [Some("9.9.9.9, 8.8.8.8, 127.0.0.1"), Some("https"), Some("front.example")]);
     let said = seen.header("forwarded").expect("a Forwarded header").to_owned();
     assert!(said.starts_with("for=8.8.8.8, "), "{said}");
     assert!(said.contains("for=127.0.0.1") && said.contains("proto=http") && said.contains("host="), "{said}");

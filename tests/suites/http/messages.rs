@@ -73,9 +73,11 @@ async fn chunked_bodies_arrive_whole_in_both_directions() {
     let backend = Backend::echo();
     let gateway = Gateway::start(&config::route(&backend, "")).await;
     let mut raw = RawClient::connect(gateway.addr(0)).await;
-    raw.write("POST /x HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n5;ext=1\r\nhello\r\n1\r\n!\r\n0\r\n\r\n")
-        .await
-        .expect("written");
+    raw.write(
+        "POST /x HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n5;ext=1\r\nhello\r\n1\r\n!\r\n0\r\n\r\n",
+    )
+    .await
+    .expect("written");
     let reply = raw.reply().await.expect("an answer").expect_status(200);
     assert_eq!(reply.json()["body"]["text"], "hello!");
     raw.write("GET /chunked?n=3 HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("written");
@@ -165,7 +167,9 @@ async fn expect_continue_is_answered_before_the_body_is_sent() {
     let backend = Backend::echo();
     let gateway = Gateway::start(&config::route(&backend, "")).await;
     let mut raw = RawClient::connect(gateway.addr(0)).await;
-    raw.write("POST /expect HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\nexpect: 100-continue\r\n\r\n").await.expect("written");
+    raw.write("POST /expect HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\nexpect: 100-continue\r\n\r\n")
+        .await
+        .expect("written");
     assert_eq!(raw.head().await.expect("an interim answer").status.as_u16(), 100);
     raw.write("hello").await.expect("written");
     let reply = raw.reply().await.expect("an answer").expect_status(200);

@@ -1,6 +1,6 @@
 //! Every policy is a unit: a manual page with an example, and an example that is booted.
 
-use super::{assert_none, read, root, vacuous};
+use super::{assert_none, read, root};
 
 const TABLE: &str = "filters/src/lib.rs";
 

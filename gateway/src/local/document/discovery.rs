@@ -1,4 +1,4 @@
-//! Services and workloads as written: what a control plane would discover.
+//! Services and workloads as written: what is behind a `service` reference.
 
 use std::collections::BTreeMap;
 

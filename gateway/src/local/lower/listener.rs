@@ -153,7 +153,8 @@ impl Lowering<'_> {
         let Written { path, name, hostname, protocol, tls, policies } = written;
         let name = name.unwrap_or_else(|| format!("listener{position}"));
         let key = ListenerKey::new(format!("{bind}/{name}"));
-        self.name("listener", key.as_str(), &path);
+        let scope = path.rsplit_once(".listeners[").map_or(path.as_str(), |(it, _)| it);
+        self.name("listener", format!("{scope}|{name}"), &format!("{path}.name"));
         let parsed = Hostname::parse(hostname.as_deref().unwrap_or_default());
         let hostname = self.check(format!("{path}.hostname"), parsed)?;
         let protocol = match (protocol, &tls) {

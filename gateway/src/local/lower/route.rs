@@ -144,7 +144,10 @@ impl Lowering<'_> {
             Some(rule) => format!("{prefix}/{namespace}/{name}/{rule}"),
             None => format!("{prefix}/{namespace}/{name}"),
         };
-        self.name("route", key.clone(), &format!("{path}.name"));
+        // Binds that share a port by mistake have one problem, not one for each of their routes.
+        let scope = if path.starts_with("binds[") { path.rsplit_once('.').map_or(path, |(it, _)| it) } else { prefix };
+        let shown = key.strip_prefix(&format!("{prefix}/{namespace}/")).unwrap_or(&name).to_owned();
+        self.name("route", format!("{scope}/{namespace}|{shown}"), &format!("{path}.name"));
         let name = RouteName { route: ObjectName::new(namespace, name), rule: rule.map(Into::into) };
         (RouteKey::new(key), name)
     }
