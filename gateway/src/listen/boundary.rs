@@ -152,6 +152,11 @@ impl Boundary {
         self.reached() || self.is_open()
     }
 
+    /// Bytes of the head that were not given out yet.
+    pub(super) fn head_left(&self) -> usize {
+        usize::try_from(self.head).unwrap_or(usize::MAX)
+    }
+
     /// The body is not coded as it says.
     pub(super) fn is_lost(&self) -> bool {
         matches!(&self.body, Body::Chunked(Chunks { at: At::Lost }))

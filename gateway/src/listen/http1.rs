@@ -76,6 +76,8 @@ fn session(stream: Box<Downstream>, settings: Option<HttpPersistentSettings>, pa
     if let Some(settings) = settings {
         settings.apply_to_session(&mut session);
     }
+    // The rest of a body answered early is read, within a limit, and the connection kept.
+    session.set_close_on_response_before_downstream_finish(false);
     session.set_read_timeout(Some(patience));
     session.set_total_drain_timeout(Some(BODY_DRAIN));
     session

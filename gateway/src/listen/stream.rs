@@ -160,15 +160,23 @@ fn bad_chunk() -> io::Error {
 impl AsyncRead for Downstream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.boundary.is_lost() {
+            return Poll::Ready(Err(bad_chunk()));
+        }
         if this.boundary.reached() {
             return this.poll_closed(cx);
         }
         if !this.ahead.is_empty() {
             let most = this.ahead.rest().len().min(buf.remaining());
             let ready = this.ahead.rest().get(..most).unwrap_or_default();
-            let count = this.boundary.admit(ready);
+            let head = this.boundary.head_left();
+            let mut count = this.boundary.admit(ready);
             if this.boundary.is_lost() {
-                return Poll::Ready(Err(bad_chunk()));
+                if head == 0 {
+                    return Poll::Ready(Err(bad_chunk()));
+                }
+                // The head comes first, or nobody is there to be answered.
+                count = head.min(most);
             }
             buf.put_slice(ready.get(..count).unwrap_or_default());
             this.ahead.advance(count);

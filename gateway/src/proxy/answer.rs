@@ -1,8 +1,8 @@
 //! Answers of the gateway's own.
 
 use bytes::Bytes;
-use filters::{Reply, chain};
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use filters::{Reason, Reply, chain};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use pingora_error::Result;
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
@@ -12,7 +12,7 @@ use super::ctx::Ctx;
 /// Writes a reply; the connection stays usable unless the request's body is still on its way.
 pub(super) async fn write(session: &mut Session, ctx: &mut Ctx, reply: Reply) -> Result<()> {
     let Reply { status, headers, body, reason } = reply;
-    if ctx.outcome.reason == filters::Reason::Upstream {
+    if ctx.outcome.reason == Reason::Upstream {
         ctx.outcome.reason = reason;
     }
     ctx.outcome.status = status;
@@ -29,15 +29,13 @@ pub(super) async fn write(session: &mut Session, ctx: &mut Ctx, reply: Reply) ->
     if !ctx.is_grpc && !matches!(status, 204 | 304) && status >= 200 {
         head.insert_header(CONTENT_LENGTH, body.len())?;
     }
-    if is_draining(session) {
-        session.set_keepalive(None);
-    }
+    settle(session, ctx);
     let end = bodiless || body.is_empty();
     session.write_response_header(Box::new(head), end).await?;
     if !end {
         return session.write_response_body(Some(body), true).await;
     }
-    if session.is_http2() {
+    if ctx.is_h2 {
         // Pingora drops `end` here, and resets the stream in its place.
         return session.downstream_session.finish_body().await;
     }
@@ -63,7 +61,10 @@ pub(super) fn decorate(head: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
 
 /// Trailers-only answer: gRPC says its status in a 200 head.
 fn grpc_head(status: u16, body: &Bytes, ctx: &mut Ctx) -> Result<ResponseHeader> {
-    let code = protocols::grpc::Code::from_http(status);
+    let code = match ctx.outcome.reason {
+        Reason::NoBackend => protocols::grpc::Code::Unavailable,
+        _ => protocols::grpc::Code::from_http(status),
+    };
     ctx.outcome.grpc_status = Some(code as u16);
     let mut head = ResponseHeader::build(200, Some(6))?;
     head.insert_header(CONTENT_TYPE, "application/grpc")?;
@@ -75,7 +76,27 @@ fn grpc_head(status: u16, body: &Bytes, ctx: &mut Ctx) -> Result<ResponseHeader>
     Ok(head)
 }
 
+/// Before a final head goes out: whether the connection may serve another request.
+pub(super) fn settle(session: &mut Session, ctx: &Ctx) {
+    // A client that was not told to go on may leave its body out, or send it: nobody can tell.
+    let unsure = !ctx.is_h2
+        && session.req_header().headers.contains_key(EXPECT)
+        && session.response_written().is_none()
+        && !session.downstream_session.is_body_done();
+    if unsure || is_draining(session) {
+        close(session, ctx);
+    }
+}
+
+/// The answer is the last one of its connection.
+pub(super) fn close(session: &mut Session, ctx: &Ctx) {
+    match &ctx.wrapped {
+        Some(slot) => slot.close(),
+        None => session.set_keepalive(None),
+    }
+}
+
 /// Whether the connection's listener is on its way out.
-pub(super) fn is_draining(session: &Session) -> bool {
+fn is_draining(session: &Session) -> bool {
     crate::listen::conn_info(session).is_some_and(|conn| conn.draining())
 }

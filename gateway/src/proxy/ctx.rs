@@ -23,6 +23,8 @@ pub struct Ctx {
     pub backend: Option<usize>,
     /// Gateway-phase policies, for their response hooks.
     pub gateway_effective: Option<Arc<Effective>>,
+    /// Route-phase policies above the routes, for what no route took.
+    pub base: Option<Arc<Effective>>,
     pub wrapped: Option<Slot>,
     pub original: Original,
     pub attempt: Attempt,
@@ -41,6 +43,8 @@ pub struct Ctx {
 pub struct Original {
     pub path: SentUri,
     pub method: Option<http::Method>,
+    /// Authority or `Host`, as sent.
+    pub host: Option<http::HeaderValue>,
 }
 
 /// A path kept as the shared URI it came in.
@@ -95,6 +99,7 @@ impl Ctx {
             resolved: None,
             backend: None,
             gateway_effective: None,
+            base: None,
             wrapped: None,
             original: Original::default(),
             attempt: Attempt::default(),

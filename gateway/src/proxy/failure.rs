@@ -95,6 +95,9 @@ pub(super) async fn answer(session: &mut Session, error: &Error, ctx: &mut Ctx) 
     if answered(session) || ctx.outcome.reason == Reason::ClientGone {
         return silent;
     }
+    if let Some(slot) = ctx.wrapped.take() {
+        slot.restore(&mut session.downstream_session);
+    }
     session.set_keepalive(None);
     let reply = match ctx.outcome.reply.take() {
         Some(reply) => *reply,

@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use http::header::{FORWARDED, HOST, VIA};
+use http::header::{FORWARDED, VIA};
 use http::{HeaderName, HeaderValue};
 use pingora_error::Result;
 use pingora_http::RequestHeader;
@@ -59,13 +59,9 @@ pub(super) fn write(session: &Session, head: &mut RequestHeader, ctx: &Ctx) -> R
     if !keep || !head.headers.contains_key(X_FORWARDED_PROTO) {
         head.insert_header(X_FORWARDED_PROTO, HeaderValue::from_static(proto))?;
     }
-    let sent_host = session.req_header();
-    let host = sent_host
-        .uri
-        .authority()
-        .map(|it| it.as_str().to_owned())
-        .or_else(|| sent_host.headers.get(HOST).and_then(|host| host.to_str().ok()).map(str::to_owned));
-    if let Some(host) = host.as_deref().filter(|_| !keep || !head.headers.contains_key(X_FORWARDED_HOST)) {
+    // As sent: policies may have written another one since.
+    let host = ctx.original.host.as_ref().and_then(|host| host.to_str().ok());
+    if let Some(host) = host.filter(|_| !keep || !head.headers.contains_key(X_FORWARDED_HOST)) {
         set(head, &X_FORWARDED_HOST, host)?;
     }
     if !keep {
@@ -73,7 +69,7 @@ pub(super) fn write(session: &Session, head: &mut RequestHeader, ctx: &Ctx) -> R
     }
     if terms.http.forwarded {
         text.clear();
-        let hop = Hop { client: conn.client.ip(), by: None, proto, host: host.as_deref().unwrap_or_default() };
+        let hop = Hop { client: conn.client.ip(), by: None, proto, host: host.unwrap_or_default() };
         forwarded::append_forwarded(joined(head, &FORWARDED).as_deref(), &hop, keep, &mut text);
         set(head, &FORWARDED, &text)?;
     } else if !keep {

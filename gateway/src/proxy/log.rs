@@ -69,8 +69,8 @@ fn src(client: SocketAddr, named: IpAddr) -> SocketAddr {
 }
 
 /// The access-log terms: the route's, else those of the listener.
-fn access_log(ctx: &Ctx) -> Option<&filters::access_log::Policy> {
-    ctx.effective().and_then(|it| it.access_log())
+pub(super) fn access_log(ctx: &Ctx) -> Option<&filters::access_log::Policy> {
+    ctx.effective().or(ctx.base.as_ref()).and_then(|it| it.access_log())
 }
 
 fn version(version: http::Version) -> &'static str {

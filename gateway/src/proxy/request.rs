@@ -6,6 +6,7 @@
 use std::time::Instant;
 
 use filters::{Exchange, Reason, Reply, Verdict, chain};
+use http::HeaderValue;
 use http::header::{CONTENT_TYPE, EXPECT, HOST, UPGRADE};
 use pingora_error::Result;
 use pingora_proxy::Session;
@@ -88,6 +89,7 @@ async fn decide(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx) -> Result<D
         }
     }
     let base = scope.route.clone();
+    ctx.base = Some(base.clone());
     if let Some(reply) = route::select(session, ctx, &base).await {
         return Ok(Decision::Reply(reply));
     }
@@ -127,13 +129,14 @@ fn head(session: &mut Session, ctx: &mut Ctx, terms: &Terms) -> Result<(), Stop>
         return Err(refuse(session, ctx, fault.status(), &fault.to_string()));
     }
     ctx.is_upgrade = is_websocket(session);
+    origin_form(session, ctx)?;
     let head = session.req_header();
     ctx.is_grpc = head.headers.get(CONTENT_TYPE).is_some_and(|value| protocols::grpc::is_grpc(value.as_bytes()));
-    let host = match (head.uri.authority(), head.headers.get(HOST)) {
-        (Some(authority), _) => authority.as_str(),
-        (None, Some(host)) => host.to_str().unwrap_or("\0"),
-        (None, None) => "",
+    ctx.original.host = match head.uri.authority() {
+        Some(authority) => HeaderValue::from_str(authority.as_str()).ok(),
+        None => head.headers.get(HOST).cloned(),
     };
+    let host = ctx.original.host.as_ref().map_or("", |host| host.to_str().unwrap_or("\0"));
     if host.is_empty() {
         // HTTP/1.0 may come without; listeners and routes for any host still apply.
         ctx.facts.host.clear();
@@ -150,6 +153,29 @@ fn head(session: &mut Session, ctx: &mut Ctx, terms: &Terms) -> Result<(), Stop>
         }
     }
     normalise(session, ctx)
+}
+
+/// RFC 9112 section 3.2.2: a whole URL as target is the same as path and `Host`, and its authority
+/// counts. Pingora leaves the authority to us.
+fn origin_form(session: &mut Session, ctx: &mut Ctx) -> Result<(), Stop> {
+    let head = session.req_header();
+    let raw = head.raw_path();
+    if ctx.is_h2 || raw.starts_with(b"/") || raw == b"*" || head.method == http::Method::CONNECT {
+        return Ok(());
+    }
+    let Some(parts) = http::Uri::try_from(raw).ok().map(http::Uri::into_parts) else {
+        return Err(refuse(session, ctx, 400, "the request target is not a valid URI"));
+    };
+    let (Some(authority), Some(path)) = (parts.authority, parts.path_and_query) else {
+        return Err(refuse(session, ctx, 400, "the request target has no host"));
+    };
+    let Ok(host) = HeaderValue::from_str(authority.as_str()) else {
+        return Err(refuse(session, ctx, 400, "the request target has no valid host"));
+    };
+    let head = session.req_header_mut();
+    head.set_uri(path.into());
+    head.insert_header(HOST, host)?;
+    Ok(())
 }
 
 /// The only upgrade that is passed on: anything else (`h2c` above all) would let a client speak past

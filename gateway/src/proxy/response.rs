@@ -73,15 +73,13 @@ pub(super) fn filter(session: &mut Session, head: &mut ResponseHeader, ctx: &mut
     if ctx.listener.as_ref().is_some_and(|_| wants_response_headers(ctx)) {
         ctx.outcome.response_headers = Some(Box::new(head.headers.clone()));
     }
-    if answer::is_draining(session) {
-        session.set_keepalive(None);
-    }
+    answer::settle(session, ctx);
     Ok(())
 }
 
 /// Whether the access log will look at response headers.
 fn wants_response_headers(ctx: &Ctx) -> bool {
-    ctx.effective().and_then(|it| it.access_log()).is_some_and(|it| !it.add.is_empty() || it.filter.is_some())
+    super::log::access_log(ctx).is_some_and(|it| !it.add.is_empty() || it.filter.is_some())
 }
 
 /// RFC 9110 section 7.6.1, but for what Pingora settles itself (framing, `Connection`).

@@ -74,10 +74,12 @@ impl Custom for Wrapped {
     }
 
     async fn write_response_header(&mut self, head: Box<ResponseHeader>, _end: bool) -> Result<()> {
+        self.settle();
         self.real_mut().write_response_header(head).await
     }
 
     async fn write_response_header_ref(&mut self, head: &ResponseHeader, _end: bool) -> Result<()> {
+        self.settle();
         self.real_mut().write_response_header_ref(head).await
     }
 
@@ -94,9 +96,11 @@ impl Custom for Wrapped {
             match hold.take(tasks) {
                 Held::Wait => return Ok(false),
                 Held::Release(ready) => tasks = ready,
+                Held::Failed(error) => return Err(error),
                 Held::TooLarge => return Err(fault(RESPONSE_TOO_LARGE)),
             }
         }
+        self.settle();
         self.real_mut().response_duplex_vec(tasks).await
     }
 

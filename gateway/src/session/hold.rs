@@ -1,6 +1,7 @@
 //! Holding a response back until it is whole.
 
 use pingora_core::protocols::http::HttpTask;
+use pingora_error::Error;
 
 /// Parts of a response that wait for its end.
 pub struct Hold {
@@ -19,6 +20,8 @@ pub enum Held {
     /// These go out now.
     Release(Vec<HttpTask>),
     TooLarge,
+    /// The response broke off, and nothing of it has gone out.
+    Failed(Box<Error>),
 }
 
 impl Hold {
@@ -27,9 +30,14 @@ impl Hold {
     }
 
     /// Takes parts in. Informational heads and switched protocols pass at once.
-    pub fn take(&mut self, tasks: Vec<HttpTask>) -> Held {
+    pub fn take(&mut self, mut tasks: Vec<HttpTask>) -> Held {
         if self.open {
             return Held::Release(tasks);
+        }
+        if let Some(at) = tasks.iter().position(|task| matches!(task, HttpTask::Failed(_))) {
+            if let HttpTask::Failed(error) = tasks.swap_remove(at) {
+                return Held::Failed(error);
+            }
         }
         let mut ended = false;
         for task in &tasks {

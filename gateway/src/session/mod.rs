@@ -16,7 +16,7 @@ mod hold;
 mod recording;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -53,6 +53,8 @@ struct Shared {
     started: Instant,
     /// Microseconds after `started`; 0 means none.
     attempt_deadline_us: AtomicU64,
+    /// The connection serves no further request.
+    close: AtomicBool,
 }
 
 /// The wrapping session.
@@ -75,6 +77,7 @@ impl Wrapped {
             home: Mutex::new(None),
             started: Instant::now(),
             attempt_deadline_us: AtomicU64::new(0),
+            close: AtomicBool::new(false),
         });
         let inner = std::mem::replace(session, placeholder());
         let wrapped = Self {
@@ -96,6 +99,13 @@ impl Wrapped {
 
     fn real_mut(&mut self) -> &mut ServerSession {
         self.inner.as_mut().expect("the real session is inside until the wrapper drops")
+    }
+
+    /// Passes on what [`Slot::close`] asked for.
+    fn settle(&mut self) {
+        if self.shared.close.load(Ordering::Relaxed) {
+            self.real_mut().set_keepalive(None);
+        }
     }
 
     /// The nearer of the two deadlines, and what passing it means.
@@ -131,6 +141,11 @@ impl Slot {
             u64::try_from(after.as_micros()).unwrap_or(u64::MAX).max(1)
         });
         self.shared.attempt_deadline_us.store(us, Ordering::Relaxed);
+    }
+
+    /// Makes the answer the last one of its connection: Pingora does not ask a session like ours.
+    pub fn close(&self) {
+        self.shared.close.store(true, Ordering::Relaxed);
     }
 
     /// Undoes `install`.

@@ -48,7 +48,7 @@ async fn errors_of_the_backend_pass_as_they_are_and_are_logged() {
     assert_eq!((reply.status(), reply.message(), reply.messages.len()), (Some(9), Some("late%20failure"), 1));
     let lines = gateway.wait_access(2).await;
     let codes: Vec<_> = lines.iter().map(|it| it["grpc.status"].clone()).collect();
-    assert_eq!(codes, [7, 9], "the trailers' status too");
+    assert!(codes.contains(&7.into()) && codes.contains(&9.into()), "the trailers too: {codes:?}");
     gateway.stop().await;
 }
 

@@ -107,12 +107,12 @@ async fn big_bodies_arrive_unchanged_over_every_pair_of_versions() {
 }
 
 #[tokio::test]
-async fn the_version_of_the_client_is_kept_where_nothing_is_said() {
+async fn a_plaintext_backend_of_which_nothing_is_said_is_spoken_to_in_http1() {
     let backend = Backend::echo();
     let gateway = Gateway::start(&config::route(&backend, "")).await;
-    let version = |client: Client| async move { client.get("/").await.expect_status(200).json()["version"].clone() };
-    assert_eq!(version(gateway.client()).await, "HTTP/1.1");
-    assert_eq!(version(Client::h2c(gateway.addr(0))).await, "HTTP/2.0");
+    for client in [gateway.client(), Client::h2c(gateway.addr(0))] {
+        assert_eq!(client.get("/").await.expect_status(200).json()["version"], "HTTP/1.1");
+    }
     gateway.stop().await;
 }
 

@@ -291,7 +291,19 @@ impl Lowering<'_> {
             BackendRef::Backend(key) if key.as_str().contains('@') => {
                 self.attach(health, &Target::Backend(key.clone()), Phase::Route, &at);
             }
-            _ => self.attach(health, &Target::RouteBackend { route: route.clone(), position }, Phase::Route, &at),
+            reference => {
+                // Active checks run whether or not a request comes: they are the backend's own.
+                let active =
+                    health.iter().any(|it| matches!(it, filters::Policy::Health(policy) if policy.active.is_some()));
+                let target = match reference {
+                    BackendRef::Backend(key) if active => Target::Backend(key.clone()),
+                    BackendRef::Service { service, port } if active => {
+                        Target::Service { service: service.clone(), port: Some(*port) }
+                    }
+                    _ => Target::RouteBackend { route: route.clone(), position },
+                };
+                self.attach(health, &target, Phase::Route, &at);
+            }
         }
         self.attach(rest, &Target::RouteBackend { route: route.clone(), position }, Phase::Route, &at);
         Some(RouteBackend { weight, backend: reference })
