@@ -167,7 +167,7 @@ impl AsyncRead for Downstream {
             let most = this.ahead.rest().len().min(buf.remaining());
             let ready = this.ahead.rest().get(..most).unwrap_or_default();
             let count = this.boundary.admit(ready);
-            if this.boundary.is_lost() {
+            if count == 0 && this.boundary.is_lost() {
                 return Poll::Ready(Err(bad_chunk()));
             }
             buf.put_slice(ready.get(..count).unwrap_or_default());
@@ -178,7 +178,7 @@ impl AsyncRead for Downstream {
         ready!(Pin::new(&mut this.layer).poll_read(cx, buf))?;
         let fresh = buf.filled().get(before..).unwrap_or_default();
         let count = this.boundary.admit(fresh);
-        if this.boundary.is_lost() {
+        if count == 0 && this.boundary.is_lost() {
             return Poll::Ready(Err(bad_chunk()));
         }
         this.ahead.push(fresh.get(count..).unwrap_or_default());

@@ -6,7 +6,7 @@
 use std::time::Instant;
 
 use filters::{Exchange, Reason, Reply, Verdict, chain};
-use http::header::{CONTENT_TYPE, EXPECT, HOST};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE};
 use pingora_error::Result;
 use pingora_proxy::Session;
 use protocols::http::{authority, framing, path};
@@ -125,6 +125,10 @@ fn head(session: &mut Session, ctx: &mut Ctx, terms: &Terms) -> Result<(), Stop>
     if let Err(fault) = checked {
         return Err(refuse(session, ctx, fault.status(), &fault.to_string()));
     }
+    if !ctx.is_h2 && !switches(&session.req_header().headers) {
+        // An offer that is passed over (RFC 9110 section 7.8); `listen::boundary` sees it the same way.
+        session.req_header_mut().remove_header(&UPGRADE);
+    }
     ctx.is_upgrade = session.is_upgrade_req();
     let head = session.req_header();
     ctx.is_grpc = head.headers.get(CONTENT_TYPE).is_some_and(|value| protocols::grpc::is_grpc(value.as_bytes()));
@@ -149,6 +153,14 @@ fn head(session: &mut Session, ctx: &mut Ctx, terms: &Terms) -> Result<(), Stop>
         }
     }
     normalise(session, ctx)
+}
+
+/// Whether the connection may turn into a WebSocket. Not behind a body: there the next request begins.
+fn switches(headers: &http::HeaderMap) -> bool {
+    let has_content =
+        headers.contains_key(TRANSFER_ENCODING) || headers.get(CONTENT_LENGTH).is_some_and(|it| it != "0");
+    let mut tokens = headers.get_all(UPGRADE).into_iter().flat_map(|it| it.as_bytes().split(|it| *it == b','));
+    !has_content && tokens.any(|it| it.trim_ascii().eq_ignore_ascii_case(b"websocket"))
 }
 
 fn h2_limits(session: &Session, limits: &framing::HeadLimits) -> Result<(), framing::FramingFault> {
