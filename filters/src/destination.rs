@@ -5,6 +5,7 @@ use http::Uri;
 use http::uri::PathAndQuery;
 use ir::{Hostname, Text};
 use pingora_http::RequestHeader;
+use protocols::http::uri::replace_prefix;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -105,18 +106,10 @@ impl PathChange {
     pub fn apply(&self, path: &str, matched: usize) -> String {
         match self {
             Self::Full(text) => text.to_string(),
-            Self::Prefix(prefix) => replace_prefix(path, matched, prefix),
+            // A match that is no prefix covers nothing.
+            Self::Prefix(prefix) => replace_prefix(path, path.get(..matched).unwrap_or_default(), prefix),
         }
     }
-}
-
-/// Gateway API `ReplacePrefixMatch`: element-wise, so exactly one slash joins the parts.
-fn replace_prefix(path: &str, matched: usize, prefix: &str) -> String {
-    let rest = path.get(matched..).unwrap_or(path);
-    if rest.is_empty() {
-        return if prefix.is_empty() { "/".to_owned() } else { prefix.to_owned() };
-    }
-    format!("{}/{}", prefix.trim_end_matches('/'), rest.strip_prefix('/').unwrap_or(rest))
 }
 
 /// Replaces path and query and leaves the rest of the request target alone: over HTTP/2 it also

@@ -119,6 +119,9 @@ pub struct ServicePort {
 pub struct Span(pub Duration);
 
 impl Span {
+    /// The name of the syntax in JSON schemas. Not `duration`: that is ISO 8601's.
+    pub const FORMAT: &str = "go-duration";
+
     /// Reads Go syntax; the error names the cure.
     pub fn parse(text: &str) -> Result<Self, String> {
         let help = || format!("`{text}` is not a duration: write `250ms`, `10s`, `1h30m`");
@@ -178,6 +181,7 @@ impl JsonSchema for Span {
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         schemars::json_schema!({
             "type": "string",
+            "format": Self::FORMAT,
             "description": "A duration in Go syntax: `250ms`, `10s`, `1h30m`."
         })
     }

@@ -36,9 +36,6 @@ pub fn run(input: Input, takeover: bool) -> anyhow::Result<()> {
     let (source, warnings) = Source::open(input, |name| std::env::var(name).ok()).map_err(refused)?;
     let statics = source.statics().clone();
     let log = logging::init(&statics).map_err(|reason| anyhow!("config.logging.level: {reason}"))?;
-    for warning in &warnings {
-        tracing::warn!("{warning}");
-    }
     // Ours first: Pingora would install ring.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let telemetry = Telemetry::new(&statics);

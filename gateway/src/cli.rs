@@ -139,7 +139,7 @@ fn input(run: &Run) -> Result<Option<Input>, String> {
     }
     let Some(config) = &run.config else { return Ok(None) };
     // A document has a colon followed by space or line end, or a brace; a path has neither.
-    let is_text = config.contains('\n') || config.contains('{') || config.contains(": ") || config.is_empty();
+    let is_text = config.is_empty() || config.ends_with(':') || ["\n", "{", ": "].iter().any(|it| config.contains(it));
     if !is_text && std::path::Path::new(config).is_file() {
         return Ok(Some(Input::File(PathBuf::from(config))));
     }

@@ -200,11 +200,7 @@ fn reap(mut child: std::process::Child) {
 #[async_trait]
 impl ShutdownSignalWatch for Life {
     async fn recv(&self) -> ShutdownSignal {
-        let signals = (
-            signal(SignalKind::terminate()),
-            signal(SignalKind::interrupt()),
-            signal(SignalKind::hangup()),
-        );
+        let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()));
         let (Ok(mut term), Ok(mut int), Ok(mut hup)) = signals else {
             tracing::error!("signals cannot be caught; only an admin call ends this process gracefully");
             self.ending.notified().await;

@@ -31,7 +31,7 @@ fn section(out: &mut String, name: &str, schema: &Value) {
         table(out, properties, schema);
         return;
     }
-    let _ = write!(out, "{}\n", kind(schema));
+    let _ = writeln!(out, "{}", kind(schema));
     for it in alternatives(schema) {
         if let Some(text) = it.get("description").and_then(Value::as_str) {
             let _ = write!(out, "\n- {}: {}\n", kind(it), one_line(text));
@@ -50,7 +50,7 @@ fn table(out: &mut String, properties: &Map<String, Value>, schema: &Value) {
             Some(value) => format!("`{}`", value.to_string().replace('|', "\\|")),
         };
         let text = value.get("description").and_then(Value::as_str).map(one_line).unwrap_or_default();
-        let _ = write!(out, "| `{key}` | {} | {default} | {text} |\n", kind(value).replace('|', "\\|"));
+        let _ = writeln!(out, "| `{key}` | {} | {default} | {text} |", kind(value).replace('|', "\\|"));
     }
 }
 

@@ -36,7 +36,7 @@ impl Reloader {
     }
 
     /// The first load: a refusal is the caller's to report.
-    pub fn first(&mut self, warnings: Vec<String>) -> Result<(), Refused> {
+    pub fn first(&mut self, warnings: Vec<Problem>) -> Result<(), Refused> {
         let Some(source) = self.source.as_mut() else { return Ok(()) };
         let mut loaded = source.load()?;
         loaded.warnings.splice(0..0, warnings);
@@ -100,8 +100,7 @@ impl Reloader {
                 publish: spent(applied.publish),
             },
         );
-        let warnings = warnings.into_iter().map(|message| status::Problem { message, ..status::Problem::default() });
-        self.status.applied(generation, &self.name, warnings.collect());
+        self.status.applied(generation, &self.name, warnings.iter().map(told).collect());
         let failed: Vec<_> =
             self.state.plan().failed().map(|(key, reason)| (key.to_string(), reason.to_string())).collect();
         self.status.stale("listener", failed);
@@ -123,10 +122,7 @@ impl Reloader {
         for problem in problems.iter().take(PROBLEMS_LOGGED_MAX) {
             tracing::error!("{problem}");
         }
-        tracing::error!(
-            problems = problems.len(),
-            "the configuration is refused; the last good one stays in force"
-        );
+        tracing::error!(problems = problems.len(), "the configuration is refused; the last good one stays in force");
         self.status.refused(problems.iter().map(told).collect());
     }
 }

@@ -7,10 +7,11 @@ use std::time::Duration;
 use filters::backend_tcp::Keepalives;
 
 /// Where one of the process's own servers listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ServerAddress {
     Sockets(Vec<SocketAddr>),
     Unix(PathBuf),
+    #[default]
     Off,
 }
 
@@ -34,7 +35,7 @@ pub enum LogFormat {
 }
 
 /// Everything that cannot change while the process lives.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Statics {
     pub enable_ipv6: bool,
     pub lookup_family: LookupFamily,

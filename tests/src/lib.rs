@@ -9,6 +9,7 @@
 pub mod backend;
 pub mod certs;
 pub mod client;
+pub mod config;
 pub mod gateway;
 pub mod grpc;
 pub mod http;

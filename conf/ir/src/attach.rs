@@ -24,20 +24,35 @@ pub enum Target {
     /// The whole process (`frontendPolicies`).
     Instance,
     /// A gateway, or with `port` those of its listeners that share the port.
-    Gateway { gateway: ObjectName, port: Option<u16> },
+    Gateway {
+        gateway: ObjectName,
+        port: Option<u16>,
+    },
     /// One listener by its name inside a gateway.
-    GatewayListener { gateway: ObjectName, listener: Text },
+    GatewayListener {
+        gateway: ObjectName,
+        listener: Text,
+    },
     Listener(ListenerKey),
-    Service { service: ServiceKey, port: Option<u16> },
+    Service {
+        service: ServiceKey,
+        port: Option<u16>,
+    },
     /// Every rule of a route.
     Route(ObjectName),
     /// A named rule of a route.
-    RouteRule { route: ObjectName, rule: Text },
+    RouteRule {
+        route: ObjectName,
+        rule: Text,
+    },
     /// Written inside the rule itself.
     Rule(RouteKey),
     Backend(BackendKey),
     /// Written inside one backend reference of a rule.
-    RouteBackend { route: RouteKey, position: u32 },
+    RouteBackend {
+        route: RouteKey,
+        position: u32,
+    },
 }
 
 /// When a policy that may run twice runs.

@@ -14,7 +14,10 @@ use crate::name::{BackendKey, Origin, ServiceKey, Text};
 #[serde(rename_all = "camelCase")]
 pub enum BackendRef {
     Backend(BackendKey),
-    Service { service: ServiceKey, port: u16 },
+    Service {
+        service: ServiceKey,
+        port: u16,
+    },
     /// Matching goes on inside this route group.
     RouteGroup(Text),
     /// A reference that was refused; the request gets 500 with this reason in the log.

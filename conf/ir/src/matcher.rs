@@ -232,7 +232,9 @@ mod tests {
     #[test]
     fn a_wildcard_covers_one_or_more_labels_but_not_its_own_suffix() {
         let host = Hostname::parse("*.Example.com").unwrap();
-        for (name, want) in [("a.example.com", true), ("a.b.example.com", true), ("example.com", false), ("xexample.com", false)] {
+        for (name, want) in
+            [("a.example.com", true), ("a.b.example.com", true), ("example.com", false), ("xexample.com", false)]
+        {
             assert_eq!(host.covers(name), want, "{name}");
         }
     }

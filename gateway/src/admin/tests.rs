@@ -171,18 +171,18 @@ async fn probes_follow_readiness() {
 async fn an_address_that_is_taken_is_a_clear_error() {
     let first = bind("stats", &local(), &mut |_| None).unwrap();
     let address = first.addresses()[0];
-    let error = bind("stats", &ServerAddress::Sockets(vec![address])).unwrap_err().to_string();
+    let error = bind("stats", &ServerAddress::Sockets(vec![address]), &mut |_| None).unwrap_err().to_string();
     assert!(error.starts_with(&format!("the stats server cannot listen on {address}: ")), "{error}");
-    assert!(bind("stats", &ServerAddress::Off).unwrap().addresses().is_empty());
+    assert!(bind("stats", &ServerAddress::Off, &mut |_| None).unwrap().addresses().is_empty());
 }
 
 #[tokio::test]
 async fn a_unix_socket_replaces_a_leftover_but_not_a_live_one() {
     let path = std::env::temp_dir().join(format!("agentgateway-admin-{}.sock", std::process::id()));
     let address = ServerAddress::Unix(path.clone());
-    drop(bind("admin", &address).unwrap());
-    let live = bind("admin", &address).unwrap();
-    assert!(bind("admin", &address).is_err());
+    drop(bind("admin", &address, &mut |_| None).unwrap());
+    let live = bind("admin", &address, &mut |_| None).unwrap();
+    assert!(bind("admin", &address, &mut |_| None).is_err());
     drop(live);
     std::fs::remove_file(path).unwrap();
 }

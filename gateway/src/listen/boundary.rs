@@ -95,7 +95,7 @@ impl HeadScan {
             self.chunked = true;
         } else if name.eq_ignore_ascii_case(b"upgrade") {
             // Other protocols are not switched to: such a request ends like any other.
-            self.upgrade |= value.split(|it| *it == b',').any(|it| it.trim_ascii().eq_ignore_ascii_case(b"websocket"));
+            self.upgrade |= value.eq_ignore_ascii_case(b"websocket");
         }
     }
 

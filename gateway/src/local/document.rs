@@ -3,12 +3,16 @@
 
 use std::collections::BTreeMap;
 
-use filters::lower::{ServicePort, Span};
+use filters::lower::ServicePort;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::policies::{BackendPolicies, FrontendPolicies, GatewayPolicies, RoutePolicies, TcpRoutePolicies};
 use super::statics::StaticConfig;
+
+mod discovery;
+
+pub use discovery::{HealthPolicy, LoadBalancer, Locality, LocalityMode, Scope, Service, Workload, WorkloadStatus};
 
 /// The whole document. Everything outside `config` takes effect while the process runs.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -103,17 +107,19 @@ pub struct ServerTls {
     pub root: Option<String>,
     /// IANA names, in order of preference.
     pub cipher_suites: Option<Vec<String>>,
-    /// `TLS_V1_2` or `TLS_V1_3`.
+    /// `TLS_V1_2` (the default) or `TLS_V1_3`.
     #[serde(rename = "minTLSVersion")]
     pub min_tls_version: Option<TlsVersion>,
-    /// The same as `minTLSVersion`.
+    /// Another spelling of `minTLSVersion`.
     #[serde(rename = "minTlsVersion")]
+    #[schemars(extend("deprecated" = true))]
     pub min_tls_version_alias: Option<TlsVersion>,
-    /// `TLS_V1_2` or `TLS_V1_3`.
+    /// `TLS_V1_2` or `TLS_V1_3` (the default).
     #[serde(rename = "maxTLSVersion")]
     pub max_tls_version: Option<TlsVersion>,
-    /// The same as `maxTLSVersion`.
+    /// Another spelling of `maxTLSVersion`.
     #[serde(rename = "maxTlsVersion")]
+    #[schemars(extend("deprecated" = true))]
     pub max_tls_version_alias: Option<TlsVersion>,
     /// `X25519`, `P-256`, `P-384`, `X25519_MLKEM768`; default: all, hybrid first.
     pub key_exchange_groups: Option<Vec<String>>,
@@ -376,8 +382,8 @@ pub enum PolicyTarget {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct GatewayTarget {
     pub gateway_name: String,
-    #[serde(default = "default_namespace")]
-    pub gateway_namespace: String,
+    /// Default: the namespace of this gateway.
+    pub gateway_namespace: Option<String>,
     pub listener_name: Option<String>,
     pub port: Option<u16>,
 }
@@ -412,102 +418,3 @@ pub struct ServiceTarget {
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct DetachedContent(pub super::policies::AnyPolicies);
-
-/// A stable name over workloads.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Service {
-    pub name: String,
-    #[serde(default = "default_namespace")]
-    pub namespace: String,
-    pub hostname: String,
-    /// `network/ip`; not used for routing.
-    #[serde(default)]
-    pub vips: Vec<String>,
-    /// Service port to target port.
-    #[serde(default)]
-    pub ports: BTreeMap<String, u16>,
-    /// Port to `http`, `http2`, `grpc`, …
-    #[serde(default)]
-    pub app_protocols: BTreeMap<String, String>,
-    pub load_balancer: Option<LoadBalancer>,
-}
-
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct LoadBalancer {
-    pub routing_preferences: Vec<Scope>,
-    pub mode: LocalityMode,
-    pub health_policy: HealthPolicy,
-}
-
-#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub enum Scope {
-    Region,
-    Zone,
-    Subzone,
-    Node,
-    Cluster,
-    Network,
-}
-
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub enum LocalityMode {
-    #[default]
-    Standard,
-    Strict,
-    Failover,
-}
-
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub enum HealthPolicy {
-    #[default]
-    OnlyHealthy,
-    AllowAll,
-}
-
-/// One running instance.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct Workload {
-    /// Default: `namespace/name`.
-    pub uid: Option<String>,
-    pub name: String,
-    pub namespace: Option<String>,
-    #[serde(alias = "workloadIPs")]
-    pub workload_ips: Vec<String>,
-    pub hostname: Option<String>,
-    pub node: Option<String>,
-    pub network: Option<String>,
-    pub cluster_id: Option<String>,
-    pub locality: Option<Locality>,
-    pub status: WorkloadStatus,
-    /// Weight among its peers; 0 means drained.
-    pub capacity: Option<u32>,
-    /// `namespace/hostname` to its port mapping, service port to own port.
-    pub services: BTreeMap<String, BTreeMap<String, u16>>,
-    pub service_account: Option<String>,
-    pub trust_domain: Option<String>,
-}
-
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct Locality {
-    pub region: String,
-    pub zone: String,
-    pub subzone: String,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub enum WorkloadStatus {
-    #[default]
-    Healthy,
-    Unhealthy,
-}
-
-/// A duration in Go syntax, for static settings.
-pub type Duration = Span;

@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, LazyLock};
 
+use filters::lower::Span;
+
 use super::doc::check::Checker;
 use super::document::Document;
 
@@ -65,7 +67,9 @@ pub fn text() -> String {
 
 /// The compiled checker, made once.
 pub fn checker() -> Arc<Checker> {
-    static CHECKER: LazyLock<Arc<Checker>> =
-        LazyLock::new(|| Arc::new(Checker::new(&json()).with_unsupported(UNSUPPORTED)));
+    static CHECKER: LazyLock<Arc<Checker>> = LazyLock::new(|| {
+        let checker = Checker::new(&json()).with_unsupported(UNSUPPORTED);
+        Arc::new(checker.with_format(Span::FORMAT, |text| Span::parse(text).err()))
+    });
     CHECKER.clone()
 }

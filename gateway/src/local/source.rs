@@ -14,13 +14,13 @@ use std::time::Duration;
 use filters::{Patch, Snapshot};
 use serde::de::DeserializeOwned;
 
-use super::doc::cache::Incremental;
+use super::doc::cache::{Incremental, PROBLEMS_MAX};
 use super::doc::{Document as Tree, Entry, Problem, Value};
 use super::document as doc;
 use super::files::{self, Reader};
 use super::lower::{Context, Lowering, Objects};
 use super::schema;
-use super::statics::StaticConfig;
+use super::statics::{Fault, StaticConfig};
 use crate::statics::Statics;
 use order::Labels;
 
@@ -66,7 +66,7 @@ pub struct Phases {
 /// A load that may take effect.
 pub struct Loaded {
     pub patch: Patch,
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Problem>,
     pub phases: Phases,
 }
 
@@ -97,31 +97,63 @@ pub struct Source {
 type CacheKey = (&'static str, u64, usize, u64);
 
 impl Source {
-    /// Reads the static settings first: everything else depends on them.
-    pub fn open(input: Input, env: fn(&str) -> Option<String>) -> Result<(Self, Vec<String>), Refused> {
-        let source = input.name();
-        let mut incremental = Incremental::new(&source, schema::checker(), Box::new(env));
-        let text = read_text(&input).map_err(|problem| Refused { problems: vec![problem] })?;
-        let tree = incremental.update(&text).map_err(|problems| Refused { problems })?;
-        let config: StaticConfig =
-            tree.read("config").map_err(|problem| Refused { problems: vec![problem] })?.unwrap_or_default();
-        let first_config = serde_json::to_string(&config).ok();
-        let (statics, warnings) = config.lower(&|name| env(name)).map_err(|faults| Refused {
-            problems: faults.into_iter().map(|(path, reason)| tree.problem(&path, reason)).collect(),
-        })?;
-        let source = Self {
+    /// Reads the static settings first: everything else depends on them. Gives warnings too; where
+    /// the settings are refused, so is everything else that is wrong.
+    ///
+    /// # Errors
+    /// All problems of the document, or that it cannot be read.
+    pub fn open(input: Input, env: fn(&str) -> Option<String>) -> Result<(Self, Vec<Problem>), Refused> {
+        let incremental = Incremental::new(&input.name(), schema::checker(), Box::new(env));
+        let mut source = Self {
             input,
             incremental,
             context: None,
             cache: HashMap::default(),
             labels: BTreeMap::new(),
             snapshot: Snapshot::default(),
-            statics: Arc::new(statics),
-            first_config,
+            statics: Arc::default(),
+            first_config: None,
             reads: BTreeMap::new(),
             text_digest: 0,
         };
-        Ok((source, warnings))
+        let text = read_text(&source.input).map_err(|problem| Refused { problems: vec![problem] })?;
+        let mut problems = match source.settle(&text, env) {
+            Ok(warnings) => return Ok((source, warnings)),
+            Err(problems) => problems,
+        };
+        // The rest is read only to say what else is wrong.
+        if let Err(refused) = source.load() {
+            problems.extend(refused.problems);
+        }
+        Problem::sort(&mut problems);
+        problems.dedup();
+        Err(Refused { problems })
+    }
+
+    /// Takes the static settings from the document and the environment.
+    fn settle(&mut self, text: &str, env: fn(&str) -> Option<String>) -> Result<Vec<Problem>, Vec<Problem>> {
+        let mut problems = self.incremental.update(text).err().unwrap_or_default();
+        let tree = self.incremental.parsed(text).filter(|it| it.is_good("config"));
+        let Some(tree) = tree else { return Err(problems) };
+        let config: StaticConfig = tree.read("config").map_err(|problem| vec![problem])?.unwrap_or_default();
+        self.first_config = serde_json::to_string(&config).ok();
+        let told = |fault: Fault| match fault {
+            Fault::Written(path, reason) => tree.problem(&path, reason),
+            Fault::Environment(variable, reason) => {
+                Problem::nowhere(variable, reason).from_source(&"environment".into())
+            }
+        };
+        match config.lower(&|name| env(name)) {
+            Ok((statics, warnings)) if problems.is_empty() => {
+                self.statics = Arc::new(statics);
+                Ok(warnings.into_iter().map(told).collect())
+            }
+            Ok(_) => Err(problems),
+            Err(faults) => {
+                problems.extend(faults.into_iter().map(told));
+                Err(problems)
+            }
+        }
     }
 
     pub fn statics(&self) -> &Arc<Statics> {
@@ -158,15 +190,16 @@ impl Source {
             Refused { problems: vec![problem] }
         })?;
         self.text_digest = files::digest(text.as_bytes());
-        let tree = self.incremental.update(&text).map_err(|problems| Refused { problems })?;
+        let tree = match self.incremental.update(&text) {
+            Ok(tree) => tree,
+            Err(problems) => return Err(self.malformed(&text, problems)),
+        };
         let parsed = cpu();
-        let mut run = Run { tree: &tree, problems: Vec::new(), kept: HashMap::default(), all: Vec::new(), reads: BTreeMap::new() };
+        let mut run = Run::new(&tree);
         self.lower(&mut run);
         self.reads = std::mem::take(&mut run.reads);
-        let mut problems = std::mem::take(&mut run.problems);
-        problems.extend(union::duplicates(&tree, &run.all));
+        let problems = run.problems();
         if !problems.is_empty() {
-            Problem::sort(&mut problems);
             return Err(Refused { problems });
         }
         let lowered = cpu();
@@ -174,15 +207,28 @@ impl Source {
         let patch = union::diff(&self.snapshot, &next);
         self.snapshot = self.snapshot.with(&patch);
         self.cache = run.kept;
-        let mut warnings = union::dangling(&self.snapshot, WARNINGS_MAX);
-        if serde_json::to_string(&tree.read::<StaticConfig>("config").ok().flatten().unwrap_or_default()).ok()
-            != self.first_config
-        {
-            warnings.insert(0, "`config` has changed: static settings take effect at the next start".to_owned());
+        let mut warnings = union::dangling(&tree, &self.snapshot, WARNINGS_MAX);
+        let config = tree.read::<StaticConfig>("config").ok().flatten().unwrap_or_default();
+        if serde_json::to_string(&config).ok() != self.first_config {
+            warnings.insert(0, tree.problem("config", "has changed: static settings take effect at the next start"));
         }
         let compared = cpu();
         let phases = Phases { parse: parsed - started, lower: lowered - parsed, diff: compared - lowered };
         Ok(Loaded { patch, warnings, phases })
+    }
+
+    /// What is wrong with a document beyond its schema: its good parts are lowered, only to say so.
+    fn malformed(&mut self, text: &str, mut problems: Vec<Problem>) -> Refused {
+        if let Some(tree) = self.incremental.parsed(text) {
+            let mut run = Run::new(&tree);
+            self.lower(&mut run);
+            let is_whole = tree.is_good("gateways");
+            // A gateway that could not be read is not one that is missing.
+            problems.extend(run.problems().into_iter().filter(|it| is_whole || !it.path.ends_with(".gateways")));
+        }
+        Problem::sort(&mut problems);
+        problems.truncate(PROBLEMS_MAX);
+        Refused { problems }
     }
 
     fn lower(&mut self, run: &mut Run<'_>) {
@@ -231,7 +277,7 @@ impl Source {
         let entries = tree.items(section);
         let ordered = matches!(section, "routes" | "tcpRoutes");
         let labels = if ordered { self.labels.entry(section).or_default().assign(entries) } else { Vec::new() };
-        for (index, entry) in entries.iter().enumerate() {
+        for (index, entry) in entries.iter().enumerate().filter(|(_, entry)| entry.is_good()) {
             let order = labels.get(index).copied().unwrap_or(0);
             // A detached policy's order, and what has no name of its own, depend on the position.
             let position = if section == "policies" || !has_name(entry) { index } else { usize::MAX };
@@ -265,8 +311,23 @@ struct Run<'a> {
     reads: BTreeMap<PathBuf, u64>,
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    fn new(tree: &'a Tree) -> Self {
+        Self { tree, problems: Vec::new(), kept: HashMap::default(), all: Vec::new(), reads: BTreeMap::new() }
+    }
+
+    /// Everything that was found, in the order of the document.
+    fn problems(&mut self) -> Vec<Problem> {
+        let mut problems = std::mem::take(&mut self.problems);
+        problems.extend(union::duplicates(self.tree, &self.all));
+        Problem::sort(&mut problems);
+        problems
+    }
+
     fn whole<T: DeserializeOwned>(&mut self, section: &str) -> Option<T> {
+        if !self.tree.is_good(section) {
+            return None;
+        }
         match self.tree.read(section) {
             Ok(value) => value,
             Err(problem) => {
@@ -278,9 +339,9 @@ impl Run<'_> {
 
     fn keep(&mut self, path: &str, key: Option<CacheKey>, lowering: &mut Lowering<'_>) {
         let mut objects = lowering.take();
-        for (_, _, name_path) in &mut objects.names {
-            if let Some(rest) = name_path.strip_prefix(path) {
-                *name_path = rest.to_owned();
+        for name in &mut objects.names {
+            if let Some(rest) = name.path.strip_prefix(path) {
+                name.path = rest.to_owned();
             }
         }
         self.reads.extend(objects.reads.iter().map(|(path, digest)| (path.clone(), *digest)));

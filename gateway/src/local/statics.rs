@@ -12,10 +12,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::statics::{LogFormat, LookupFamily, ServerAddress, Statics};
+use crate::telemetry::logging;
 
 const ADMIN_PORT: u16 = 15000;
 const STATS_PORT: u16 = 15020;
 const READINESS_PORT: u16 = 15021;
+/// Beyond this, a number of threads is a slip of the hand.
+const THREADS_MAX: usize = 4096;
 const TERMINATION_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Static settings.
@@ -189,179 +192,232 @@ impl Default for Keepalives {
     }
 }
 
-/// A problem of a static setting: key and what is wrong.
-pub type Fault = (String, String);
+impl From<Keepalives> for backend_tcp::Keepalives {
+    fn from(Keepalives { enabled, time, interval, retries }: Keepalives) -> Self {
+        Self { enabled, time: time.0, interval: interval.0, retries }
+    }
+}
+
+/// A problem or a warning of a static setting: where it was set, and what is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The path in the document.
+    Written(String, String),
+    /// The variable.
+    Environment(String, String),
+}
 
 type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 impl StaticConfig {
     /// Settings from the block and the environment, with warnings; or all problems.
-    pub fn lower(self, env: Env<'_>) -> Result<(Statics, Vec<String>), Vec<Fault>> {
-        let mut problems = Vec::new();
+    ///
+    /// # Errors
+    /// Everything that is wrong with them.
+    pub fn lower(self, env: Env<'_>) -> Result<(Statics, Vec<Fault>), Vec<Fault>> {
+        let mut from = Sources { env, faults: Vec::new() };
         let mut warnings = Vec::new();
         if self.tracing.is_some() {
-            warnings.push("config.tracing is accepted but has no effect in this version".to_owned());
+            let reason = "accepted, but has no effect in this version";
+            warnings.push(Fault::Written("config.tracing".to_owned(), reason.to_owned()));
         }
-        let ipv6 = flag(env("IPV6_ENABLED"), self.enable_ipv6).unwrap_or(true) && has_ipv6();
-        let mut address = |key: &str, variable: &str, written: Option<String>, default: Vec<SocketAddr>| {
-            match env(variable).or(written) {
-                None => ServerAddress::Sockets(default),
-                Some(text) => server_address(&text, ipv6).unwrap_or_else(|reason| {
-                    problems.push((format!("config.{key}"), reason));
-                    ServerAddress::Off
-                }),
-            }
+        let ipv6 = from.over("IPV6_ENABLED", flag).or(self.enable_ipv6).unwrap_or(true) && has_ipv6();
+        let read = |text: &str| server_address(text, ipv6);
+        let mut address = |key, variable, written: Option<String>, default: Vec<SocketAddr>| {
+            from.text(variable, key, written, read).unwrap_or(ServerAddress::Sockets(default))
         };
         let admin = address("adminAddr", "ADMIN_ADDR", self.admin_addr, loopback(ADMIN_PORT, ipv6));
         let stats = address("statsAddr", "STATS_ADDR", self.stats_addr, wildcard(STATS_PORT, ipv6));
         let readiness = address("readinessAddr", "READINESS_ADDR", self.readiness_addr, wildcard(READINESS_PORT, ipv6));
         if !is_local(&admin) {
-            warnings.push(
-                "config.adminAddr is not on loopback: anybody who reaches it can read the configuration; changing calls need config.adminToken"
-                    .to_owned(),
-            );
+            let reason = "is not on loopback: anybody who reaches it can read the configuration; changing calls \
+                          from other hosts need `config.adminToken`";
+            warnings.push(Fault::Written("config.adminAddr".to_owned(), reason.to_owned()));
         }
-        let deadline = first(&mut problems, "connectionTerminationDeadline", env("CONNECTION_TERMINATION_DEADLINE"))
-            .or(self.connection_termination_deadline)
-            .map(|span| span.0)
-            .or_else(|| grace(env("TERMINATION_GRACE_PERIOD_SECONDS")))
-            .unwrap_or(TERMINATION_DEADLINE);
-        let minimum =
-            first(&mut problems, "connectionMinTerminationDeadline", env("CONNECTION_MIN_TERMINATION_DEADLINE"))
-                .or(self.connection_min_termination_deadline)
-                .map_or(Duration::ZERO, |span| span.0);
+        let written = (self.connection_termination_deadline, self.connection_min_termination_deadline);
+        let (deadline, minimum) = from.deadlines(written);
         let logging = self.logging.unwrap_or_default();
         let backend = self.backend.unwrap_or_default();
-        let keepalives = backend.keepalives.unwrap_or_default();
-        let worker_threads = match threads(env, self.worker_threads) {
-            Ok(count) => count,
-            Err(reason) => {
-                problems.push(("config.workerThreads".to_owned(), reason));
-                1
-            }
-        };
         let dns = self.dns.unwrap_or_default();
         let metrics = self.metrics.unwrap_or_default();
         let statics = Statics {
             enable_ipv6: ipv6,
-            lookup_family: family(env("DNS_LOOKUP_FAMILY"), dns.lookup_family),
-            edns0: flag(env("DNS_EDNS0"), dns.edns0),
-            namespace: env("NAMESPACE").or(self.namespace).unwrap_or_else(|| "default".to_owned()),
-            gateway: env("GATEWAY").or(self.gateway).unwrap_or_else(|| "default".to_owned()),
+            lookup_family: from
+                .over("DNS_LOOKUP_FAMILY", family)
+                .unwrap_or_else(|| dns.lookup_family.map(LookupFamily::from).unwrap_or_default()),
+            edns0: from.over("DNS_EDNS0", flag).or(dns.edns0),
+            namespace: from.word("NAMESPACE").or(self.namespace).unwrap_or_else(|| "default".to_owned()),
+            gateway: from.word("GATEWAY").or(self.gateway).unwrap_or_else(|| "default".to_owned()),
             admin,
             stats,
             readiness,
-            admin_token: token(env, self.admin_token, &mut problems),
-            log_format: log_format(env("LOG_FORMAT"), logging.format),
-            log_filter: log_filter(env("RUST_LOG"), logging.level),
-            worker_threads,
+            admin_token: from.token(self.admin_token),
+            log_format: from
+                .over("LOG_FORMAT", log_format)
+                .unwrap_or_else(|| logging.format.map(LogFormat::from).unwrap_or_default()),
+            log_filter: from.log_filter(logging.level),
+            worker_threads: from.threads(self.worker_threads),
             termination_deadline: deadline,
             termination_deadline_min: minimum.min(deadline),
             sensitive_headers: self.sensitive_headers.iter().map(|name| name.to_ascii_lowercase()).collect(),
             connect_timeout: backend.connect_timeout.map_or(Duration::from_secs(10), |span| span.0),
-            keepalives: backend_tcp::Keepalives {
-                enabled: keepalives.enabled,
-                time: keepalives.time.0,
-                interval: keepalives.interval.0,
-                retries: keepalives.retries,
-            },
+            keepalives: backend.keepalives.unwrap_or_default().into(),
             pool_idle_timeout: backend.pool_idle_timeout.map_or(Duration::from_secs(90), |span| span.0),
             pool_size_max: backend.pool_max_size,
-            locality: locality(env("LOCALITY")),
-            node: env("NODE_NAME").unwrap_or_default(),
+            locality: locality(from.word("LOCALITY")),
+            node: from.word("NODE_NAME").unwrap_or_default(),
             metrics_removed: metrics.remove,
             metrics_per_route: metrics.per_route,
-            handoff: env("HANDOFF_SOCKET").or(self.handoff_socket).map(PathBuf::from),
+            handoff: from.word("HANDOFF_SOCKET").or(self.handoff_socket).map(PathBuf::from),
         };
-        if problems.is_empty() { Ok((statics, warnings)) } else { Err(problems) }
+        if from.faults.is_empty() { Ok((statics, warnings)) } else { Err(from.faults) }
     }
 }
 
-fn first(problems: &mut Vec<Fault>, key: &str, text: Option<String>) -> Option<Span> {
-    match Span::parse(text.as_deref()?) {
-        Ok(span) => Some(span),
-        Err(reason) => {
-            problems.push((format!("config.{key}"), reason));
-            None
+/// Where settings come from: the environment first, then the document. Collects what is wrong.
+struct Sources<'a> {
+    env: Env<'a>,
+    faults: Vec<Fault>,
+}
+
+impl Sources<'_> {
+    /// A variable; an empty one counts as absent.
+    fn word(&self, variable: &str) -> Option<String> {
+        (self.env)(variable).filter(|text| !text.is_empty())
+    }
+
+    /// What a variable says, where it is set.
+    fn over<T>(&mut self, variable: &str, read: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+        let read = read(&self.word(variable)?);
+        read.map_err(|reason| self.faults.push(Fault::Environment(variable.to_owned(), reason))).ok()
+    }
+
+    /// What a variable says, or else the text in the document.
+    fn text<T>(
+        &mut self,
+        variable: &str,
+        key: &str,
+        written: Option<String>,
+        read: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        if self.word(variable).is_some() {
+            return self.over(variable, read);
+        }
+        read(&written?).map_err(|reason| self.faults.push(Fault::Written(format!("config.{key}"), reason))).ok()
+    }
+
+    /// The longest drain, and the part of it in which new connections are still accepted.
+    fn deadlines(&mut self, (longest, shortest): (Option<Span>, Option<Span>)) -> (Duration, Duration) {
+        let grace = self.over("TERMINATION_GRACE_PERIOD_SECONDS", grace);
+        let longest = self.over("CONNECTION_TERMINATION_DEADLINE", Span::parse).or(longest);
+        let shortest = self.over("CONNECTION_MIN_TERMINATION_DEADLINE", Span::parse).or(shortest);
+        let longest = longest.map(|span| span.0).or(grace).unwrap_or(TERMINATION_DEADLINE);
+        (longest, shortest.map_or(Duration::ZERO, |span| span.0))
+    }
+
+    fn log_filter(&mut self, written: Option<StringOrList>) -> String {
+        let written = written.map(|level| match level {
+            StringOrList::One(one) => one,
+            StringOrList::Many(many) => many.join(","),
+        });
+        let read = |text: &str| logging::readable(text).map(|()| text.to_owned());
+        self.text("RUST_LOG", "logging.level", written, read).unwrap_or_else(|| "info".to_owned())
+    }
+
+    fn token(&mut self, written: Option<FileOrInline>) -> Option<ir::Secret> {
+        if let Some(token) = self.word("ADMIN_TOKEN") {
+            return Some(ir::Secret::new(token.into_bytes()));
+        }
+        match written? {
+            FileOrInline::Inline(text) => Some(ir::Secret::new(text.into_bytes())),
+            FileOrInline::File { file } => match super::files::read_bounded(file.as_ref()) {
+                Ok(content) => Some(ir::Secret::new(content.trim_ascii().to_vec())),
+                Err(reason) => {
+                    let reason = format!("cannot read `{file}`: {reason}");
+                    self.faults.push(Fault::Written("config.adminToken.file".to_owned(), reason));
+                    None
+                }
+            },
+        }
+    }
+
+    fn threads(&mut self, written: Option<StringOrInt>) -> usize {
+        let number = |text: &str| text.parse().map_err(|_| format!("`{text}` is not a number of CPUs"));
+        let limit: Option<usize> = self.over("CPU_LIMIT", number);
+        let cpus = limit.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1);
+        let written = written.map(|it| match it {
+            StringOrInt::Int(count) => count.to_string(),
+            StringOrInt::Text(text) => text,
+        });
+        self.text("WORKER_THREADS", "workerThreads", written, |text| threads(text, cpus)).unwrap_or(cpus)
+    }
+}
+
+fn flag(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" => Ok(true),
+        "false" | "0" | "no" => Ok(false),
+        _ => Err(format!("`{text}` is neither `true` nor `false`")),
+    }
+}
+
+fn family(text: &str) -> Result<LookupFamily, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "auto" => Ok(LookupFamily::Auto),
+        "all" => Ok(LookupFamily::All),
+        "v4preferred" => Ok(LookupFamily::V4Preferred),
+        "v4only" => Ok(LookupFamily::V4Only),
+        "v6only" => Ok(LookupFamily::V6Only),
+        _ => Err(format!("`{text}` is not a family: write `All`, `Auto`, `V4Preferred`, `V4Only` or `V6Only`")),
+    }
+}
+
+impl From<Family> for LookupFamily {
+    fn from(written: Family) -> Self {
+        match written {
+            Family::All => Self::All,
+            Family::Auto => Self::Auto,
+            Family::V4Preferred => Self::V4Preferred,
+            Family::V4Only => Self::V4Only,
+            Family::V6Only => Self::V6Only,
         }
     }
 }
 
-fn flag(text: Option<String>, written: Option<bool>) -> Option<bool> {
-    match text.as_deref() {
-        Some("true" | "1" | "yes") => Some(true),
-        Some("false" | "0" | "no") => Some(false),
-        _ => written,
+fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err(format!("`{text}` is not a format: write `text` or `json`")),
     }
 }
 
-fn family(text: Option<String>, written: Option<Family>) -> LookupFamily {
-    let text = text.map(|text| text.to_ascii_lowercase());
-    match (text.as_deref(), written) {
-        (Some("all"), _) | (None, Some(Family::All)) => LookupFamily::All,
-        (Some("v4preferred"), _) | (None, Some(Family::V4Preferred)) => LookupFamily::V4Preferred,
-        (Some("v4only"), _) | (None, Some(Family::V4Only)) => LookupFamily::V4Only,
-        (Some("v6only"), _) | (None, Some(Family::V6Only)) => LookupFamily::V6Only,
-        _ => LookupFamily::Auto,
-    }
-}
-
-fn log_format(text: Option<String>, written: Option<Format>) -> LogFormat {
-    match (text.as_deref(), written) {
-        (Some("json"), _) | (None, Some(Format::Json)) => LogFormat::Json,
-        _ => LogFormat::Text,
-    }
-}
-
-fn log_filter(text: Option<String>, written: Option<StringOrList>) -> String {
-    text.or(match written {
-        Some(StringOrList::One(one)) => Some(one),
-        Some(StringOrList::Many(many)) => Some(many.join(",")),
-        None => None,
-    })
-    .unwrap_or_else(|| "info".to_owned())
-}
-
-fn token(env: Env<'_>, written: Option<FileOrInline>, problems: &mut Vec<Fault>) -> Option<ir::Secret> {
-    if let Some(token) = env("ADMIN_TOKEN") {
-        return Some(ir::Secret::new(token.into_bytes()));
-    }
-    match written? {
-        FileOrInline::Inline(text) => Some(ir::Secret::new(text.into_bytes())),
-        FileOrInline::File { file } => match super::files::read_bounded(file.as_ref()) {
-            Ok(content) => Some(ir::Secret::new(content.trim_ascii().to_vec())),
-            Err(reason) => {
-                problems.push(("config.adminToken.file".to_owned(), format!("cannot read `{file}`: {reason}")));
-                None
-            }
-        },
+impl From<Format> for LogFormat {
+    fn from(written: Format) -> Self {
+        match written {
+            Format::Text => Self::Text,
+            Format::Json => Self::Json,
+        }
     }
 }
 
 /// Kubernetes gives a grace period; five seconds of it (one, if it is short) are for the exit.
-fn grace(text: Option<String>) -> Option<Duration> {
-    let seconds: u64 = text?.parse().ok()?;
+fn grace(text: &str) -> Result<Duration, String> {
+    let seconds: u64 = text.parse().map_err(|_| format!("`{text}` is not a number of seconds"))?;
     let ours = if seconds > 10 { seconds - 5 } else { seconds.saturating_sub(1).max(1) };
-    Some(Duration::from_secs(ours))
+    Ok(Duration::from_secs(ours))
 }
 
-fn threads(env: Env<'_>, written: Option<StringOrInt>) -> Result<usize, String> {
-    let limit = env("CPU_LIMIT").and_then(|text| text.parse().ok());
-    let cpus = limit.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1);
-    let written = env("WORKER_THREADS").map(StringOrInt::Text).or(written);
-    let help = |text: &str| format!("`{text}` is not a number of threads: write `4` or `50%`");
-    match written {
-        None => Ok(cpus),
-        Some(StringOrInt::Int(0)) => Err(help("0")),
-        Some(StringOrInt::Int(count)) => Ok(count as usize),
-        Some(StringOrInt::Text(text)) => match text.strip_suffix('%') {
-            Some(share) => {
-                let share: usize = share.parse().map_err(|_| help(&text))?;
-                Ok((cpus * share).div_ceil(100).max(1))
-            }
-            None => text.parse().ok().filter(|count| *count > 0).ok_or_else(|| help(&text)),
-        },
-    }
+fn threads(text: &str, cpus: usize) -> Result<usize, String> {
+    let count = match text.strip_suffix('%') {
+        Some(share) => share
+            .parse()
+            .ok()
+            .filter(|share| (1..=100_000).contains(share))
+            .map(|share: usize| (cpus.saturating_mul(share)).div_ceil(100).max(1)),
+        None => text.parse().ok().filter(|count| (1..=THREADS_MAX).contains(count)),
+    };
+    count.ok_or_else(|| format!("`{text}` is not a number of threads: write `4` or `50%`"))
 }
 
 fn locality(text: Option<String>) -> ir::backend::Locality {

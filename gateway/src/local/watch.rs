@@ -37,9 +37,8 @@ impl Watch {
                 let _ = sender.try_send(());
             }
         });
-        let watcher = watcher
-            .inspect_err(|error| tracing::warn!(%error, "no file events from the kernel, polling only"))
-            .ok();
+        let watcher =
+            watcher.inspect_err(|error| tracing::warn!(%error, "no file events from the kernel, polling only")).ok();
         Self { watcher, events, folders: BTreeSet::new(), marks: BTreeMap::new() }
     }
 

@@ -8,7 +8,7 @@ use ir::{BackendRef, BindKey, Hostname, ListenerKey, Parent, Protocol, Target};
 use parking_lot::Mutex;
 
 use super::entry::Entry;
-use super::listener::{BindPlan, ListenerPlan, Terms};
+use super::listener::{BindPlan, ListenerPlan};
 use super::router::Router;
 use super::{Plan, hosts::HostMap};
 use crate::statics::Statics;
@@ -106,8 +106,7 @@ impl Work<'_> {
                 plan.levels = without(std::mem::take(&mut plan.levels), before);
             }
             if let Some(after) = after {
-                let mut level: Vec<_> =
-                    plan.levels.get(&after.target).map(|level| level.to_vec()).unwrap_or_default();
+                let mut level: Vec<_> = plan.levels.get(&after.target).map(|level| level.to_vec()).unwrap_or_default();
                 let rank = |it: &filters::Attachment| (it.order, it.key.clone());
                 let at = level.partition_point(|held| rank(held) < rank(after));
                 level.insert(at, after.clone());
@@ -236,8 +235,7 @@ impl Work<'_> {
         let frontend = |it: &filters::Attachment| it.policy.kind() == Kind::FrontendTls;
         let all = patch.changes().iter().any(|change| match change {
             Change::Policy(key, after) => {
-                after.as_deref().is_some_and(frontend)
-                    || self.before.policies.get(key).is_some_and(|it| frontend(it))
+                after.as_deref().is_some_and(frontend) || self.before.policies.get(key).is_some_and(|it| frontend(it))
             }
             _ => false,
         });
@@ -255,7 +253,7 @@ impl Work<'_> {
                 continue;
             };
             let scope = next.scope(&self.plan);
-            let frontend = scope.as_ref().map(|it| Terms::of(&it.route).tls).unwrap_or_default();
+            let frontend = scope.as_ref().map(|it| it.terms().tls).unwrap_or_default();
             drop(scope);
             let built = crate::listen::server_config(&terms, &frontend);
             let Some(next) = self.touched.get_mut(&key) else { continue };
@@ -395,14 +393,15 @@ impl Work<'_> {
     fn bind(&mut self, key: &BindKey, touched: &mut HashMap<ListenerKey, Arc<ListenerPlan>>) {
         let Some(bind) = self.plan.snapshot.binds.get(key).cloned() else { return };
         let held = self.plan.binds.get(key);
-        let mut listeners: HostMap<Arc<ListenerPlan>> =
-            held.map(|it| it.listeners.clone()).unwrap_or_default();
+        let mut listeners: HostMap<Arc<ListenerPlan>> = held.map(|it| it.listeners.clone()).unwrap_or_default();
         let gone: Vec<_> = listeners
             .values()
             .filter(|it| {
-                self.plan.snapshot.listeners.get(&it.listener.key).is_none_or(|now| {
-                    now.bind != *key || now.hostname != it.listener.hostname
-                })
+                self.plan
+                    .snapshot
+                    .listeners
+                    .get(&it.listener.key)
+                    .is_none_or(|now| now.bind != *key || now.hostname != it.listener.hostname)
             })
             .map(|it| it.listener.hostname.clone())
             .collect();
@@ -418,7 +417,7 @@ impl Work<'_> {
         let terms = listeners
             .values()
             .next()
-            .map(|it| it.scope(&self.plan).as_ref().map(|scope| Terms::of(&scope.route)).unwrap_or_default())
+            .map(|it| it.scope(&self.plan).as_ref().map(|scope| scope.terms()).unwrap_or_default())
             .unwrap_or_default();
         let next = BindPlan { bind, transport, terms: Arc::new(terms), listeners };
         self.plan.binds.insert(key.clone(), Arc::new(next));

@@ -54,7 +54,10 @@ pub struct Backend {
 
 /// Where a backend reference leads.
 pub enum BackendTarget {
-    Cluster { cluster: Arc<Cluster>, template: Arc<Template> },
+    Cluster {
+        cluster: Arc<Cluster>,
+        template: Arc<Template>,
+    },
     /// The embedded default's own echo.
     Demo,
     Group(Text),
@@ -70,10 +73,11 @@ impl Entry {
     /// Policies and backends under `plan`, below `base` (the listener's, or the delegating rule's).
     pub fn resolved(&self, plan: &Plan, base: &Arc<Effective>) -> Guard<Option<Arc<Resolved>>> {
         let held = self.resolved.load();
-        if let Some(it) = held.as_ref() {
-            if it.epoch.load(Ordering::Relaxed) == plan.epoch && Arc::ptr_eq(&it.inputs.base, base) {
-                return held;
-            }
+        if let Some(it) = held.as_ref()
+            && it.epoch.load(Ordering::Relaxed) == plan.epoch
+            && Arc::ptr_eq(&it.inputs.base, base)
+        {
+            return held;
         }
         self.refresh(plan, base, held)
     }
@@ -86,11 +90,11 @@ impl Entry {
         held: Guard<Option<Arc<Resolved>>>,
     ) -> Guard<Option<Arc<Resolved>>> {
         let inputs = self.inputs(plan, base);
-        if let Some(it) = held.as_ref() {
-            if it.inputs.same(&inputs) {
-                it.epoch.store(plan.epoch, Ordering::Relaxed);
-                return held;
-            }
+        if let Some(it) = held.as_ref()
+            && it.inputs.same(&inputs)
+        {
+            it.epoch.store(plan.epoch, Ordering::Relaxed);
+            return held;
         }
         let resolved = Arc::new(self.resolve(plan, inputs));
         self.resolved.store(Some(resolved.clone()));

@@ -89,22 +89,25 @@ impl BindPlan {
     }
 }
 
-impl Terms {
-    /// The frontend settings of an effective policy set.
-    pub(super) fn of(effective: &Effective) -> Self {
-        Self {
-            http: effective.frontend_http().cloned().unwrap_or_default(),
+impl Scope {
+    /// The frontend settings that hold for a listener's connections.
+    pub(super) fn terms(&self) -> Terms {
+        let effective = &self.route;
+        let http = effective.frontend_http().cloned().unwrap_or_default();
+        // Rules of listeners and routes are for requests. Behind trusted proxies the socket's peer
+        // is not the client, so nobody is refused before the request says who asks.
+        let [instance, ..] = &self.inputs;
+        let own = instance.iter().flat_map(|level| level.iter()).filter(|_| http.trusted_hops == 0);
+        let ip_access = own.filter_map(|it| match &it.policy {
+            filters::Policy::IpAccess(policy) => Some(policy.clone()),
+            _ => None,
+        });
+        Terms {
             tcp: effective.frontend_tcp().cloned().unwrap_or_default(),
             tls: effective.frontend_tls().cloned().unwrap_or_default(),
             proxy_protocol: effective.proxy_protocol().cloned(),
-            ip_access: effective
-                .filters()
-                .iter()
-                .filter_map(|it| match &it.policy {
-                    filters::Policy::IpAccess(policy) => Some(policy.clone()),
-                    _ => None,
-                })
-                .collect(),
+            ip_access: ip_access.collect(),
+            http,
         }
     }
 }

@@ -35,7 +35,11 @@ pub(super) async fn write(session: &mut Session, ctx: &mut Ctx, reply: Reply) ->
     let end = bodiless || body.is_empty();
     session.write_response_header(Box::new(head), end).await?;
     if !end {
-        session.write_response_body(Some(body), true).await?;
+        return session.write_response_body(Some(body), true).await;
+    }
+    if session.is_http2() {
+        // Pingora drops `end` here, and resets the stream in its place.
+        return session.downstream_session.finish_body().await;
     }
     Ok(())
 }

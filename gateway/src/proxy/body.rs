@@ -23,9 +23,8 @@ pub(super) async fn wrap(session: &mut Session, ctx: &mut Ctx, terms: &Terms) ->
         None if has_body && settings.retry().is_some() => Some(Recording::new(limit)),
         None => None,
     };
-    let hold = buffer
-        .and_then(|it| it.response.as_ref())
-        .map(|it| Hold::new(it.bytes_max.unwrap_or(limit), it.fail_open));
+    let hold =
+        buffer.and_then(|it| it.response.as_ref()).map(|it| Hold::new(it.bytes_max.unwrap_or(limit), it.fail_open));
     let timed = ctx.request_deadline.is_some()
         || settings.timeout().is_some_and(|it| it.backend_request.is_some())
         || settings.backend_http().is_some_and(|it| it.request_timeout.is_some())
@@ -107,4 +106,3 @@ pub(super) fn request(session: &Session, body: &Option<Bytes>, end: bool, ctx: &
 /// `response_body_filter`: nothing looks at response bodies yet but the byte count of the log,
 /// which Pingora keeps.
 pub(super) fn response(_body: &mut Option<Bytes>, _end: bool, _ctx: &mut Ctx) {}
-

@@ -27,10 +27,10 @@ pub(super) fn prepare(session: &mut Session, ctx: &Ctx) {
 /// Turns the module off again for answers that are to be left alone.
 pub(super) fn decide(session: &mut Session, head: &ResponseHeader, ctx: &Ctx) {
     let Some(policy) = ctx.settings().and_then(|it| it.compression()) else { return };
-    if !suits(policy, head) {
-        if let Some(module) = session.downstream_modules_ctx.get_mut::<ResponseCompression>() {
-            module.adjust_level(0);
-        }
+    if !suits(policy, head)
+        && let Some(module) = session.downstream_modules_ctx.get_mut::<ResponseCompression>()
+    {
+        module.adjust_level(0);
     }
 }
 

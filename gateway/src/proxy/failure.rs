@@ -135,14 +135,11 @@ impl Fault {
                 ErrorSource::Downstream,
                 ErrorType::ConnectionClosed | ErrorType::WriteError | ErrorType::WriteTimedout | ErrorType::H2Error,
             ) => fault(Reason::ClientGone, 499, ""),
-            (ErrorSource::Downstream, ErrorType::ReadError) if !is_framing(error) => {
-                fault(Reason::ClientGone, 499, "")
-            }
+            (ErrorSource::Downstream, ErrorType::ReadError) if !is_framing(error) => fault(Reason::ClientGone, 499, ""),
             (ErrorSource::Downstream, _) => fault(Reason::InvalidRequest, 400, "malformed request\n"),
-            (
-                ErrorSource::Upstream,
-                ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout,
-            ) => fault(Reason::UpstreamFailure, 503, "upstream connection timed out\n"),
+            (ErrorSource::Upstream, ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout) => {
+                fault(Reason::UpstreamFailure, 503, "upstream connection timed out\n")
+            }
             (ErrorSource::Upstream, ErrorType::ReadTimedout | ErrorType::WriteTimedout) => {
                 fault(Reason::Timeout, 504, "upstream request timeout\n")
             }

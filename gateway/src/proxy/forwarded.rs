@@ -5,8 +5,8 @@
 
 use std::net::IpAddr;
 
-use http::{HeaderName, HeaderValue};
 use http::header::{FORWARDED, HOST, VIA};
+use http::{HeaderName, HeaderValue};
 use pingora_error::Result;
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
@@ -60,9 +60,11 @@ pub(super) fn write(session: &Session, head: &mut RequestHeader, ctx: &Ctx) -> R
         head.insert_header(X_FORWARDED_PROTO, HeaderValue::from_static(proto))?;
     }
     let sent_host = session.req_header();
-    let host = sent_host.uri.authority().map(|it| it.as_str().to_owned()).or_else(|| {
-        sent_host.headers.get(HOST).and_then(|host| host.to_str().ok()).map(str::to_owned)
-    });
+    let host = sent_host
+        .uri
+        .authority()
+        .map(|it| it.as_str().to_owned())
+        .or_else(|| sent_host.headers.get(HOST).and_then(|host| host.to_str().ok()).map(str::to_owned));
     if let Some(host) = host.as_deref().filter(|_| !keep || !head.headers.contains_key(X_FORWARDED_HOST)) {
         set(head, &X_FORWARDED_HOST, host)?;
     }

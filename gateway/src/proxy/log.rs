@@ -16,10 +16,10 @@ pub(super) fn ended(proxy: &Proxy, session: &mut Session, error: Option<&Error>,
     if let Some(slot) = ctx.wrapped.take() {
         slot.restore(&mut session.downstream_session);
     }
-    if let Some(error) = error {
-        if ctx.outcome.error.is_none() {
-            ctx.outcome.error = Some(error.to_string());
-        }
+    if let Some(error) = error
+        && ctx.outcome.error.is_none()
+    {
+        ctx.outcome.error = Some(error.to_string());
     }
     let Some(conn) = conn_info(session) else { return };
     let head = session.req_header();

@@ -42,14 +42,15 @@ pub(super) async fn choose(ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
         }
     }
     // The wait for the first DNS answer is part of connecting.
-    let lease = match cluster.draw(&ctx.attempt.tried, ctx.affinity, effective.health(), template.connect_timeout()).await {
-        Ok(lease) => lease,
-        Err(fault) => {
-            let text = fault.to_string();
-            ctx.fail(Reason::NoHealthyBackend, 503, text);
-            return Err(Error::new(ErrorType::HTTPStatus(503)));
-        }
-    };
+    let lease =
+        match cluster.draw(&ctx.attempt.tried, ctx.affinity, effective.health(), template.connect_timeout()).await {
+            Ok(lease) => lease,
+            Err(fault) => {
+                let text = fault.to_string();
+                ctx.fail(Reason::NoHealthyBackend, 503, text);
+                return Err(Error::new(ErrorType::HTTPStatus(503)));
+            }
+        };
     ctx.attempt.count += 1;
     ctx.attempt.tried.push(lease.id());
     let now = Instant::now();
@@ -64,13 +65,8 @@ pub(super) async fn choose(ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
         slot.set_attempt_deadline(limit.map(|limit| now + limit));
     }
     let remaining = ctx.request_deadline.map(|at| at.saturating_duration_since(now));
-    let wanted = Wanted {
-        h2: ctx.is_h2,
-        client_tls: ctx.facts.tls,
-        grpc: ctx.is_grpc,
-        read_timeout: None,
-        write_timeout: None,
-    };
+    let wanted =
+        Wanted { h2: ctx.is_h2, client_tls: ctx.facts.tls, grpc: ctx.is_grpc, read_timeout: None, write_timeout: None };
     let mut peer = template.peer(&lease, wanted);
     if let Some(limit) = [limit, remaining].into_iter().flatten().min() {
         let limit = limit.max(Duration::from_millis(1));
@@ -88,7 +84,7 @@ async fn back_off(ctx: &Ctx) {
     let Some(base) = policy.backoff.filter(|it| !it.is_zero()) else { return };
     let doublings = (ctx.attempt.count - 1).min(BACKOFF_DOUBLINGS_MAX);
     let full = base.saturating_mul(1 << doublings).min(policy.backoff_max);
-    let mut wait = full.mul_f64(0.5 + crate::random::fraction() / 2.0);
+    let mut wait = full.mul_f64(0.5 + crate::random::unit() / 2.0);
     if let Some(deadline) = ctx.request_deadline {
         wait = wait.min(deadline.saturating_duration_since(Instant::now()));
     }

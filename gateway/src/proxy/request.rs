@@ -114,7 +114,8 @@ async fn forward(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx, terms: &Te
 
 /// Refuses what is malformed, and puts host and path into their one form.
 fn head(session: &mut Session, ctx: &mut Ctx, terms: &Terms) -> Result<(), Stop> {
-    let limits = framing::HeadLimits { bytes_max: terms.http.max_header_bytes, count_max: terms.http.http1_max_headers };
+    let limits =
+        framing::HeadLimits { bytes_max: terms.http.max_header_bytes, count_max: terms.http.http1_max_headers };
     let checked = match session.as_downstream().as_http1() {
         // `listen::http1` has judged the head as it came.
         Some(_) => Ok(()),
@@ -125,11 +126,11 @@ fn head(session: &mut Session, ctx: &mut Ctx, terms: &Terms) -> Result<(), Stop>
     if let Err(fault) = checked {
         return Err(refuse(session, ctx, fault.status(), &fault.to_string()));
     }
-    if !ctx.is_h2 && !switches(&session.req_header().headers) {
+    if !ctx.is_h2 && !is_websocket(session) {
         // An offer that is passed over (RFC 9110 section 7.8); `listen::boundary` sees it the same way.
         session.req_header_mut().remove_header(&UPGRADE);
     }
-    ctx.is_upgrade = session.is_upgrade_req();
+    ctx.is_upgrade = is_websocket(session);
     let head = session.req_header();
     ctx.is_grpc = head.headers.get(CONTENT_TYPE).is_some_and(|value| protocols::grpc::is_grpc(value.as_bytes()));
     let host = match (head.uri.authority(), head.headers.get(HOST)) {
@@ -155,12 +156,16 @@ fn head(session: &mut Session, ctx: &mut Ctx, terms: &Terms) -> Result<(), Stop>
     normalise(session, ctx)
 }
 
-/// Whether the connection may turn into a WebSocket. Not behind a body: there the next request begins.
-fn switches(headers: &http::HeaderMap) -> bool {
+/// The only upgrade that is passed on: anything else (`h2c` above all) would let a client speak past
+/// the gateway. Nor behind a body: there the next request begins.
+fn is_websocket(session: &Session) -> bool {
+    let headers = &session.req_header().headers;
     let has_content =
         headers.contains_key(TRANSFER_ENCODING) || headers.get(CONTENT_LENGTH).is_some_and(|it| it != "0");
-    let mut tokens = headers.get_all(UPGRADE).into_iter().flat_map(|it| it.as_bytes().split(|it| *it == b','));
-    !has_content && tokens.any(|it| it.trim_ascii().eq_ignore_ascii_case(b"websocket"))
+    let upgrade = headers.get(UPGRADE);
+    !has_content
+        && session.is_upgrade_req()
+        && upgrade.is_some_and(|it| it.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
 fn h2_limits(session: &Session, limits: &framing::HeadLimits) -> Result<(), framing::FramingFault> {
@@ -241,8 +246,9 @@ fn listener(ctx: &mut Ctx, conn: &ConnInfo, bind: &crate::plan::BindPlan) -> Res
 /// Answers `Expect: 100-continue` before the gateway itself reads the body (Pingora leaves it to
 /// whoever reads first).
 pub(super) async fn answer_expect(session: &mut Session) -> Result<()> {
-    let expects =
-        |session: &Session| session.req_header().headers.get(EXPECT).is_some_and(|it| it.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    let expects = |session: &Session| {
+        session.req_header().headers.get(EXPECT).is_some_and(|it| it.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+    };
     if expects(session) {
         session.write_continue_response().await?;
         session.req_header_mut().remove_header(&EXPECT);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::header::RETRY_AFTER;
+use http::header::{RETRY_AFTER, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora_error::{Error, ErrorType, Result};
 use pingora_http::ResponseHeader;
@@ -56,6 +56,14 @@ pub(super) fn filter(session: &mut Session, head: &mut ResponseHeader, ctx: &mut
         return Ok(());
     }
     hop_by_hop(head, ctx);
+    if session.req_header().version == http::Version::HTTP_11 && head.version < http::Version::HTTP_11 {
+        // The version is each hop's own (RFC 9110 section 6.2).
+        head.set_version(http::Version::HTTP_11);
+    }
+    if session.req_header().version == http::Version::HTTP_10 {
+        // HTTP/1.0 knows no chunks: the end of the connection is the end of the body.
+        head.remove_header(&TRANSFER_ENCODING);
+    }
     answer::decorate(head, ctx)?;
     compression::decide(session, head, ctx);
     ctx.outcome.status = head.status.as_u16();
@@ -83,7 +91,9 @@ fn hop_by_hop(head: &mut ResponseHeader, ctx: &Ctx) {
     }
     let listed: Vec<HeaderName> = protocols::http::hop::connection_tokens(&head.headers)
         .filter_map(|token| token.parse().ok())
-        .filter(|name: &HeaderName| !matches!(name.as_str(), "content-length" | "transfer-encoding" | "connection" | "close" | "keep-alive"))
+        .filter(|name: &HeaderName| {
+            !matches!(name.as_str(), "content-length" | "transfer-encoding" | "connection" | "close" | "keep-alive")
+        })
         .collect();
     for name in listed {
         head.remove_header(&name);

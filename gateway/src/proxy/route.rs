@@ -13,8 +13,11 @@ pub(super) async fn select(session: &mut Session, ctx: &mut Ctx, base: &Arc<Effe
     let listener = ctx.listener.clone()?;
     let Some((entry, resolved, drawn)) = find(session, ctx, listener.router(), base) else {
         let missing = if ctx.outcome.error.is_some() { 500 } else { 404 };
-        let (reason, text) =
-            if missing == 404 { (Reason::NotFound, "route not found\n") } else { (Reason::NoBackend, "no valid backends\n") };
+        let (reason, text) = if missing == 404 {
+            (Reason::NotFound, "route not found\n")
+        } else {
+            (Reason::NoBackend, "no valid backends\n")
+        };
         return Some(Reply::text(missing, reason, text));
     };
     ctx.entry = Some(entry);
@@ -33,9 +36,7 @@ pub(super) async fn select(session: &mut Session, ctx: &mut Ctx, base: &Arc<Effe
             let reason = reason.to_string();
             Some(broken(ctx, reason))
         }
-        Some(BackendTarget::Group(_)) | None => {
-            Some(broken(ctx, "the route has no backend with a weight".to_owned()))
-        }
+        Some(BackendTarget::Group(_)) | None => Some(broken(ctx, "the route has no backend with a weight".to_owned())),
     }
 }
 
@@ -85,6 +86,7 @@ fn find(session: &Session, ctx: &mut Ctx, router: &Router, base: &Arc<Effective>
         base = resolved.effective.clone();
         router = &group;
     }
-    ctx.outcome.error = Some(format!("delegation is deeper than {DELEGATION_DEPTH_MAX} route groups, or goes in a circle"));
+    ctx.outcome.error =
+        Some(format!("delegation is deeper than {DELEGATION_DEPTH_MAX} route groups, or goes in a circle"));
     None
 }

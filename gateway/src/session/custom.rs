@@ -17,7 +17,6 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use super::hold::Held;
 use super::{RESPONSE_TOO_LARGE, Wrapped, fault};
 
-
 impl Wrapped {
     async fn read(&mut self, no_body_expected: bool) -> Result<Option<Bytes>> {
         if self.upgrade {

@@ -86,7 +86,7 @@ impl Wrapped {
             begun: false,
             shared: shared.clone(),
         };
-        *session = Box::new(ServerSession::new_custom(Box::new(wrapped)));
+        **session = ServerSession::new_custom(Box::new(wrapped));
         Slot { shared }
     }
 
@@ -100,6 +100,10 @@ impl Wrapped {
 
     /// The nearer of the two deadlines, and what passing it means.
     fn deadline(&self) -> Option<(Instant, ErrorType)> {
+        if self.upgrade && self.real().was_upgraded() {
+            // Deadlines are for the handshake; the tunnel lives until it is idle or closed.
+            return None;
+        }
         let attempt = match self.shared.attempt_deadline_us.load(Ordering::Relaxed) {
             0 => None,
             us => Some(self.shared.started + Duration::from_micros(us)),

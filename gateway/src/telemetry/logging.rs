@@ -174,6 +174,14 @@ fn merged(current: &[String], text: &str) -> Result<Vec<String>, String> {
     Ok(directives)
 }
 
+/// Whether directives can be read, and why not.
+///
+/// # Errors
+/// The first directive that cannot be read, or that they are too long.
+pub fn readable(text: &str) -> Result<(), String> {
+    build(&merged(&[DEFAULT.to_owned()], text)?).map(drop)
+}
+
 fn check(directive: &str) -> Result<(), String> {
     let level = directive.rsplit_once('=').map_or(directive, |(_, level)| level);
     // `EnvFilter` would read an unknown level as the name of a target, and log all of it.

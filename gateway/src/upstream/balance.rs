@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use super::dns::Name;
 use super::endpoint::{Endpoint, EndpointId, Lease};
-use super::random;
+use crate::random;
 
 /// Blind draws before the fit are listed.
 const DRAWS_MAX: usize = 4;

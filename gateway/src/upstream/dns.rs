@@ -23,7 +23,7 @@ use tokio::sync::Notify;
 
 use super::agenda::Agenda;
 use super::cluster::Cluster;
-use super::random;
+use crate::random;
 use crate::statics::{LookupFamily, Statics};
 
 /// Bounds of the time an answer is believed.

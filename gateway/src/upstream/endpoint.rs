@@ -16,7 +16,7 @@ use filters::health;
 use ir::Text;
 use pingora_core::protocols::l4::socket::SocketAddr as PeerAddress;
 
-use super::random;
+use crate::random;
 
 /// Weight of a new sample in the moving averages.
 const ALPHA: f64 = 0.3;

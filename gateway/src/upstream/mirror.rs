@@ -20,8 +20,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::cluster::Cluster;
 use super::endpoint::{Lease, Outcome};
-use super::random;
 use super::template::{Template, Wanted};
+use crate::random;
 
 /// Copies under way at once.
 pub(super) const MIRRORS_MAX: usize = 1024;

@@ -26,8 +26,8 @@ use super::cluster::{AppProtocol, Cluster, Identity};
 use super::dial::{self, Dial, Flow, Need};
 use super::endpoint::{Address, Lease};
 use super::fault::Fault;
-use super::random;
 use super::tls::Tls;
+use crate::random;
 use crate::statics::Statics;
 
 /// Streams at once on one HTTP/2 connection where the policy does not say.
@@ -231,9 +231,10 @@ impl Template {
             (Some(HttpVersion::H2), _) | (None, AppProtocol::Http2) => Speak::H2,
             (None, _) if wanted.grpc => Speak::H2,
             (None, AppProtocol::Http1) => Speak::H1,
-            (None, AppProtocol::Unsaid) if wanted.client_tls || !wanted.h2 => Speak::H1,
-            (None, AppProtocol::Unsaid) if self.tls.is_some() => Speak::Either,
-            (None, AppProtocol::Unsaid) => Speak::H2,
+            // Without TLS nothing is negotiated, and the client's version says nothing of what the
+            // backend can do.
+            (None, AppProtocol::Unsaid) if self.tls.is_none() || wanted.client_tls || !wanted.h2 => Speak::H1,
+            (None, AppProtocol::Unsaid) => Speak::Either,
         };
         match (&self.tls, speak) {
             (Some(tls), Speak::H1 | Speak::Either) if !tls.h1 => Speak::H2,

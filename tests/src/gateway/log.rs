@@ -64,10 +64,9 @@ impl Log {
     }
 }
 
-/// An access line has a status and a path; `tracing` may put them under `fields`.
+/// An access line has the scope `request`.
 fn access(line: Value) -> Option<Value> {
-    let event = if line.get("fields").is_some_and(Value::is_object) { line.get("fields")?.clone() } else { line };
-    (event.get("status").is_some() && event.get("path").is_some()).then_some(event)
+    (line.get("scope").is_some_and(|it| it == "request")).then_some(line)
 }
 
 fn reader(pipe: impl Read + Send + 'static, lines: Arc<Mutex<Vec<String>>>) -> JoinHandle<()> {

@@ -48,6 +48,11 @@ pub struct Setup {
     dir: TempDir,
 }
 
+/// The binary under test, for what [`Setup`] cannot arrange.
+pub fn binary_path() -> &'static Path {
+    binary::path()
+}
+
 /// How a gateway that was expected to refuse to start ended.
 pub struct Refusal {
     pub status: ExitStatus,

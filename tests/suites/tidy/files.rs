@@ -30,7 +30,7 @@ const TOP_LEVEL: [&str; 12] = [
 const EXPLAINED: [&str; 8] = ["gateway", "filters", "protocols", "xds", "xds/controller", "conf", "tests", "deploy"];
 
 /// Those whose README.md is still being written; each line goes when its file comes.
-const AWAITED: [&str; 3] = ["gateway", "filters", "conf"];
+const AWAITED: [&str; 1] = ["conf"];
 
 #[test]
 fn no_file_is_longer_than_its_ceiling() {
@@ -52,7 +52,8 @@ fn no_file_is_longer_than_its_ceiling() {
 
 #[test]
 fn every_rust_file_says_what_it_is_for() {
-    let silent: Vec<String> = hand_written_rust().into_iter().filter(|it| !read(it).starts_with("//!")).collect();
+    let silent: Vec<String> =
+        hand_written_rust().into_iter().filter(|it| !is_test(it) && !read(it).starts_with("//!")).collect();
     assert_none("a file begins with //! and what it is for", &silent);
 }
 
@@ -156,5 +157,5 @@ fn hand_written_rust() -> Vec<String> {
 }
 
 fn is_test(path: &str) -> bool {
-    path.starts_with("tests/suites/") || path.ends_with("/tests.rs") || path.contains("/tests/")
+    path.starts_with("tests/suites/") || path.ends_with("tests.rs") || path.contains("/tests/")
 }

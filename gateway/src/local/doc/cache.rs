@@ -54,6 +54,13 @@ impl Incremental {
         if document.problems.is_empty() { Ok(document) } else { Err(document.problems.clone()) }
     }
 
+    /// The document of this text, where it was the last one and could be parsed, whatever else is
+    /// wrong with it.
+    #[must_use]
+    pub fn parsed(&self, text: &str) -> Option<Arc<Document>> {
+        self.last.clone().filter(|it| *it.text == *text)
+    }
+
     /// Forgets the last document; the next is made anew.
     pub fn forget(&mut self) {
         self.last = None;
@@ -81,6 +88,9 @@ impl Incremental {
         let part = self.checker.section(&key.name);
         match block {
             Block::Whole(chunk) => {
+                if let Some(section) = self.flow_list(text, key, &chunk, part) {
+                    return Some(section);
+                }
                 let entry = Entry::of(text, chunk, &known, |text| {
                     let (node, size) = parse::parse_part(text, 0)?;
                     let Value::Map(entries) = node.value else { return None };
@@ -105,6 +115,25 @@ impl Incremental {
                 Some(Section::Items { at, entries })
             }
         }
+    }
+
+    /// A list written in brackets: its items are like any others, but told apart by no text of
+    /// their own.
+    fn flow_list(&self, text: &str, key: &Key, chunk: &Chunk, part: Option<Part<'_>>) -> Option<Section> {
+        let items = part.map(|it| it.items());
+        if items.is_some_and(|it| it.is_none()) {
+            return None;
+        }
+        let (node, size) = parse::parse_part(text.get(chunk.range.clone())?, 0)?;
+        let Value::Map(entries) = node.value else { return None };
+        let [(found, node)] = <[(Key, Node); 1]>::try_from(entries).ok()?;
+        let Value::Seq(nodes) = node.value else { return None };
+        if found.name != key.name {
+            return None;
+        }
+        let share = size.div_ceil(nodes.len().max(1));
+        let entry = |node| Entry { item: self.item(node, items.flatten(), share), lines: chunk.lines, text: 0..0 };
+        Some(Section::Items { at: node.at.shifted(chunk.lines), entries: nodes.into_iter().map(entry).collect() })
     }
 
     fn in_one(&self, text: &str) -> Result<Document, Vec<Problem>> {

@@ -313,3 +313,14 @@ fn whatever_is_edited_the_result_is_that_of_a_full_parse() {
     // The comparison is worth something only while each way is taken often.
     assert!(in_parts > 3_000 && accepted > 2_000 && refused > 2_000, "{in_parts} {accepted} {refused}");
 }
+
+#[test]
+fn a_list_in_brackets_is_a_list() {
+    let mut incremental = incremental();
+    let text = "config: {}\nroutes: [{name: a}, {name: b, port: 9}]\nbackends: []\n";
+    let document = incremental.update(text).unwrap();
+    assert_eq!(document.items("routes").len(), 2, "its items are seen");
+    assert_eq!(document.to_node(), full(text).unwrap());
+    let problems = incremental.update("config: {}\nroutes: [{name: a},\n  {port: 100}]\n").unwrap_err();
+    assert_eq!(told(&problems), told(&full("config: {}\nroutes: [{name: a},\n  {port: 100}]\n").unwrap_err()));
+}

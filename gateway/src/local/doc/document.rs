@@ -92,6 +92,12 @@ impl Document {
         }
     }
 
+    /// Whether nothing is wrong in what stands under a key; true where nothing does.
+    #[must_use]
+    pub fn is_good(&self, key: &str) -> bool {
+        self.section(key).is_none_or(|it| it.entries().iter().all(Entry::is_good))
+    }
+
     /// Reads what stands under a key; none when nothing does. Lists are better read item by item.
     ///
     /// # Errors
@@ -185,6 +191,12 @@ impl Section {
 }
 
 impl Entry {
+    /// Whether the item is as the schema has it.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        self.item.problems.is_empty()
+    }
+
     fn to_node(&self) -> Node {
         let mut node = self.item.node.clone();
         node.shift(self.lines);

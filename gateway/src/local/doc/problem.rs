@@ -23,6 +23,12 @@ impl Problem {
         Self { source: Arc::from(""), place: Some(place), path: path.into(), message: message.into(), hint: None }
     }
 
+    /// A problem that is in no line.
+    #[must_use]
+    pub fn nowhere(path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { source: Arc::from(""), place: None, path: path.into(), message: message.into(), hint: None }
+    }
+
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
@@ -46,7 +52,7 @@ impl Problem {
 
     /// In the order a reader of the file meets them.
     pub fn sort(problems: &mut [Self]) {
-        problems.sort_by(|a, b| (a.place, &a.path).cmp(&(b.place, &b.path)));
+        problems.sort_by(|a, b| (a.place, &a.path, &a.message).cmp(&(b.place, &b.path, &b.message)));
     }
 }
 

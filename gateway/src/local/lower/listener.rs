@@ -8,6 +8,7 @@ use ir::listener::{KeyExchangeGroup, TlsVersion};
 use ir::{Bind, BindAddress, BindKey, Hostname, ListenerKey, ObjectName, Parent, Phase, Protocol, ServerTls, Target};
 
 use super::Lowering;
+use super::route::Spot;
 use crate::local::document as doc;
 use crate::local::policies::GatewayPolicies;
 use crate::plan::may_share;
@@ -36,14 +37,8 @@ impl Lowering<'_> {
         for (position, it) in listeners.into_iter().enumerate() {
             let doc::Listener { name, namespace: _, hostname, protocol, tls, routes, tcp_routes, policies } = it;
             let path = format!("{path}.listeners[{position}]");
-            let written = Written {
-                path: path.clone(),
-                name,
-                hostname,
-                protocol,
-                tls,
-                policies: policies.unwrap_or_default(),
-            };
+            let written =
+                Written { path: path.clone(), name, hostname, protocol, tls, policies: policies.unwrap_or_default() };
             let Some(listener) = self.listener(&key, &gateway, position, written) else { continue };
             self.routes_of(&listener, &path, routes, tcp_routes);
             if tunnel_protocol == doc::TunnelProtocol::Proxy {
@@ -73,11 +68,12 @@ impl Lowering<'_> {
         let parents = vec![Parent::Listener(listener.key.clone())];
         let prefix = listener.key.as_str().to_owned();
         for (position, route) in routes.into_iter().flatten().enumerate() {
-            self.route(&format!("{path}.routes[{position}]"), &prefix, position, route, parents.clone(), position as u64);
+            let at = format!("{path}.routes[{position}]");
+            self.route(&Spot { path: &at, prefix: &prefix, position }, route, parents.clone(), position as u64);
         }
         for (position, route) in tcp_routes.into_iter().flatten().enumerate() {
             let at = format!("{path}.tcpRoutes[{position}]");
-            self.tcp_route(&at, &prefix, position, route, parents.clone(), position as u64);
+            self.tcp_route(&Spot { path: &at, prefix: &prefix, position }, route, parents.clone(), position as u64);
         }
     }
 
@@ -94,7 +90,10 @@ impl Lowering<'_> {
             let written = Written { path: path.clone(), name: None, hostname: None, protocol, tls, policies };
             lowered.extend(self.listener(&key, &object, 0, written).map(|it| (path.clone(), it)));
         } else if protocol.is_some() || tls.is_some() || policies.cors.is_some() || policies.ip_access.is_some() {
-            self.problem(path.clone(), "with `listeners`, only `port` and `address` may stand beside them: move the rest into a listener");
+            self.problem(
+                path.clone(),
+                "with `listeners`, only `port` and `address` may stand beside them: move the rest into a listener",
+            );
         }
         for (position, it) in listeners.into_iter().enumerate() {
             let doc::GatewayListener { name, hostname, protocol, tls, cors, ip_access } = it;
@@ -154,7 +153,8 @@ impl Lowering<'_> {
         let Written { path, name, hostname, protocol, tls, policies } = written;
         let name = name.unwrap_or_else(|| format!("listener{position}"));
         let key = ListenerKey::new(format!("{bind}/{name}"));
-        self.name("listener", key.as_str(), &path);
+        let scope = path.rsplit_once(".listeners[").map_or(path.as_str(), |(it, _)| it);
+        self.name("listener", format!("{scope}|{name}"), &format!("{path}.name"));
         let parsed = Hostname::parse(hostname.as_deref().unwrap_or_default());
         let hostname = self.check(format!("{path}.hostname"), parsed)?;
         let protocol = match (protocol, &tls) {

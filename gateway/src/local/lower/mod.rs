@@ -15,7 +15,9 @@ use std::sync::Arc;
 
 use filters::lower::{Backends, SimpleBackend};
 use filters::{Attachment, Policy, Scope};
-use ir::{BackendKey, BackendKind, BackendRef, HostTarget, Inheritance, Invalid, Origin, Phase, PolicyKey, Target, Text};
+use ir::{
+    BackendKey, BackendKind, BackendRef, HostTarget, Inheritance, Invalid, Origin, Phase, PolicyKey, Target, Text,
+};
 
 use super::files::Reader;
 
@@ -30,10 +32,19 @@ pub struct Objects {
     pub services: Vec<Arc<ir::Service>>,
     pub workloads: Vec<Arc<ir::Workload>>,
     pub policies: Vec<Arc<Attachment>>,
-    /// Names that must be unique in the document, with their paths: kind, name, path.
-    pub names: Vec<(&'static str, String, String)>,
+    /// Names that must be unique in the document.
+    pub names: Vec<Name>,
     /// Files read on the way, and their digests.
     pub reads: BTreeMap<PathBuf, u64>,
+}
+
+/// A name that must be unique among its kind.
+#[derive(Clone, Debug)]
+pub struct Name {
+    pub kind: &'static str,
+    /// Unique in the document: where it has to be unique, `|` where that is not everywhere, and the name.
+    pub key: String,
+    pub path: String,
 }
 
 /// What lowering an item depends on beyond the item itself.
@@ -142,8 +153,8 @@ impl<'a> Lowering<'a> {
         lowered
     }
 
-    fn name(&mut self, kind: &'static str, name: impl Into<String>, path: &str) {
-        self.out.names.push((kind, name.into(), path.to_owned()));
+    fn name(&mut self, kind: &'static str, key: impl Into<String>, path: &str) {
+        self.out.names.push(Name { kind, key: key.into(), path: path.to_owned() });
     }
 
     /// Attaches policies written inside an object.

@@ -25,7 +25,7 @@ impl Lowering<'_> {
     pub fn backend(&mut self, index: usize, backend: doc::Backend) {
         let path = format!("backends[{index}]");
         let doc::Backend { name, host, policies } = backend;
-        self.name("backend", name.clone(), &format!("{path}.name"));
+        self.name("backend", plain_name(&name), &format!("{path}.name"));
         let key = BackendKey::new(plain_name(&name));
         let at = format!("{path}.policies");
         let lowered = self.scoped(&at, |scope| policies.map(|it| it.lower(scope)).unwrap_or_default());
@@ -87,7 +87,8 @@ impl Lowering<'_> {
     fn target(&self, target: doc::PolicyTarget) -> Target {
         match target {
             doc::PolicyTarget::Gateway(it) => {
-                let gateway = ObjectName::new(it.gateway_namespace, it.gateway_name);
+                let namespace = it.gateway_namespace.map_or_else(|| self.context.namespace.clone(), Into::into);
+                let gateway = ObjectName::new(namespace, it.gateway_name);
                 match it.listener_name {
                     Some(listener) => Target::GatewayListener { gateway, listener: listener.into() },
                     None => Target::Gateway { gateway, port: it.port },
@@ -103,10 +104,9 @@ impl Lowering<'_> {
             doc::PolicyTarget::Backend(doc::BackendTarget::Backend(it)) => {
                 Target::Backend(BackendKey::new(plain_name(&it.name)))
             }
-            doc::PolicyTarget::Backend(doc::BackendTarget::Service(it)) => Target::Service {
-                service: ServiceKey::new(format!("{}/{}", it.namespace, it.hostname)),
-                port: it.port,
-            },
+            doc::PolicyTarget::Backend(doc::BackendTarget::Service(it)) => {
+                Target::Service { service: ServiceKey::new(format!("{}/{}", it.namespace, it.hostname)), port: it.port }
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ir::matcher::HeaderTerm;
 use ir::{
     BackendKey, BackendRef, HeaderMatch, Hostname, Match, ObjectName, Parent, PathMatch, Phase, QueryMatch, Regex,
-    Route, RouteBackend, RouteKey, RouteName, TcpRoute, Target, ValueMatch,
+    Route, RouteBackend, RouteKey, RouteName, Target, TcpRoute, ValueMatch,
 };
 
 use super::{Lowering, plain_name};
@@ -17,13 +17,20 @@ const MATCHES_MAX: usize = 128;
 /// Backends of one rule.
 const BACKENDS_MAX: usize = 256;
 
+/// Where a route stands: its path in the document, the first part of its key, its position.
+pub(super) struct Spot<'a> {
+    pub path: &'a str,
+    pub prefix: &'a str,
+    pub position: usize,
+}
+
 impl Lowering<'_> {
     pub fn attached_route(&mut self, index: usize, route: doc::AttachedRoute, order: u64) {
         let path = format!("routes[{index}]");
         let doc::AttachedRoute { gateways, name, namespace, rule_name, hostnames, matches, policies, backends } = route;
         let parents = self.parents(&path, gateways, true);
         let route = doc::Route { name, namespace, rule_name, hostnames, matches, policies, backends };
-        self.route(&path, "route", index, route, parents, order);
+        self.route(&Spot { path: &path, prefix: "route", position: index }, route, parents, order);
     }
 
     pub fn attached_tcp_route(&mut self, index: usize, route: doc::AttachedTcpRoute, order: u64) {
@@ -31,7 +38,7 @@ impl Lowering<'_> {
         let doc::AttachedTcpRoute { gateways, name, namespace, rule_name, hostnames, policies, backends } = route;
         let parents = self.parents(&path, gateways, false);
         let route = doc::TcpRoute { name, namespace, rule_name, hostnames, policies, backends };
-        self.tcp_route(&path, "tcproute", index, route, parents, order);
+        self.tcp_route(&Spot { path: &path, prefix: "tcproute", position: index }, route, parents, order);
     }
 
     pub fn group(&mut self, index: usize, group: doc::RouteGroup) {
@@ -39,9 +46,11 @@ impl Lowering<'_> {
         let doc::RouteGroup { name, routes } = group;
         self.name("route group", name.clone(), &format!("{path}.name"));
         let parents = vec![Parent::Group(name.as_str().into())];
+        let prefix = format!("group/{name}");
         for (position, route) in routes.into_iter().enumerate() {
             let at = format!("{path}.routes[{position}]");
-            self.route(&at, &format!("group/{name}"), position, route, parents.clone(), position as u64);
+            let spot = Spot { path: &at, prefix: &prefix, position };
+            self.route(&spot, route, parents.clone(), position as u64);
         }
     }
 
@@ -89,17 +98,10 @@ impl Lowering<'_> {
         }
     }
 
-    pub(super) fn route(
-        &mut self,
-        path: &str,
-        prefix: &str,
-        position: usize,
-        route: doc::Route,
-        parents: Vec<Parent>,
-        order: u64,
-    ) {
+    pub(super) fn route(&mut self, spot: &Spot<'_>, route: doc::Route, parents: Vec<Parent>, order: u64) {
+        let path = spot.path;
         let doc::Route { name, namespace, rule_name, hostnames, matches, policies, backends } = route;
-        let (key, name) = self.route_name(path, prefix, position, (name, namespace, rule_name));
+        let (key, name) = self.route_name(spot, (name, namespace, rule_name));
         let hostnames = self.hostnames(path, &hostnames);
         let matches = match matches {
             None => vec![Match::default()],
@@ -115,17 +117,10 @@ impl Lowering<'_> {
         self.out.routes.push(Arc::new(route));
     }
 
-    pub(super) fn tcp_route(
-        &mut self,
-        path: &str,
-        prefix: &str,
-        position: usize,
-        route: doc::TcpRoute,
-        parents: Vec<Parent>,
-        order: u64,
-    ) {
+    pub(super) fn tcp_route(&mut self, spot: &Spot<'_>, route: doc::TcpRoute, parents: Vec<Parent>, order: u64) {
+        let path = spot.path;
         let doc::TcpRoute { name, namespace, rule_name, hostnames, policies, backends } = route;
-        let (key, name) = self.route_name(path, prefix, position, (name, namespace, rule_name));
+        let (key, name) = self.route_name(spot, (name, namespace, rule_name));
         let hostnames = self.hostnames(path, &hostnames);
         let at = format!("{path}.policies");
         let lowered = self.scoped(&at, |scope| policies.map(|it| it.lower(scope)).unwrap_or_default());
@@ -140,9 +135,7 @@ impl Lowering<'_> {
 
     fn route_name(
         &mut self,
-        path: &str,
-        prefix: &str,
-        position: usize,
+        &Spot { path, prefix, position }: &Spot<'_>,
         (name, namespace, rule): (Option<String>, Option<String>, Option<String>),
     ) -> (RouteKey, RouteName) {
         let name = name.unwrap_or_else(|| format!("route{position}"));
@@ -151,7 +144,10 @@ impl Lowering<'_> {
             Some(rule) => format!("{prefix}/{namespace}/{name}/{rule}"),
             None => format!("{prefix}/{namespace}/{name}"),
         };
-        self.name("route", key.clone(), &format!("{path}.name"));
+        // Binds that share a port by mistake have one problem, not one for each of their routes.
+        let scope = if path.starts_with("binds[") { path.rsplit_once('.').map_or(path, |(it, _)| it) } else { prefix };
+        let shown = key.strip_prefix(&format!("{prefix}/{namespace}/")).unwrap_or(&name).to_owned();
+        self.name("route", format!("{scope}/{namespace}|{shown}"), &format!("{path}.name"));
         let name = RouteName { route: ObjectName::new(namespace, name), rule: rule.map(Into::into) };
         (RouteKey::new(key), name)
     }
@@ -159,10 +155,10 @@ impl Lowering<'_> {
     fn hostnames(&mut self, path: &str, written: &[String]) -> Vec<Hostname> {
         let mut out: Vec<Hostname> = Vec::with_capacity(written.len());
         for (position, text) in written.iter().enumerate() {
-            if let Some(name) = self.check(format!("{path}.hostnames[{position}]"), Hostname::parse(text)) {
-                if !out.contains(&name) {
-                    out.push(name);
-                }
+            if let Some(name) = self.check(format!("{path}.hostnames[{position}]"), Hostname::parse(text))
+                && !out.contains(&name)
+            {
+                out.push(name);
             }
         }
         out
@@ -214,7 +210,9 @@ impl Lowering<'_> {
             if !text.starts_with('/') {
                 return Err(format!("`{text}` does not begin with `/`"));
             }
-            protocols::http::path::normalise(text).map(|it| it.into_owned()).map_err(|fault| format!("`{text}`: {fault}"))
+            protocols::http::path::normalise(text)
+                .map(|it| it.into_owned())
+                .map_err(|fault| format!("`{text}`: {fault}"))
         };
         match written {
             doc::PathMatch::Exact(text) => {
@@ -229,9 +227,7 @@ impl Lowering<'_> {
                 }
                 Some(PathMatch::prefix(&text))
             }
-            doc::PathMatch::Regex(text) => {
-                self.check(format!("{path}.regex"), Regex::new(&text)).map(PathMatch::Regex)
-            }
+            doc::PathMatch::Regex(text) => self.check(format!("{path}.regex"), Regex::new(&text)).map(PathMatch::Regex),
         }
     }
 
@@ -283,7 +279,8 @@ impl Lowering<'_> {
         } else if let Some(name) = backend {
             BackendRef::Backend(BackendKey::new(plain_name(&name)))
         } else if let Some(service) = service {
-            let referred = filters::lower::Backends::refer(&mut self.inline, filters::lower::SimpleBackend::Service(service));
+            let referred =
+                filters::lower::Backends::refer(&mut self.inline, filters::lower::SimpleBackend::Service(service));
             self.check(format!("{path}.service.name"), referred)?
         } else {
             BackendRef::RouteGroup(route_group?.into())

@@ -1,31 +1,45 @@
 //! All items of the document together: one snapshot, its difference to the last, and what only
 //! shows when everything is seen at once (names used twice, references that lead nowhere).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::Arc;
 
 use filters::{Change, Patch, Snapshot};
 use ir::{BackendRef, Map, Target};
 
-use crate::local::doc::{Document as Tree, Problem};
-use crate::local::lower::Objects;
+use crate::local::doc::{Document as Tree, Place, Problem};
+use crate::local::lower::{Name, Objects};
 
-/// One problem for each name that stands twice, at the second place.
+/// One problem for each name that stands twice, at every place but the first.
 pub(super) fn duplicates(tree: &Tree, all: &[(String, Arc<Objects>)]) -> Vec<Problem> {
-    let mut seen: HashMap<(&str, &str), (&str, &str), foldhash::fast::RandomState> = HashMap::default();
-    let mut problems = Vec::new();
+    let mut seen: HashMap<(&str, &str), (&str, &Name), foldhash::fast::RandomState> = HashMap::default();
+    let mut again: BTreeMap<(&str, &str), Vec<(Option<Place>, String)>> = BTreeMap::new();
+    let found = |prefix: &str, name: &Name| {
+        let path = format!("{prefix}{}", name.path);
+        (tree.place_of(&path), path)
+    };
     for (prefix, objects) in all {
-        for (kind, name, path) in &objects.names {
-            if let Some((first_prefix, first)) = seen.get(&(*kind, name.as_str())) {
-                let first_place = tree.place_of(&format!("{first_prefix}{first}"));
-                let line = first_place.map(|place| format!(" (line {})", place.line)).unwrap_or_default();
-                let reason = format!("{kind} `{name}` is already defined at `{first_prefix}{first}`{line}");
-                problems.push(tree.problem(&format!("{prefix}{path}"), reason));
-            } else {
-                seen.insert((kind, name), (prefix, path));
+        for name in &objects.names {
+            let key = (name.kind, name.key.as_str());
+            match seen.get(&key) {
+                Some((first, held)) => {
+                    again.entry(key).or_insert_with(|| vec![found(first, held)]).push(found(prefix, name));
+                }
+                None => drop(seen.insert(key, (prefix, name))),
             }
         }
+    }
+    let mut problems = Vec::new();
+    for ((kind, key), mut places) in again {
+        // Sections are not read in the order they are written.
+        places.sort();
+        let mut places = places.into_iter();
+        let Some((place, first)) = places.next() else { continue };
+        let line = place.map(|place| format!(" (line {})", place.line)).unwrap_or_default();
+        let shown = key.rsplit_once('|').map_or(key, |(_, name)| name);
+        let reason = format!("{kind} `{shown}` is already taken by `{first}`{line}");
+        problems.extend(places.map(|(_, path)| tree.problem(&path, reason.clone())));
     }
     problems
 }
@@ -34,8 +48,18 @@ pub(super) fn duplicates(tree: &Tree, all: &[(String, Arc<Objects>)]) -> Vec<Pro
 pub(super) fn gather<'a>(all: impl Iterator<Item = &'a Objects>) -> Next<'a> {
     let mut next = Next::default();
     for objects in all {
-        let Objects { binds, listeners, routes, tcp_routes, backends, services, workloads, policies, names: _, reads: _ } =
-            objects;
+        let Objects {
+            binds,
+            listeners,
+            routes,
+            tcp_routes,
+            backends,
+            services,
+            workloads,
+            policies,
+            names: _,
+            reads: _,
+        } = objects;
         next.binds.extend(binds.iter().map(|it| (&it.key, it)));
         next.listeners.extend(listeners.iter().map(|it| (&it.key, it)));
         next.routes.extend(routes.iter().map(|it| (&it.key, it)));
@@ -100,45 +124,66 @@ where
 }
 
 /// References that lead nowhere. They harm only themselves; this says so at load.
-pub(super) fn dangling(snapshot: &Snapshot, most: usize) -> Vec<String> {
+pub(super) fn dangling(tree: &Tree, snapshot: &Snapshot, most: usize) -> Vec<Problem> {
     let mut warnings = Vec::new();
     let groups = groups(snapshot);
     let routes = snapshot.routes.values().map(|it| (&it.key, &it.backends, &it.origin));
     let tcp = snapshot.tcp_routes.values().map(|it| (&it.key, &it.backends, &it.origin));
     for (key, backends, origin) in routes.chain(tcp) {
-        for it in backends {
-            if warnings.len() >= most {
-                return warnings;
-            }
-            let missing = match &it.backend {
-                BackendRef::Backend(name) if !snapshot.backends.contains_key(name) => format!("backend `{name}`"),
-                BackendRef::Service { service, port } => match snapshot.services.get(service) {
-                    None => format!("service `{service}`"),
-                    Some(found) if !found.ports.contains_key(port) => format!("port {port} of service `{service}`"),
-                    Some(_) => continue,
-                },
-                BackendRef::RouteGroup(name) if !groups.contains(name) => format!("route group `{name}`"),
-                _ => continue,
-            };
-            let path = origin.path.as_deref().unwrap_or_else(|| key.as_str());
-            warnings.push(format!("{path}: {missing} does not exist; its requests get 500"));
+        for (position, it) in backends.iter().enumerate() {
+            let Some(missing) = missing_backend(snapshot, &groups, &it.backend) else { continue };
+            let reason = format!("{missing} does not exist; its requests get 500");
+            warnings.push(match &origin.path {
+                Some(path) => tree.problem(&format!("{path}.backends[{position}]"), reason),
+                None => tree.problem("", format!("{key}: {reason}")),
+            });
         }
     }
     for policy in snapshot.policies.values() {
-        if warnings.len() >= most {
-            break;
-        }
-        let missing = match &policy.target {
-            Target::Backend(key) if !snapshot.backends.contains_key(key) => format!("backend `{key}`"),
-            Target::Service { service, .. } if !snapshot.services.contains_key(service) => format!("service `{service}`"),
-            _ => continue,
-        };
-        warnings.push(format!("policy `{}`: its target, {missing}, does not exist", policy.key));
+        let Some(missing) = missing_target(snapshot, &policy.target) else { continue };
+        let path = policy.origin.path.as_deref().unwrap_or_default();
+        warnings.push(tree.problem(&format!("{path}.target"), format!("{missing} does not exist; the policy has no effect")));
     }
+    Problem::sort(&mut warnings);
+    warnings.truncate(most);
     warnings
 }
 
-fn groups(snapshot: &Snapshot) -> std::collections::HashSet<ir::Text> {
+fn missing_backend(snapshot: &Snapshot, groups: &HashSet<ir::Text>, reference: &BackendRef) -> Option<String> {
+    match reference {
+        BackendRef::Backend(name) if !snapshot.backends.contains_key(name) => Some(format!("backend `{name}`")),
+        BackendRef::Service { service, port } => match snapshot.services.get(service) {
+            None => Some(format!("service `{service}`")),
+            Some(found) if !found.ports.contains_key(port) => Some(format!("port {port} of service `{service}`")),
+            Some(_) => None,
+        },
+        BackendRef::RouteGroup(name) if !groups.contains(name) => Some(format!("route group `{name}`")),
+        _ => None,
+    }
+}
+
+fn missing_target(snapshot: &Snapshot, target: &Target) -> Option<String> {
+    let mut listeners = snapshot.listeners.values();
+    let mut routes = snapshot.routes.values().map(|it| &it.name).chain(snapshot.tcp_routes.values().map(|it| &it.name));
+    let (is_there, text) = match target {
+        Target::Backend(key) => (snapshot.backends.contains_key(key), format!("backend `{key}`")),
+        Target::Service { service, .. } => (snapshot.services.contains_key(service), format!("service `{service}`")),
+        Target::Gateway { gateway, .. } => (listeners.any(|it| it.gateway == *gateway), format!("gateway `{gateway}`")),
+        Target::GatewayListener { gateway, listener } => (
+            listeners.any(|it| it.gateway == *gateway && it.name == *listener),
+            format!("listener `{listener}` of gateway `{gateway}`"),
+        ),
+        Target::Route(name) => (routes.any(|it| it.route == *name), format!("route `{name}`")),
+        Target::RouteRule { route, rule } => (
+            routes.any(|it| it.route == *route && it.rule.as_ref() == Some(rule)),
+            format!("rule `{rule}` of route `{route}`"),
+        ),
+        _ => return None,
+    };
+    (!is_there).then_some(text)
+}
+
+fn groups(snapshot: &Snapshot) -> HashSet<ir::Text> {
     let parents = snapshot.routes.values().flat_map(|it| it.parents.iter());
     parents
         .filter_map(|it| match it {

@@ -15,8 +15,8 @@ use tokio::sync::Semaphore;
 
 use super::agenda::Agenda;
 use super::cluster::Cluster;
-use super::random;
 use super::template::Template;
+use crate::random;
 
 /// Clusters under check at once.
 pub(super) const ROUNDS_MAX: usize = 128;

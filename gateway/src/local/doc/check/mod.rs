@@ -26,9 +26,13 @@ use schema::{Id, Kinds, Rest, Schema, matching_literal};
 pub struct Checker {
     schema: Schema,
     unsupported: Vec<(String, String)>,
+    formats: HashMap<&'static str, Format, foldhash::fast::RandomState>,
     /// For each key of the schema, the keys under which it may stand.
     owners: HashMap<String, Vec<String>, foldhash::fast::RandomState>,
 }
+
+/// Why a text is not of a format; nothing where it is.
+pub type Format = fn(&str) -> Option<String>;
 
 /// What one part of a document is checked against.
 #[derive(Debug, Clone, Copy)]
@@ -46,7 +50,7 @@ impl Checker {
     pub fn new(schema: &Json) -> Self {
         let schema = Schema::new(schema);
         let owners = owners(&schema);
-        Self { schema, unsupported: Vec::new(), owners }
+        Self { schema, unsupported: Vec::new(), formats: HashMap::default(), owners }
     }
 
     /// Keys that are known but do nothing in this version, each with a hint (or an empty one). A
@@ -54,6 +58,13 @@ impl Checker {
     #[must_use]
     pub fn with_unsupported(mut self, keys: &[(&str, &str)]) -> Self {
         self.unsupported = keys.iter().map(|(path, hint)| ((*path).to_owned(), (*hint).to_owned())).collect();
+        self
+    }
+
+    /// What strings of a `format` must be. Formats not named here are not checked.
+    #[must_use]
+    pub fn with_format(mut self, name: &'static str, format: Format) -> Self {
+        self.formats.insert(name, format);
         self
     }
 
@@ -130,6 +141,12 @@ impl Walk<'_> {
             Value::Int(_) | Value::UInt(_) | Value::Float(_) => self.range(node, id, path),
             Value::Seq(_) => self.items(node, id, path),
             Value::Map(_) => return self.map(node, id, path),
+            Value::Str(text) => {
+                let format = shape.format.as_deref().and_then(|it| self.checker.formats.get(it));
+                if let Some(reason) = format.and_then(|fault| fault(text)) {
+                    self.report(node, path, reason);
+                }
+            }
             _ => {}
         }
         for group in &shape.groups {

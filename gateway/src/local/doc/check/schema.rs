@@ -2,7 +2,7 @@
 //!
 //! Understood: `$ref` into `$defs`, `type`, `properties`, `required`, `additionalProperties`,
 //! `unevaluatedProperties`, `patternProperties` (as the type of all further values), `items`,
-//! `prefixItems`, `enum`, `const`, `minimum`, `maximum`, `oneOf`, `anyOf`, `allOf`. Everything
+//! `prefixItems`, `enum`, `const`, `minimum`, `maximum`, `format`, `oneOf`, `anyOf`, `allOf`. Everything
 //! else, `pattern` and `format` included, is left to the reader of the value.
 
 use std::collections::HashMap;
@@ -90,6 +90,8 @@ pub(super) struct Shape {
     pub(super) kinds: Kinds,
     pub(super) minimum: Option<f64>,
     pub(super) maximum: Option<f64>,
+    /// What a string means, by a name the checker may know.
+    pub(super) format: Option<String>,
     /// The only values allowed; empty for no such restriction.
     pub(super) literals: Vec<Json>,
     pub(super) object: Option<Object>,
@@ -299,6 +301,7 @@ impl<'a> Compiler<'a> {
             kinds: kinds(keywords),
             minimum: keywords.get("minimum").and_then(Json::as_f64),
             maximum: keywords.get("maximum").and_then(Json::as_f64),
+            format: keywords.get("format").and_then(Json::as_str).map(str::to_owned),
             object: self.object(keywords),
             ..Shape::default()
         };

@@ -112,13 +112,17 @@ pub(super) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a s
         return None;
     }
     let folded = fold(name);
-    candidates
-        .into_iter()
-        .filter(|it| it.len() <= 64)
+    let candidates: Vec<&str> = candidates.into_iter().filter(|it| it.len() <= 64).collect();
+    let closest = candidates
+        .iter()
+        .copied()
         .map(|it| (distance(&folded, &fold(it)), it))
         .filter(|(distance, it)| *distance <= most && *distance < it.chars().count())
         .min_by_key(|(distance, _)| *distance)
-        .map(|(_, it)| it)
+        .map(|(_, it)| it);
+    // `request` for `requestTimeout`: half of a name is often what is remembered.
+    let begun = |it: &&str| folded.len() >= 4 && fold(it).starts_with(&folded);
+    closest.or_else(|| candidates.iter().copied().find(begun))
 }
 
 /// Letter case and separators are what people get wrong most; they count for nothing.
@@ -160,6 +164,8 @@ mod tests {
             ("tsl", Some("tls")),
             ("zzz", None),
             ("x", None),
+            ("poli", Some("policies")),
+            ("pol", None),
         ] {
             assert_eq!(nearest(name, keys), expected, "{name}");
         }

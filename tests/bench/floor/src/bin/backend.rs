@@ -1,0 +1,84 @@
+//! What stands behind the proxies: as little work as a server can do, so that the load's core has room.
+//!
+//! `bench-backend <address>`: `/16k` answers 16 KiB, `/sse?n=<events>&us=<pause>` a stream of events, all else
+//! 12 bytes; request bodies are read and dropped. HTTP/1.1, keep-alive, `Content-Length` only.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Instant, sleep_until};
+
+const SMALL: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 12\r\n\r\nhello world\n";
+const STREAM: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+const EVENT: &[u8] =
+    b"data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\" token\"}}],\"created\":1732300000}\n\n";
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() {
+    let address = std::env::args().nth(1).expect("an address");
+    let listener = TcpListener::bind(&address).await.expect("a free address");
+    let large =
+        [b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 16384\r\n\r\n".to_vec(), vec![b'x'; 16384]];
+    let large: &'static [u8] = large.concat().leak();
+    loop {
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        let _ = stream.set_nodelay(true);
+        tokio::spawn(async move {
+            // Whoever leaves, leaves.
+            let _ = serve(stream, large).await;
+        });
+    }
+}
+
+async fn serve(mut stream: TcpStream, large: &'static [u8]) -> io::Result<()> {
+    let mut seen = Vec::with_capacity(32 * 1024);
+    loop {
+        let end = loop {
+            if let Some(at) = seen.windows(4).position(|it| it == b"\r\n\r\n") {
+                break at + 4;
+            }
+            if stream.read_buf(&mut seen).await? == 0 {
+                return Ok(());
+            }
+        };
+        let head = String::from_utf8_lossy(&seen[..end]).into_owned();
+        let length = head.lines().find_map(|it| {
+            let (name, value) = it.split_once(':')?;
+            name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok()).flatten()
+        });
+        let target = head.split(' ').nth(1).unwrap_or("/");
+        let whole = end + length.unwrap_or(0);
+        while seen.len() < whole {
+            if stream.read_buf(&mut seen).await? == 0 {
+                return Ok(());
+            }
+        }
+        seen.drain(..whole);
+        match target.split_once('?') {
+            Some(("/sse", query)) => events(&mut stream, query).await?,
+            _ if target == "/16k" => stream.write_all(large).await?,
+            _ => stream.write_all(SMALL).await?,
+        }
+    }
+}
+
+async fn events(stream: &mut TcpStream, query: &str) -> io::Result<()> {
+    let number = |name: &str| {
+        let found = query.split('&').filter_map(|it| it.split_once('=')).find(|(key, _)| *key == name);
+        found.and_then(|(_, value)| value.parse::<u64>().ok()).unwrap_or(0)
+    };
+    let (count, pause) = (number("n"), Duration::from_micros(number("us")));
+    let chunk = [format!("{:x}\r\n", EVENT.len()).as_bytes(), EVENT, b"\r\n"].concat();
+    stream.write_all(STREAM).await?;
+    let mut due = Instant::now();
+    for _ in 0..count {
+        stream.write_all(&chunk).await?;
+        if !pause.is_zero() {
+            due += pause;
+            sleep_until(due).await;
+        }
+    }
+    stream.write_all(b"0\r\n\r\n").await
+}

@@ -1,0 +1,292 @@
+//! Load over HTTP/1.1, counted to the request: prints one line of JSON.
+//!
+//! Requests are taken from a list in an order that is mixed but the same in every run.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+#[derive(Parser)]
+struct Arguments {
+    /// Address of the proxy.
+    address: String,
+    /// Requests in all; 0: until `--seconds`.
+    #[arg(short = 'n', default_value_t = 0)]
+    requests: u64,
+    #[arg(short = 's', long)]
+    seconds: Option<f64>,
+    /// Connections at once.
+    #[arg(short = 'c', default_value_t = 32)]
+    connections: usize,
+    /// Lines of `path` or `path host`.
+    #[arg(short = 'l', long)]
+    list: Option<PathBuf>,
+    /// The one path, where there is no list.
+    #[arg(short = 'p', long, default_value = "/")]
+    path: String,
+    /// Bytes of a request body; 0: GET.
+    #[arg(short = 'b', long, default_value_t = 0)]
+    body: usize,
+    #[arg(long)]
+    tls: bool,
+    /// A connection for each request; with TLS, a full handshake.
+    #[arg(long)]
+    anew: bool,
+    /// One request on each connection, then hold them until standard input ends.
+    #[arg(long)]
+    idle: bool,
+}
+
+struct Load {
+    arguments: Arguments,
+    requests: Vec<Vec<u8>>,
+    tls: Option<TlsConnector>,
+    begun: AtomicU64,
+    ok: AtomicU64,
+    missing: AtomicU64,
+    odd: AtomicU64,
+    errors: AtomicU64,
+    bytes: AtomicU64,
+    until: Option<Instant>,
+    /// Idle connections are made a few at a time: the proxy shall not hold as many to the backend.
+    turns: tokio::sync::Semaphore,
+}
+
+trait Flow: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Flow for T {}
+
+struct Connection {
+    flow: Box<dyn Flow>,
+    seen: Vec<u8>,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() {
+    let arguments = Arguments::parse();
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let started = Instant::now();
+    let load = Arc::new(Load {
+        requests: requests(&arguments),
+        tls: arguments.tls.then(|| TlsConnector::from(Arc::new(trusting()))),
+        begun: AtomicU64::new(0),
+        ok: AtomicU64::new(0),
+        missing: AtomicU64::new(0),
+        odd: AtomicU64::new(0),
+        errors: AtomicU64::new(0),
+        bytes: AtomicU64::new(0),
+        turns: tokio::sync::Semaphore::new(if arguments.idle { 8 } else { arguments.connections }),
+        until: arguments.seconds.map(|it| started + Duration::from_secs_f64(it)),
+        arguments,
+    });
+    let tasks: Vec<_> = (0..load.arguments.connections).map(|_| tokio::spawn(load.clone().run())).collect();
+    let mut held = Vec::new();
+    for task in tasks {
+        held.push(task.await.expect("a connection's task"));
+    }
+    println!(
+        "{}",
+        serde_json::json!({
+            "seconds": started.elapsed().as_secs_f64(), "requests": load.ok.load(Relaxed) + load.missing.load(Relaxed),
+            "ok": load.ok.load(Relaxed), "missing": load.missing.load(Relaxed), "odd": load.odd.load(Relaxed),
+            "errors": load.errors.load(Relaxed), "bytes": load.bytes.load(Relaxed),
+        })
+    );
+    if load.arguments.idle {
+        let _ = tokio::task::spawn_blocking(|| io::read_to_string(io::stdin())).await;
+    }
+    drop(held);
+}
+
+fn requests(arguments: &Arguments) -> Vec<Vec<u8>> {
+    let list = match &arguments.list {
+        Some(file) => std::fs::read_to_string(file).expect("the list"),
+        None => arguments.path.clone(),
+    };
+    let body = "x".repeat(arguments.body);
+    let one = |line: &str| {
+        let (path, host) = line.split_once(' ').unwrap_or((line, "bench.test"));
+        let common = format!("{path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: bench/1\r\nAccept: */*\r\n");
+        match arguments.body {
+            0 => format!("GET {common}\r\n"),
+            length => format!("POST {common}Content-Length: {length}\r\n\r\n{body}"),
+        }
+        .into_bytes()
+    };
+    list.lines().map(one).collect()
+}
+
+impl Load {
+    async fn run(self: Arc<Self>) -> Option<Connection> {
+        let mut connection = None;
+        let _turn = self.turns.acquire().await;
+        while let Some(number) = self.turn() {
+            let length = self.requests.len() as u64;
+            let at = (number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20) % length;
+            match self.exchange(&mut connection, &self.requests[at as usize]).await {
+                Ok(200) => self.ok.fetch_add(1, Relaxed),
+                Ok(404) => self.missing.fetch_add(1, Relaxed),
+                Ok(_) => self.odd.fetch_add(1, Relaxed),
+                Err(error) => {
+                    if self.errors.fetch_add(1, Relaxed) < 3 {
+                        eprintln!("{error}");
+                    }
+                    connection = None;
+                    continue;
+                }
+            };
+            if self.arguments.idle {
+                break;
+            }
+            if self.arguments.anew {
+                if let Some(mut it) = connection.take() {
+                    let _ = it.flow.shutdown().await;
+                }
+            }
+        }
+        connection
+    }
+
+    fn turn(&self) -> Option<u64> {
+        let number = self.begun.fetch_add(1, Relaxed);
+        let counted = self.arguments.requests == 0 || number < self.arguments.requests;
+        (counted && self.until.is_none_or(|it| Instant::now() < it)).then_some(number)
+    }
+
+    async fn exchange(&self, connection: &mut Option<Connection>, request: &[u8]) -> io::Result<u16> {
+        if connection.is_none() {
+            *connection = Some(self.connect().await?);
+        }
+        let it = connection.as_mut().expect("a connection");
+        it.flow.write_all(request).await?;
+        it.flow.flush().await?;
+        it.answer(&self.bytes).await
+    }
+
+    async fn connect(&self) -> io::Result<Connection> {
+        let stream = TcpStream::connect(&self.arguments.address).await?;
+        stream.set_nodelay(true)?;
+        let flow: Box<dyn Flow> = match &self.tls {
+            None => Box::new(stream),
+            Some(tls) => {
+                let name = ServerName::try_from("bench.test").expect("a name");
+                Box::new(tls.connect(name, stream).await?)
+            }
+        };
+        Ok(Connection { flow, seen: Vec::new() })
+    }
+}
+
+impl Connection {
+    async fn more(&mut self) -> io::Result<()> {
+        self.seen.reserve(16 * 1024);
+        match self.flow.read_buf(&mut self.seen).await? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(()),
+        }
+    }
+
+    async fn answer(&mut self, bytes: &AtomicU64) -> io::Result<u16> {
+        let end = loop {
+            match self.seen.windows(4).position(|it| it == b"\r\n\r\n") {
+                Some(at) => break at + 4,
+                None => self.more().await?,
+            }
+        };
+        let head = String::from_utf8_lossy(&self.seen[..end]).to_ascii_lowercase();
+        let status = head.get(9..12).and_then(|it| it.parse().ok()).ok_or(io::ErrorKind::InvalidData)?;
+        self.seen.drain(..end);
+        let length = head.lines().find_map(|it| it.strip_prefix("content-length:")?.trim().parse::<usize>().ok());
+        match length {
+            Some(length) => {
+                while self.seen.len() < length {
+                    self.more().await?;
+                }
+                self.seen.drain(..length);
+                bytes.fetch_add(length as u64, Relaxed);
+            }
+            None => self.chunks(bytes).await?,
+        }
+        // What an idle connection of ours keeps is not the proxy's.
+        if self.seen.is_empty() && self.seen.capacity() > 64 * 1024 {
+            self.seen = Vec::new();
+        }
+        Ok(status)
+    }
+
+    async fn chunks(&mut self, bytes: &AtomicU64) -> io::Result<()> {
+        loop {
+            let line = loop {
+                match self.seen.windows(2).position(|it| it == b"\r\n") {
+                    Some(at) => break at,
+                    None => self.more().await?,
+                }
+            };
+            let size = usize::from_str_radix(&String::from_utf8_lossy(&self.seen[..line]), 16);
+            let size = size.map_err(|_| io::ErrorKind::InvalidData)?;
+            while self.seen.len() < line + 2 + size + 2 {
+                self.more().await?;
+            }
+            self.seen.drain(..line + 2 + size + 2);
+            bytes.fetch_add(size as u64, Relaxed);
+            if size == 0 {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// TLS 1.3 only, no resumption, any certificate.
+fn trusting() -> ClientConfig {
+    let builder = ClientConfig::builder_with_protocol_versions(&[&rustls::version::TLS13]);
+    let mut config = builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody)).with_no_client_auth();
+    config.resumption = rustls::client::Resumption::disabled();
+    config
+}
+
+#[derive(Debug)]
+struct Anybody;
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        vec![SignatureScheme::ECDSA_NISTP256_SHA256, SignatureScheme::RSA_PSS_SHA256, SignatureScheme::ED25519]
+    }
+}

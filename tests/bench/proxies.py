@@ -1,0 +1,208 @@
+"""The processes of a benchmark: proxies, backend and load, each where it belongs."""
+
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
+TICK = os.sysconf("SC_CLK_TCK")
+# One core is a poor bench, but it is one.
+PROXY_CORE, LOAD_CORE = ("0", "1") if os.cpu_count() > 1 else ("0", "0")
+
+
+def cpu(pid):
+    """User and system time so far, in seconds."""
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / TICK
+
+
+def memory(pid):
+    """KiB by kind: Rss, Pss, Anonymous."""
+    lines = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
+    return {name: int(rest.split()[0]) for name, rest in (line.split(":", 1) for line in lines)}
+
+
+def free_port():
+    with socket.socket() as it:
+        it.bind(("127.0.0.1", 0))
+        return it.getsockname()[1]
+
+
+def wait_for(address, process):
+    host, port = address.split(":")
+    for _ in range(3000):
+        if process.poll() is not None:
+            raise SystemExit(f"{process.args} ended: see its log")
+        with contextlib.suppress(OSError), socket.create_connection((host, int(port)), 1):
+            return
+        time.sleep(0.01)
+    raise SystemExit(f"{process.args} does not listen on {address}")
+
+
+class Proxy:
+    """A proxy that may be started: its command, and where it listens."""
+
+    def __init__(self, command, plain, tls, env=None, child=False):
+        self.command, self.plain, self.tls, self.env, self.child = command, plain, tls, env or {}, child
+        self.process = self.pid = self.log = None
+
+    def start(self, folder):
+        self.log = folder / f"{self.plain.split(':')[1]}.log"
+        with open(self.log, "wb") as log, open(f"{self.log}.access", "wb") as out:
+            self.process = subprocess.Popen(["taskset", "-c", PROXY_CORE, *self.command], stdin=subprocess.DEVNULL,
+                                            stdout=out, stderr=log, env={**os.environ, **self.env})
+        wait_for(self.plain, self.process)
+        self.pid = self.process.pid
+        if self.child:
+            children = pathlib.Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+            self.pid = int(children[0])
+
+    def stop(self):
+        if self.process:
+            self.process.terminate()
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+
+class Bench:
+    def __init__(self, rounds, gateway):
+        target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", TOP / "target"))
+        self.rounds, self.bin, self.out = rounds, target / "release", target / "bench"
+        self.binary = gateway or self.bin / "agentgateway"
+        self.out.mkdir(parents=True, exist_ok=True)
+
+    def __enter__(self):
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="bench-"))
+        self.cert, self.key = str(self.folder / "cert.pem"), str(self.folder / "key.pem")
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                        "-keyout", self.key, "-out", self.cert, "-days", "30", "-subj", "/CN=bench.test",
+                        "-addext", "subjectAltName=DNS:bench.test,DNS:localhost,IP:127.0.0.1"],
+                       check=True, capture_output=True)
+        self.backend = f"127.0.0.1:{free_port()}"
+        self.backend_process = subprocess.Popen(
+            ["taskset", "-c", LOAD_CORE, str(self.bin / "bench-backend"), self.backend], stdin=subprocess.DEVNULL)
+        wait_for(self.backend, self.backend_process)
+        return self
+
+    def __exit__(self, *_):
+        self.backend_process.terminate()
+        self.backend_process.wait()
+        shutil.rmtree(self.folder)
+
+    @contextlib.contextmanager
+    def started(self, **proxies):
+        try:
+            for proxy in proxies.values():
+                proxy.start(self.folder)
+            yield proxies
+        finally:
+            for proxy in proxies.values():
+                proxy.stop()
+
+    def addresses(self):
+        return f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
+
+    def floor(self):
+        plain, tls = self.addresses()
+        return Proxy([str(self.bin / "floor"), self.backend, plain, tls, self.cert, self.key], plain, tls)
+
+    def gateway(self, log=False, prefixes=0, hosts=0, plain_only=False):
+        plain, tls = self.addresses()
+        # A folder of its own: the gateway watches it.
+        file = pathlib.Path(tempfile.mkdtemp(dir=self.folder)) / "gateway.yaml"
+        file.write_text(self.document(plain, None if plain_only else tls, routes(self.backend, prefixes, hosts), log))
+        level = "info" if log else "info,request=off"
+        proxy = Proxy([str(self.binary), "-f", str(file)], plain, tls, {"RUST_LOG": level})
+        proxy.file = file
+        return proxy
+
+    def document(self, plain, tls, routes, log):
+        listen = lambda name, address: f"  {name}:\n    port: {address.split(':')[1]}\n"
+        text = "config:\n  workerThreads: 1\n  logging:\n    format: json\n"
+        text += "".join(f"  {it}Addr: 127.0.0.1:{free_port()}\n" for it in ("admin", "stats", "readiness"))
+        text += "gateways:\n" + listen("default", plain)
+        if tls:
+            text += listen("secure", tls) + f"    tls:\n      cert: {self.cert}\n      key: {self.key}\n"
+        parents = "  gateways: [default, secure]\n" if tls else "  gateways: [default]\n"
+        return text + "routes:\n" + routes.replace("  PARENTS\n", parents)
+
+    def nginx(self):
+        plain, tls = self.addresses()
+        folder = pathlib.Path(tempfile.mkdtemp(dir=self.folder))
+        file = folder / "nginx.conf"
+        file.write_text(f"""
+daemon off; worker_processes 1; pid {folder}/pid; error_log stderr; user root;
+events {{ worker_connections 8192; }}
+http {{
+  access_log off; keepalive_requests 1000000000; keepalive_timeout 1h; client_body_temp_path {folder};
+  proxy_temp_path {folder}; fastcgi_temp_path {folder}; uwsgi_temp_path {folder}; scgi_temp_path {folder};
+  upstream backend {{ server {self.backend}; keepalive 512; keepalive_requests 1000000000; }}
+  server {{
+    listen {plain}; listen {tls} ssl http2; ssl_certificate {self.cert}; ssl_certificate_key {self.key};
+    ssl_protocols TLSv1.3; client_max_body_size 0; client_body_buffer_size 64k;
+    location / {{ proxy_pass http://backend; proxy_http_version 1.1; proxy_set_header Connection "";
+      proxy_set_header Host $host; proxy_set_header X-Forwarded-For $remote_addr; proxy_buffering off; }}
+  }}
+}}
+""")
+        return Proxy(["nginx", "-c", str(file), "-p", str(folder)], plain, tls, child=True)
+
+    def list(self, name, lines):
+        file = self.folder / name
+        file.write_text("\n".join(lines))
+        return str(file)
+
+    def command(self, address, options):
+        command = ["taskset", "-c", LOAD_CORE, str(self.bin / "bench-load"), address]
+        for name, value in options.items():
+            flag = f"-{name}" if len(name) == 1 else f"--{name}"
+            command += [flag] if value is True else [] if value is False else [flag, str(value)]
+        return command
+
+    def load(self, address, **options):
+        done = subprocess.run(self.command(address, options), stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        if done.returncode:
+            raise SystemExit(f"the load failed: {done.stderr}")
+        return json.loads(done.stdout)
+
+    def loading(self, address, **options):
+        """A load that goes on; its `communicate` gives the result."""
+        return subprocess.Popen(self.command(address, options), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+
+    @contextlib.contextmanager
+    def held(self, address, count, **options):
+        """That many connections, idle after one request each."""
+        options = dict(options, idle=True, c=count)
+        with subprocess.Popen(self.command(address, options), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as it:
+            result = json.loads(it.stdout.readline())
+            if result["ok"] != count:
+                raise SystemExit(f"not all connections were served: {result}")
+            time.sleep(1)
+            yield
+            it.stdin.close()
+
+    def h2load(self, address, count):
+        done = subprocess.run(["taskset", "-c", LOAD_CORE, "h2load", "-n", str(count), "-c", "8", "-m", "4",
+                               f"https://{address}/"], capture_output=True, text=True, check=True)
+        if f"{count} succeeded" not in done.stdout:
+            raise SystemExit(done.stdout)
+        return count
+
+
+def routes(backend, prefixes, hosts):
+    """The `routes` of a document, as text: they are many."""
+    to = f"  backends:\n  - host: {backend}\n  PARENTS\n"
+    if prefixes:
+        return "".join(f"- name: r{n}\n  matches:\n  - path:\n      pathPrefix: /r/{n}\n{to}" for n in range(prefixes))
+    if hosts:
+        return "".join(f"- name: r{n}\n  hostnames: [h{n}.test]\n{to}" for n in range(hosts))
+    return f"- name: all\n{to}"
