@@ -163,7 +163,8 @@ async fn limits_of_heads_are_configurable() {
 #[tokio::test]
 async fn idle_and_old_connections_are_closed_gracefully() {
     let backend = Backend::echo();
-    let with = |http: &str| format!("frontendPolicies: {{ http: {{ {http} }} }}\nbinds:\n{}", plain("127.0.0.1", 0, &backend));
+    let with =
+        |http: &str| format!("frontendPolicies: {{ http: {{ {http} }} }}\nbinds:\n{}", plain("127.0.0.1", 0, &backend));
     let gateway = Gateway::start(&with("http1IdleTimeout: 500ms")).await;
     for client in [Client::h1(gateway.addr(0)), Client::h2c(gateway.addr(0)).host("a")] {
         assert_eq!(client.get("/").await.status, 200);

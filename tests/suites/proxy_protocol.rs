@@ -62,7 +62,8 @@ async fn the_source_of_a_header_is_the_client() {
 async fn only_the_versions_asked_for_are_taken() {
     let backend = Backend::echo();
     let (from, to) = v4();
-    for (policy, one, two) in [("{ version: v1 }", true, false), ("{ version: v2 }", false, true), ("{}", false, true)] {
+    for (policy, one, two) in [("{ version: v1 }", true, false), ("{ version: v2 }", false, true), ("{}", false, true)]
+    {
         let gateway = Gateway::start(&yaml(policy, "", &backend)).await;
         assert_eq!(told(&gateway, &backend, &proxy::v1(from, to)).await.is_some(), one, "v1 with {policy}");
         assert_eq!(told(&gateway, &backend, &proxy::v2(from, to, &[])).await.is_some(), two, "v2 with {policy}");

@@ -77,10 +77,12 @@ async fn a_large_transfer_arrives_whole_is_counted_and_logged() {
 
 #[tokio::test]
 async fn weights_share_connections_out() {
-    let said = |text: &'static str| Backend::raw(move |accepted: Accepted| async move {
-        let mut stream = accepted.stream;
-        let _ = stream.write_all(text.as_bytes()).await;
-    });
+    let said = |text: &'static str| {
+        Backend::raw(move |accepted: Accepted| async move {
+            let mut stream = accepted.stream;
+            let _ = stream.write_all(text.as_bytes()).await;
+        })
+    };
     let (heavy, light, none) = (said("heavy"), said("light"), said("none"));
     let backends = format!(
         "{{ host: '{}', weight: 9 }}, {{ host: '{}', weight: 1 }}, {{ host: '{}', weight: 0 }}",
@@ -120,7 +122,11 @@ async fn a_backend_may_be_reached_over_tls() {
     gateway.reload(&yaml("", &with(&foreign))).await;
     let mut client = RawClient::connect(gateway.addr(0)).await;
     let _ = client.write("secret").await;
-    assert_eq!(client.read_to_end().await.expect("an end").bytes, "", "a backend that cannot be verified hears nothing");
+    assert_eq!(
+        client.read_to_end().await.expect("an end").bytes,
+        "",
+        "a backend that cannot be verified hears nothing"
+    );
     gateway.stop().await;
 }
 
@@ -161,7 +167,9 @@ async fn connections_beyond_the_maximum_are_closed_at_once() {
     }
     let mut third = RawClient::connect(gateway.addr(0)).await;
     assert_eq!(third.read_to_end().await.expect("an end").bytes, "");
-    assert!(gateway.metric_sum("agentgateway_connections_refused_total", &[("reason", "max_connections")]).await >= 1.0);
+    assert!(
+        gateway.metric_sum("agentgateway_connections_refused_total", &[("reason", "max_connections")]).await >= 1.0
+    );
     held.pop();
     eventually(PATIENCE, || async {
         let mut client = RawClient::connect(gateway.addr(0)).await;

@@ -35,7 +35,11 @@ async fn one(ca: &Authority, more: &str, frontend: &str, backend: &Backend) -> G
 }
 
 /// A client's terms beyond what `Authority::client_config` offers.
-fn terms(ca: &Authority, provider: CryptoProvider, versions: &[&'static SupportedProtocolVersion]) -> Arc<ClientConfig> {
+fn terms(
+    ca: &Authority,
+    provider: CryptoProvider,
+    versions: &[&'static SupportedProtocolVersion],
+) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(ca.pem().as_bytes()).expect("a PEM certificate")).expect("a root");
     let builder = ClientConfig::builder_with_provider(Arc::new(provider)).with_protocol_versions(versions);
@@ -138,7 +142,8 @@ async fn a_name_nobody_serves_is_refused_in_the_handshake() {
 #[tokio::test]
 async fn a_host_of_another_listener_is_misdirected_421() {
     let (ca, backend) = (Authority::new("ca"), Backend::echo());
-    let [a, b] = ["a.example", "b.example"].map(|it| https(it, &tls(&ca.server(&["a.example", "b.example"])), &backend));
+    let [a, b] =
+        ["a.example", "b.example"].map(|it| https(it, &tls(&ca.server(&["a.example", "b.example"])), &backend));
     let gateway = Gateway::start(&bind(&[a, b])).await;
     for alpn in ["h2", "http/1.1"] {
         let client = Client::tls(gateway.addr(0), "a.example", ca.client_config(None, &[alpn]));
@@ -156,8 +161,7 @@ async fn certificates_are_swapped_when_their_files_change_and_connections_live_o
     let (ca, backend) = (Authority::new("ca"), Backend::echo());
     let (old, new) = (ca.server(&["a.example"]), ca.server(&["a.example"]));
     let text = bind(&[https("", "cert: '{{dir}}/tls.crt', key: '{{dir}}/tls.key'", &backend)]);
-    let gateway =
-        Gateway::setup(&text).file("tls.crt", &old.cert_pem).file("tls.key", &old.key_pem).start().await;
+    let gateway = Gateway::setup(&text).file("tls.crt", &old.cert_pem).file("tls.key", &old.key_pem).start().await;
     let connect = || Client::tls(gateway.addr(0), "a.example", ca.client_config(None, &["h2", "http/1.1"]));
     let before = connect();
     assert_eq!(before.get("/").await.status, 200);

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::{Rig, SOON, statuses};
-use tests::wait::PATIENCE;
 use tests::eventually;
+use tests::wait::PATIENCE;
 
 #[tokio::test]
 async fn a_slow_head_is_cut_with_408() {
