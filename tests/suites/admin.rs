@@ -81,7 +81,8 @@ async fn secrets_appear_nowhere() {
     let identity = authority.server(&["a.example"]);
     let backend = Backend::echo();
     let read = |path: &std::path::Path| std::fs::read(path).expect("a PEM file");
-    let key_lines: Vec<String> = identity.key_pem.lines().filter(|it| !it.starts_with('-')).map(str::to_owned).collect();
+    let key_lines: Vec<String> =
+        identity.key_pem.lines().filter(|it| !it.starts_with('-')).map(str::to_owned).collect();
     let document = format!(
         "config:
   adminToken: canary-token
@@ -107,17 +108,27 @@ routes:
         .start()
         .await;
     let client = Client::tls(gateway.addr(0), "a.example", authority.client_config(None, &["http/1.1"]));
-    let call = client.get("/x?token=canary-query").header("authorization", "canary-client").header("cookie", "s=canary-jar");
+    let call =
+        client.get("/x?token=canary-query").header("authorization", "canary-client").header("cookie", "s=canary-jar");
     call.header("x-own-secret", "canary-mine").await.expect_status(200);
     assert_eq!(backend.stats().last().header("authorization"), Some("canary-auth"), "the policy works");
     gateway.wait_log(|line| line.contains("\"http.path\":\"/x\"")).await;
     let mut seen = vec![("log", gateway.log().text()), ("metrics", gateway.metrics().await)];
-    for path in ["/config_dump", "/config/status", "/config/effective?route=route/default/all", "/backends", "/logging", "/debug/tasks"] {
+    for path in [
+        "/config_dump",
+        "/config/status",
+        "/config/effective?route=route/default/all",
+        "/backends",
+        "/logging",
+        "/debug/tasks",
+    ] {
         seen.push((path, gateway.admin("GET", path).await.text()));
     }
     for (place, text) in seen {
         // Trace output of libraries shows the traffic itself; what we say ourselves must not.
-        let ours = text.lines().filter(|it| place != "log" || !it.contains("\"level\":\"TRACE\"") && !it.contains("\"level\":\"DEBUG\""));
+        let ours = text
+            .lines()
+            .filter(|it| place != "log" || !it.contains("\"level\":\"TRACE\"") && !it.contains("\"level\":\"DEBUG\""));
         for line in ours {
             assert!(!line.contains("canary-"), "{place} shows a secret: {line}");
             assert!(key_lines.iter().all(|key| !line.contains(key)), "{place} shows the private key: {line}");
@@ -156,20 +167,20 @@ fn listening(gateway: &Gateway) -> Vec<u16> {
     let table = std::fs::read_to_string(format!("/proc/{}/net/tcp", gateway.pid())).expect("the sockets");
     let folder = std::fs::read_dir(format!("/proc/{}/fd", gateway.pid())).expect("the descriptors");
     let links = folder.filter_map(|it| std::fs::read_link(it.ok()?.path()).ok());
-    let inodes: Vec<String> = links
-        .filter_map(|it| Some(it.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned()))
-        .collect();
+    let inodes: Vec<String> =
+        links.filter_map(|it| Some(it.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned())).collect();
     let rows = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let ports = rows.filter(|row| row[3] == "0A" && inodes.iter().any(|it| it == row[9])).map(|row| {
-        u16::from_str_radix(row[1].rsplit(':').next().unwrap_or_default(), 16).expect("a port")
-    });
+    let ports = rows
+        .filter(|row| row[3] == "0A" && inodes.iter().any(|it| it == row[9]))
+        .map(|row| u16::from_str_radix(row[1].rsplit(':').next().unwrap_or_default(), 16).expect("a port"));
     ports.collect()
 }
 
 #[tokio::test]
 async fn pages_of_other_sites_cannot_ask() {
     // The harness asks through a socket that this gateway has not; so it waits for the log.
-    let document = format!("config:\n  adminAddr: 127.0.0.1:0\n{}", HELLO.replace("port: 0", "address: 'unix:{{dir}}/h.sock'"));
+    let document =
+        format!("config:\n  adminAddr: 127.0.0.1:0\n{}", HELLO.replace("port: 0", "address: 'unix:{{dir}}/h.sock'"));
     let mut gateway = Gateway::setup(&document).spawn();
     gateway.wait_log(|line| line.contains("\"ready\"")).await;
     let ports = listening(&gateway);
@@ -210,7 +221,9 @@ async fn an_admin_address_off_loopback_is_obeyed_with_a_warning_and_changes_need
         HELLO.replace("port: 0", "address: 'unix:{{dir}}/h.sock'")
     );
     let gateway = Gateway::setup(&document).spawn();
-    gateway.wait_log(|line| line.contains("WARN") && line.contains("adminAddr") && line.contains("not on loopback")).await;
+    gateway
+        .wait_log(|line| line.contains("WARN") && line.contains("adminAddr") && line.contains("not on loopback"))
+        .await;
     gateway.wait_log(|line| line.contains("\"ready\"")).await;
     let port = listening(&gateway)[0];
     // Where a machine has no other address, there is no other host either.
@@ -239,7 +252,8 @@ async fn prometheus_takes_the_metrics() {
     let reply = client.get("/metrics").await.expect_status(200);
     assert_eq!(reply.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
     let mut promtool = Command::new("promtool");
-    let child = promtool.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let child =
+        promtool.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let mut child = child.expect("promtool, which tests/run fetches");
     child.stdin.take().expect("a pipe").write_all(&reply.body).expect("written");
     let output = child.wait_with_output().expect("promtool's end");
@@ -262,7 +276,10 @@ async fn prometheus_takes_the_metrics() {
 async fn series(routes: usize, config: &str) -> usize {
     let backend = Backend::echo();
     let route = |number: usize| {
-        format!("- name: r{number}\n  matches: [{{path: {{pathPrefix: /r{number}}}}}]\n  backends: [{{host: '{}'}}]\n", backend.addr())
+        format!(
+            "- name: r{number}\n  matches: [{{path: {{pathPrefix: /r{number}}}}}]\n  backends: [{{host: '{}'}}]\n",
+            backend.addr()
+        )
     };
     let routes_text: String = (0..routes).map(route).collect();
     let gateway = Gateway::start(&format!("{config}gateways: {{default: {{port: 0}}}}\nroutes:\n{routes_text}")).await;
@@ -270,10 +287,8 @@ async fn series(routes: usize, config: &str) -> usize {
     for number in 0..routes {
         client.get(&format!("/r{number}")).await.expect_status(200);
     }
-    eventually(PATIENCE, || async {
-        gateway.metric_sum("agentgateway_requests_total", &[]).await >= routes as f64
-    })
-    .await;
+    eventually(PATIENCE, || async { gateway.metric_sum("agentgateway_requests_total", &[]).await >= routes as f64 })
+        .await;
     let text = gateway.metrics().await;
     gateway.stop().await;
     text.lines().filter(|it| it.starts_with("agentgateway_request")).count()
@@ -289,7 +304,10 @@ async fn the_number_of_series_does_not_follow_the_number_of_routes_unless_asked(
 
 #[tokio::test]
 async fn metrics_that_are_not_wanted_are_left_out() {
-    let gateway = Gateway::start(&format!("config:\n  metrics: {{ remove: [requests_total, agentgateway_tokio_parks] }}\n{HELLO}")).await;
+    let gateway = Gateway::start(&format!(
+        "config:\n  metrics: {{ remove: [requests_total, agentgateway_tokio_parks] }}\n{HELLO}"
+    ))
+    .await;
     gateway.client().get("/").await.expect_status(200);
     let text = gateway.metrics().await;
     assert!(!text.contains("agentgateway_requests_total") && !text.contains("tokio_parks"), "{text}");
@@ -319,7 +337,12 @@ async fn the_access_log_has_its_fields_and_what_is_added_removed_and_filtered() 
     let gateway = Gateway::start(&document).await;
     let client = gateway.client();
     client.get("/quiet").await.expect_status(200);
-    client.get("/loud?secret=1").header("x-user", "me \"x\"\n".trim()).header("authorization", "hush").await.expect_status(200);
+    client
+        .get("/loud?secret=1")
+        .header("x-user", "me \"x\"\n".trim())
+        .header("authorization", "hush")
+        .await
+        .expect_status(200);
     let line = line_of(&gateway, "/loud").await;
     for (field, value) in [
         ("http.method", Value::from("GET")),
@@ -385,7 +408,10 @@ async fn a_drain_finishes_what_is_in_flight_and_tells_the_balancer_first() {
     assert!(status.success(), "{status}");
     assert!(started.elapsed() < Duration::from_secs(3), "nothing is waited for that has ended");
     let log = gateway.log().text();
-    assert!(log.contains("\"draining\"") && log.contains("/slow"), "the access line of the last request is written: {log}");
+    assert!(
+        log.contains("\"draining\"") && log.contains("/slow"),
+        "the access line of the last request is written: {log}"
+    );
 }
 
 #[tokio::test]

@@ -26,7 +26,8 @@ async fn is_fresh(name: &str, command: &str) {
 #[tokio::test]
 async fn the_schema_is_fresh() {
     is_fresh("schema/config.json", "schema").await;
-    let schema: Value = serde_json::from_slice(&std::fs::read(conf("schema/config.json")).expect("a schema")).expect("JSON");
+    let schema: Value =
+        serde_json::from_slice(&std::fs::read(conf("schema/config.json")).expect("a schema")).expect("JSON");
     assert!(schema["title"].as_str().is_some_and(|it| it.contains("agentgateway")), "the root has a title");
     assert!(schema["description"].is_string(), "the root has a description");
     for key in ["config", "binds", "gateways", "routes", "backends", "policies", "frontendPolicies"] {

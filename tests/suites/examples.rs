@@ -48,7 +48,10 @@ async fn every_example_starts_and_answers() {
             .replace("port: 3000", "port: 0")
             .replace("127.0.0.1:8080", &backend.addr().to_string())
             .replace("127.0.0.1:8081", &plain.addr().to_string())
-            .replace("hostname: api.internal", &format!("hostname: api.internal\n        root: {}", authority.path().display()));
+            .replace(
+                "hostname: api.internal",
+                &format!("hostname: api.internal\n        root: {}", authority.path().display()),
+            );
         let gateway = Gateway::start(&text).await;
         let (path, status) = expected(name);
         let reply = Client::h1(gateway.addr(0)).get(path).header("x-user", "me").await;

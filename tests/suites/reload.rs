@@ -14,7 +14,9 @@ use tests::{Authority, Backend, Client, Gateway, eventually};
 
 /// One port, one route for all paths that answers with this text.
 fn says(text: &str) -> String {
-    format!("gateways: {{default: {{port: 0}}}}\nroutes:\n- name: all\n  policies: {{directResponse: {{status: 200, body: {text}}}}}\n")
+    format!(
+        "gateways: {{default: {{port: 0}}}}\nroutes:\n- name: all\n  policies: {{directResponse: {{status: 200, body: {text}}}}}\n"
+    )
 }
 
 /// What the harness would have written; for tests that write the file themselves.
@@ -52,7 +54,9 @@ async fn an_edit_takes_effect_however_the_file_is_written() {
 /// As [`whole`], when the file is not there.
 fn whole_of(gateway: &Gateway, yaml: &str) -> String {
     let dir = gateway.dir().display();
-    format!("config:\n  adminAddr: unix:{dir}/admin.sock\n  statsAddr: unix:{dir}/stats.sock\n  readinessAddr: unix:{dir}/ready.sock\n{yaml}")
+    format!(
+        "config:\n  adminAddr: unix:{dir}/admin.sock\n  statsAddr: unix:{dir}/stats.sock\n  readinessAddr: unix:{dir}/ready.sock\n{yaml}"
+    )
 }
 
 #[tokio::test]
@@ -62,7 +66,10 @@ async fn a_config_map_is_swapped() {
     let document = |text: &str| {
         let own = |name: &str| format!("unix:{}/{name}.sock", dir.path().display());
         let (admin, stats, ready) = (own("a"), own("s"), own("r"));
-        format!("config: {{adminAddr: '{admin}', statsAddr: '{stats}', readinessAddr: '{ready}', workerThreads: 1}}\n{}", says(text))
+        format!(
+            "config: {{adminAddr: '{admin}', statsAddr: '{stats}', readinessAddr: '{ready}', workerThreads: 1}}\n{}",
+            says(text)
+        )
     };
     let put = |version: &str, text: &str| {
         std::fs::create_dir(at(version)).expect("a folder");
@@ -94,12 +101,18 @@ struct Started(tokio::process::Child);
 impl Started {
     fn new(config: &Path) -> Started {
         let mut command = tokio::process::Command::new(tests::gateway::binary_path());
-        command.arg("-f").arg(config).kill_on_drop(true).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+        command
+            .arg("-f")
+            .arg(config)
+            .kill_on_drop(true)
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null());
         Started(command.spawn().expect("start the gateway"))
     }
 
     async fn end(&mut self) {
-        let pid = self.0.id().and_then(|it| i32::try_from(it).ok()).and_then(rustix::process::Pid::from_raw).expect("an id");
+        let pid =
+            self.0.id().and_then(|it| i32::try_from(it).ok()).and_then(rustix::process::Pid::from_raw).expect("an id");
         rustix::process::kill_process(pid, Signal::TERM).expect("signal");
         let status = tests::within(PATIENCE, self.0.wait()).await.expect("an end");
         assert!(status.success(), "ended with {status}");
@@ -121,7 +134,8 @@ async fn an_invalid_edit_changes_nothing_and_shows_everywhere() {
     let client = gateway.client();
     assert_eq!(gateway.metric_sum("agentgateway_config_synchronized", &[]).await, 1.0);
     let before = gateway.status().await;
-    let bad = "gateways: {default: {port: 0}}\nroutes:\n- name: all\n  polices: {}\n- matches: [{path: {regex: '('}}]\n";
+    let bad =
+        "gateways: {default: {port: 0}}\nroutes:\n- name: all\n  polices: {}\n- matches: [{path: {regex: '('}}]\n";
     let status = gateway.reload(bad).await;
     let error = status.last_error.expect("an error");
     let problems = error["problems"].as_array().expect("problems");
@@ -227,7 +241,11 @@ async fn a_request_in_flight_finishes_on_the_plan_it_began_with() {
     let reply = upload.await.expect("no panic").expect("an answer").expect_status(200);
     assert_eq!(reply.json()["backend"], "old");
     assert_eq!(reply.json()["body"]["text"], "first last");
-    assert_eq!(reply.header("x-plan"), Some(old.port().to_string().as_str()), "the response phase is of the old plan too");
+    assert_eq!(
+        reply.header("x-plan"),
+        Some(old.port().to_string().as_str()),
+        "the response phase is of the old plan too"
+    );
     assert_eq!(events.all().await.len(), 50, "the rest of the stream arrives, [DONE] included");
     assert_eq!(client.get("/").await.json()["backend"], "new", "the same connection sees the new plan next");
     assert!(client.connections() == 1, "and stays open");
@@ -238,7 +256,9 @@ async fn a_request_in_flight_finishes_on_the_plan_it_began_with() {
 async fn a_route_that_is_removed_answers_404() {
     let routes = |names: &[&str]| {
         let one = |name: &&str| {
-            format!("- name: {name}\n  matches: [{{path: {{pathPrefix: /{name}}}}}]\n  policies: {{directResponse: {{status: 200, body: {name}}}}}\n")
+            format!(
+                "- name: {name}\n  matches: [{{path: {{pathPrefix: /{name}}}}}]\n  policies: {{directResponse: {{status: 200, body: {name}}}}}\n"
+            )
         };
         format!("gateways: {{default: {{port: 0}}}}\nroutes:\n{}", names.iter().map(one).collect::<String>())
     };
@@ -255,7 +275,11 @@ async fn a_route_that_is_removed_answers_404() {
 #[tokio::test]
 async fn ports_appear_change_and_disappear() {
     let port = |name: &str, address: &str| format!("  {name}: {{port: 0, address: {address}}}\n");
-    let document = |ports: &str| format!("gateways:\n{ports}routes:\n- gateways: [a]\n  policies: {{directResponse: {{status: 200, body: x}}}}\n");
+    let document = |ports: &str| {
+        format!(
+            "gateways:\n{ports}routes:\n- gateways: [a]\n  policies: {{directResponse: {{status: 200, body: x}}}}\n"
+        )
+    };
     let gateway = Gateway::start(&document(&port("a", "127.0.0.1"))).await;
     let client = Client::h1(gateway.addr_of("gateway/a"));
     client.get("/").await.expect_status(200);
@@ -286,10 +310,7 @@ async fn a_port_in_use_harms_only_itself_and_heals_when_it_is_freed() {
     assert_eq!(bind.state, "failed");
     assert!(bind.error.is_some_and(|it| it.contains("in use")), "the status says why");
     drop(taken);
-    eventually(PATIENCE, || async {
-        gateway.status().await.binds.iter().all(|it| it.state == "listening")
-    })
-    .await;
+    eventually(PATIENCE, || async { gateway.status().await.binds.iter().all(|it| it.state == "listening") }).await;
     Client::h1(gateway.addr_of("gateway/taken")).get("/").await.expect_status(200);
     gateway.stop().await;
 }
@@ -297,7 +318,9 @@ async fn a_port_in_use_harms_only_itself_and_heals_when_it_is_freed() {
 /// 2,000 routes, each answering with its version.
 fn many(edit: impl Fn(&mut Vec<String>)) -> String {
     let route = |number: usize| {
-        format!("- name: r{number}\n  matches: [{{path: {{pathPrefix: /r{number}}}}}]\n  policies: {{directResponse: {{status: 200, body: v1}}}}\n")
+        format!(
+            "- name: r{number}\n  matches: [{{path: {{pathPrefix: /r{number}}}}}]\n  policies: {{directResponse: {{status: 200, body: v1}}}}\n"
+        )
     };
     let mut routes: Vec<String> = (0..2_000).map(route).collect();
     edit(&mut routes);
@@ -330,7 +353,9 @@ async fn one_edited_route_of_many_is_one_change() {
 #[tokio::test]
 async fn of_routes_that_match_alike_the_first_in_the_file_wins_after_an_insertion_too() {
     let extra = |name: &str| {
-        format!("- name: {name}\n  matches: [{{path: {{pathPrefix: /r1000}}}}]\n  policies: {{directResponse: {{status: 200, body: {name}}}}}\n")
+        format!(
+            "- name: {name}\n  matches: [{{path: {{pathPrefix: /r1000}}}}]\n  policies: {{directResponse: {{status: 200, body: {name}}}}}\n"
+        )
     };
     let gateway = Gateway::start(&many(|_| {})).await;
     let client = gateway.client();
@@ -340,12 +365,13 @@ async fn of_routes_that_match_alike_the_first_in_the_file_wins_after_an_insertio
     gateway.reload(&many(|routes| routes.insert(1_000, extra("zz-first")))).await;
     assert_eq!(client.get("/r1000").await.text(), "zz-first", "the inserted one stands first now");
     assert!(changes(&gateway) <= 4, "{}", changes(&gateway));
-    gateway.reload(&many(|routes| {
-        let moved = routes.remove(1_000);
-        routes.insert(0, extra("second"));
-        routes.insert(0, moved);
-    }))
-    .await;
+    gateway
+        .reload(&many(|routes| {
+            let moved = routes.remove(1_000);
+            routes.insert(0, extra("second"));
+            routes.insert(0, moved);
+        }))
+        .await;
     assert_eq!(client.get("/r1000").await.text(), "v1", "a route moved to the top");
     gateway.stop().await;
 }
@@ -384,4 +410,3 @@ async fn a_write_in_pieces_and_a_storm_of_writes_end_in_the_last_version() {
     assert_eq!(client.connections(), 1);
     gateway.stop().await;
 }
-

@@ -6,7 +6,9 @@ use tests::{Backend, Gateway, RawClient, config};
 #[tokio::test]
 async fn redirects_name_the_new_place() {
     let route = |path: &str, policy: &str| {
-        format!("- matches: [{{ path: {{ pathPrefix: {path} }} }}]\n  policies: {{ requestRedirect: {{ {policy} }} }}\n")
+        format!(
+            "- matches: [{{ path: {{ pathPrefix: {path} }} }}]\n  policies: {{ requestRedirect: {{ {policy} }} }}\n"
+        )
     };
     let yaml = route("/tls", "scheme: https, status: 301")
         + &route("/host", "authority: { full: 'new.example' }")

@@ -20,7 +20,10 @@ async fn level(inline: bool, policies: &[(&str, &str, &str)]) -> String {
         .map(|(n, (target, value, inheritance))| policy(&format!("p{n}"), target, value, inheritance))
         .collect();
     let list = if list.is_empty() { String::new() } else { format!("policies:\n{list}") };
-    let yaml = config::routes(&format!("- name: mine\n  policies: {{ {own} }}\n  backends: [{{ host: '{}' }}]\n", backend.addr()));
+    let yaml = config::routes(&format!(
+        "- name: mine\n  policies: {{ {own} }}\n  backends: [{{ host: '{}' }}]\n",
+        backend.addr()
+    ));
     let gateway = Gateway::start(&(yaml + &list)).await;
     let reply = gateway.client().get("/").await.expect_status(200);
     let level = reply.header("x-level").unwrap_or_default().to_owned();
@@ -67,7 +70,10 @@ async fn the_access_log_policy_filters_and_adds_for_found_and_unfound_routes() {
     add: { user: 'request.headers[\"x-user\"]', kind: 'response.headers[\"content-type\"]' }
 "
     .to_owned()
-        + &config::routes(&format!("- matches: [{{ path: {{ pathPrefix: /status }} }}]\n  backends: [{{ host: '{}' }}]\n", backend.addr()));
+        + &config::routes(&format!(
+            "- matches: [{{ path: {{ pathPrefix: /status }} }}]\n  backends: [{{ host: '{}' }}]\n",
+            backend.addr()
+        ));
     let gateway = Gateway::start(&yaml).await;
     let client = gateway.client();
     client.get("/status/200").header("x-user", "eve").await.expect_status(200);

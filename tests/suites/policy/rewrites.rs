@@ -92,7 +92,11 @@ async fn host_and_path_are_rewritten_and_the_query_kept() {
     ] {
         client.get(sent).await.expect_status(200);
         let seen = backend.stats().last();
-        assert_eq!((seen.uri.to_string().replace("//", "/"), seen.header("host")), (path.to_owned(), Some(host)), "{sent}");
+        assert_eq!(
+            (seen.uri.to_string().replace("//", "/"), seen.header("host")),
+            (path.to_owned(), Some(host)),
+            "{sent}"
+        );
         assert_eq!(seen.header("x-forwarded-host"), Some("front.example:8080"), "what the client asked for");
     }
     gateway.stop().await;
@@ -109,7 +113,10 @@ async fn a_mirror_gets_a_copy_with_its_body_and_its_answer_is_dropped() {
     assert_eq!(reply.json()["backend"], "backend");
     eventually(PATIENCE, || async { mirror.stats().seen().len() == 1 }).await;
     let seen = mirror.stats().last();
-    assert_eq!((seen.uri.to_string(), seen.header("x-a"), digest(&seen.body)), ("/x?y=1".to_owned(), Some("1"), digest(&body)));
+    assert_eq!(
+        (seen.uri.to_string(), seen.header("x-a"), digest(&seen.body)),
+        ("/x?y=1".to_owned(), Some("1"), digest(&body))
+    );
     client.get("/y").await.expect_status(200);
     eventually(PATIENCE, || async { mirror.stats().seen().iter().filter(|it| it.complete).count() == 2 }).await;
     client.post("/large").body(pattern(200_000)).await.expect_status(200);

@@ -50,7 +50,9 @@ async fn one_of_the_listed_names_must_be_in_the_certificate() {
     let root = format!("root: '{}'", authority.path().display());
     let backend = Backend::tls(authority.server(&["one.internal"]).server_config(None, &["http/1.1"]));
     let spiffe = Backend::tls(authority.spiffe("spiffe://td/ns/x/sa/y").server_config(None, &["http/1.1"]));
-    ask(&backend, "localhost", &format!("{root}, subjectAltNames: [two.internal, one.internal]")).await.expect_status(200);
+    ask(&backend, "localhost", &format!("{root}, subjectAltNames: [two.internal, one.internal]"))
+        .await
+        .expect_status(200);
     ask(&backend, "localhost", &format!("{root}, subjectAltNames: [two.internal]")).await.expect_status(503);
     ask(&spiffe, "localhost", &format!("{root}, subjectAltNames: ['spiffe://td/ns/x/sa/y']")).await.expect_status(200);
     ask(&spiffe, "localhost", &format!("{root}, subjectAltNames: ['spiffe://td/ns/x/sa/z']")).await.expect_status(503);

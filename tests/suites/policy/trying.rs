@@ -121,7 +121,10 @@ async fn a_body_within_the_limit_is_sent_again_whole() {
     let before = backend.stats().requests();
     backend.stats().script([Failure::Reset]);
     let reply = gateway.client().post("/x").body(body.clone()).await.expect_status(200);
-    assert_eq!((reply.json()["body"]["digest"].clone(), backend.stats().requests() - before), (digest(&body).into(), 2));
+    assert_eq!(
+        (reply.json()["body"]["digest"].clone(), backend.stats().requests() - before),
+        (digest(&body).into(), 2)
+    );
     gateway.stop().await;
 }
 

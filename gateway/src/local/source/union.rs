@@ -142,7 +142,9 @@ pub(super) fn dangling(tree: &Tree, snapshot: &Snapshot, most: usize) -> Vec<Pro
     for policy in snapshot.policies.values() {
         let Some(missing) = missing_target(snapshot, &policy.target) else { continue };
         let path = policy.origin.path.as_deref().unwrap_or_default();
-        warnings.push(tree.problem(&format!("{path}.target"), format!("{missing} does not exist; the policy has no effect")));
+        warnings.push(
+            tree.problem(&format!("{path}.target"), format!("{missing} does not exist; the policy has no effect")),
+        );
     }
     Problem::sort(&mut warnings);
     warnings.truncate(most);
