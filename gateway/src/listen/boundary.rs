@@ -25,7 +25,7 @@ const TRAILER_BYTES_MAX: u32 = 64 << 10;
 pub(super) enum Framing {
     Length(u64),
     Chunked,
-    /// Up to the end of the connection: after `Upgrade` and CONNECT.
+    /// Up to the end of the connection: after `Upgrade: websocket` and CONNECT.
     Open,
 }
 
@@ -94,12 +94,15 @@ impl HeadScan {
         } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
             self.chunked = true;
         } else if name.eq_ignore_ascii_case(b"upgrade") {
-            self.upgrade = true;
+            // Other protocols are not switched to: such a request ends like any other.
+            self.upgrade |= value.eq_ignore_ascii_case(b"websocket");
         }
     }
 
     fn framing(&self) -> Framing {
-        if self.connect || self.upgrade {
+        // An upgrade that brings a body is served as the request it also is, see `proxy::request`.
+        let bare = !self.chunked && self.length == 0;
+        if self.connect || (self.upgrade && bare) {
             Framing::Open
         } else if self.chunked {
             Framing::Chunked
@@ -150,11 +153,6 @@ impl Boundary {
     /// Whether another request may follow: the end was reached, or it is for Pingora alone to know.
     pub(super) fn may_follow(&self) -> bool {
         self.reached() || self.is_open()
-    }
-
-    /// Bytes of the head that were not given out yet.
-    pub(super) fn head_left(&self) -> usize {
-        usize::try_from(self.head).unwrap_or(usize::MAX)
     }
 
     /// The body is not coded as it says.
@@ -233,8 +231,8 @@ impl Chunks {
         let mut taken = 0;
         while let Some(rest) = bytes.get(taken..).filter(|it| !it.is_empty()) {
             match &mut self.at {
-                At::End => return taken,
-                At::Lost => return bytes.len(),
+                // What was good before is given out; only then comes the refusal.
+                At::End | At::Lost => return taken,
                 At::Data { left } => {
                     let count = rest.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
                     *left -= count as u64;
@@ -245,7 +243,7 @@ impl Chunks {
                 }
                 at => {
                     *at = at.step(rest.first().copied().unwrap_or_default());
-                    taken += 1;
+                    taken += usize::from(!matches!(at, At::Lost));
                 }
             }
         }

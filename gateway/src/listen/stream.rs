@@ -169,14 +169,9 @@ impl AsyncRead for Downstream {
         if !this.ahead.is_empty() {
             let most = this.ahead.rest().len().min(buf.remaining());
             let ready = this.ahead.rest().get(..most).unwrap_or_default();
-            let head = this.boundary.head_left();
-            let mut count = this.boundary.admit(ready);
-            if this.boundary.is_lost() {
-                if head == 0 {
-                    return Poll::Ready(Err(bad_chunk()));
-                }
-                // The head comes first, or nobody is there to be answered.
-                count = head.min(most);
+            let count = this.boundary.admit(ready);
+            if count == 0 && this.boundary.is_lost() {
+                return Poll::Ready(Err(bad_chunk()));
             }
             buf.put_slice(ready.get(..count).unwrap_or_default());
             this.ahead.advance(count);
@@ -186,7 +181,7 @@ impl AsyncRead for Downstream {
         ready!(Pin::new(&mut this.layer).poll_read(cx, buf))?;
         let fresh = buf.filled().get(before..).unwrap_or_default();
         let count = this.boundary.admit(fresh);
-        if this.boundary.is_lost() {
+        if count == 0 && this.boundary.is_lost() {
             return Poll::Ready(Err(bad_chunk()));
         }
         this.ahead.push(fresh.get(count..).unwrap_or_default());

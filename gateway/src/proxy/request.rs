@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use filters::{Exchange, Reason, Reply, Verdict, chain};
 use http::HeaderValue;
-use http::header::{CONTENT_TYPE, EXPECT, HOST, UPGRADE};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE};
 use pingora_error::Result;
 use pingora_proxy::Session;
 use protocols::http::{authority, framing, path};
@@ -128,6 +128,10 @@ fn head(session: &mut Session, ctx: &mut Ctx, terms: &Terms) -> Result<(), Stop>
     if let Err(fault) = checked {
         return Err(refuse(session, ctx, fault.status(), &fault.to_string()));
     }
+    if !ctx.is_h2 && !is_websocket(session) {
+        // An offer that is passed over (RFC 9110 section 7.8); `listen::boundary` sees it the same way.
+        session.req_header_mut().remove_header(&UPGRADE);
+    }
     ctx.is_upgrade = is_websocket(session);
     origin_form(session, ctx)?;
     let head = session.req_header();
@@ -179,10 +183,15 @@ fn origin_form(session: &mut Session, ctx: &mut Ctx) -> Result<(), Stop> {
 }
 
 /// The only upgrade that is passed on: anything else (`h2c` above all) would let a client speak past
-/// the gateway.
+/// the gateway. Nor behind a body: there the next request begins.
 fn is_websocket(session: &Session) -> bool {
-    let upgrade = session.req_header().headers.get(UPGRADE);
-    session.is_upgrade_req() && upgrade.is_some_and(|it| it.as_bytes().eq_ignore_ascii_case(b"websocket"))
+    let headers = &session.req_header().headers;
+    let has_content =
+        headers.contains_key(TRANSFER_ENCODING) || headers.get(CONTENT_LENGTH).is_some_and(|it| it != "0");
+    let upgrade = headers.get(UPGRADE);
+    !has_content
+        && session.is_upgrade_req()
+        && upgrade.is_some_and(|it| it.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
 fn h2_limits(session: &Session, limits: &framing::HeadLimits) -> Result<(), framing::FramingFault> {

@@ -22,6 +22,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::io::{self, Place, Stream};
+use crate::wait::PATIENCE;
 pub use serve::{Answer, answer};
 pub use stats::{Asked, Connection, Failure, Stats};
 
@@ -286,8 +287,17 @@ impl Setup {
 fn reserve(addr: SocketAddr) -> Socket {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None).expect("a socket for the backend");
     socket.set_reuse_address(true).expect("SO_REUSEADDR");
-    socket.bind(&addr.into()).expect("bind the backend's address");
-    socket
+    let end = std::time::Instant::now() + PATIENCE;
+    loop {
+        match socket.bind(&addr.into()) {
+            Ok(()) => return socket,
+            // A child between fork and exec still holds the listener that was closed a moment ago.
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && std::time::Instant::now() < end => {
+                std::thread::yield_now();
+            }
+            Err(error) => panic!("bind the backend's address {addr}: {error}"),
+        }
+    }
 }
 
 fn listen(addr: SocketAddr) -> TcpListener {

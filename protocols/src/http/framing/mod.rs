@@ -205,7 +205,7 @@ fn check_request_line(line: &[u8]) -> Result<(), FramingFault> {
         return Err(FramingFault::RequestLine);
     }
     // No form of target has controls, a delimiter or a fragment (RFC 9112 3.2).
-    if target.iter().any(|it| it.is_ascii_control() || *it == b'#') {
+    if target.iter().any(|it| it.is_ascii_control() || *it == b'#') || !is_target(method, target) {
         return Err(FramingFault::RequestLine);
     }
     match version {
@@ -214,6 +214,16 @@ fn check_request_line(line: &[u8]) -> Result<(), FramingFault> {
             Err(FramingFault::Version)
         }
         _ => Err(FramingFault::RequestLine),
+    }
+}
+
+/// Origin, absolute, authority or asterisk form (RFC 9112 3.2).
+fn is_target(method: &[u8], target: &[u8]) -> bool {
+    match (method, target) {
+        (b"CONNECT", _) => true,
+        (_, [b'/', ..]) => true,
+        (b"OPTIONS", b"*") => true,
+        _ => target.windows(3).any(|it| it == b"://"),
     }
 }
 
