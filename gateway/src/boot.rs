@@ -39,7 +39,7 @@ pub fn run(input: Input, takeover: bool) -> anyhow::Result<()> {
     // Ours first: Pingora would install ring.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let telemetry = Telemetry::new(&statics);
-    let (predecessor, inherited) = inherit(&statics, takeover)?;
+    let (predecessor, mut inherited) = inherit(&statics, takeover)?;
 
     let upstreams = Arc::new(Upstreams::new(&statics));
     let state = State::new(Compiler::new(upstreams.clone(), statics.clone()));
@@ -50,7 +50,7 @@ pub fn run(input: Input, takeover: bool) -> anyhow::Result<()> {
     let readiness = Readiness::new();
     let liveness = Liveness::new();
     let guard = readiness.task("listeners");
-    let servers = Servers::bind(&statics, takeover)?;
+    let servers = Servers::bind(&statics, &mut inherited)?;
     let drain = Drain::new();
     let life = Life::new(&statics, drain.clone(), readiness.clone(), telemetry.clone(), predecessor);
 
@@ -69,7 +69,7 @@ pub fn run(input: Input, takeover: bool) -> anyhow::Result<()> {
         inherited,
     };
     let (listeners, reports) = Listeners::new(setup, state.wanted());
-    life.offer(reports.clone());
+    life.offer(reports.clone(), servers.offers()?);
     reloader.listeners(reports.clone());
     let control = Control {
         servers: parking_lot::Mutex::new(Some(servers)),
@@ -168,17 +168,14 @@ struct Servers {
 }
 
 impl Servers {
-    /// A successor waits for its predecessor's servers to let go.
-    fn bind(statics: &Statics, takeover: bool) -> anyhow::Result<Self> {
-        let bind = |server, address| {
-            let mut tries = if takeover { 50 } else { 1 };
-            loop {
-                match admin::bind(server, address) {
-                    Err(_) if tries > 1 => std::thread::sleep(Duration::from_millis(100)),
-                    other => return other,
-                }
-                tries -= 1;
-            }
+    /// A successor takes its predecessor's sockets, so that no probe and no scrape is refused.
+    fn bind(statics: &Statics, inherited: &mut Vec<Offer>) -> anyhow::Result<Self> {
+        let mut bind = |server: &'static str, address| {
+            let key = server_key(server);
+            admin::bind(server, address, &mut |text| {
+                let at = inherited.iter().position(|it| it.key == key && it.address == text)?;
+                Some(inherited.swap_remove(at).socket)
+            })
         };
         Ok(Self {
             admin: bind("admin", &statics.admin)?,
@@ -186,6 +183,22 @@ impl Servers {
             readiness: bind("readiness", &statics.readiness)?,
         })
     }
+
+    /// The same sockets again, for a successor.
+    fn offers(&self) -> anyhow::Result<Vec<Offer>> {
+        let mut offers = Vec::new();
+        for (server, bound) in [("admin", &self.admin), ("stats", &self.stats), ("readiness", &self.readiness)] {
+            let sockets = bound.duplicates().with_context(|| format!("cannot share the {server} sockets"))?;
+            let offer = |(address, socket)| Offer { key: server_key(server), address, socket };
+            offers.extend(sockets.into_iter().map(offer));
+        }
+        Ok(offers)
+    }
+}
+
+/// How the socket of one of the process's own servers is called in a hand-off.
+fn server_key(server: &str) -> String {
+    format!("server/{server}")
 }
 
 /// Everything that is not traffic: reload, DNS and health, the admin servers.
@@ -220,12 +233,25 @@ impl BackgroundService for Control {
                 life.started(&reports);
             }
         });
-        tokio::join!(
-            admin::serve(self.context.clone(), servers.admin),
-            admin::serve_stats(self.context.telemetry.clone(), servers.stats),
-            admin::serve_probes(self.readiness.clone(), self.liveness.clone(), servers.readiness),
-            self.upstreams.run(),
-            reloader.run(),
-        );
+        tokio::join!(self.serve(servers), self.upstreams.run(), reloader.run());
+    }
+}
+
+impl Control {
+    /// The process's own servers. Their sockets may be shared with a predecessor before this process is ready,
+    /// and with a successor after it has been succeeded: only one of the two answers.
+    async fn serve(&self, servers: Servers) {
+        self.life.serving().await;
+        let all = async {
+            tokio::join!(
+                admin::serve(self.context.clone(), servers.admin),
+                admin::serve_stats(self.context.telemetry.clone(), servers.stats),
+                admin::serve_probes(self.readiness.clone(), self.liveness.clone(), servers.readiness),
+            )
+        };
+        tokio::select! {
+            _ = all => {}
+            () = self.life.superseded() => {}
+        }
     }
 }

@@ -13,13 +13,23 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use pingora_core::server::{ShutdownSignal, ShutdownSignalWatch};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::admin::Readiness;
 use crate::listen::handoff::{self, Post, Predecessor};
-use crate::listen::{Drain, Reports};
+use crate::listen::{Drain, Offer, Reports};
 use crate::statics::Statics;
 use crate::telemetry::Telemetry;
+
+/// Whether this process is the one that answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Reign {
+    /// A predecessor still does.
+    Heir,
+    Serving,
+    /// A successor does.
+    Superseded,
+}
 
 /// How a process ends.
 pub struct Life {
@@ -31,6 +41,9 @@ pub struct Life {
     handoff: Option<std::path::PathBuf>,
     predecessor: Mutex<Option<Predecessor>>,
     reports: Mutex<Option<Arc<Reports>>>,
+    /// Sockets of the process's own servers.
+    own: Mutex<Vec<Offer>>,
+    reign: watch::Sender<Reign>,
     ending: Notify,
     started: Notify,
 }
@@ -50,16 +63,45 @@ impl Life {
             deadline_min: statics.termination_deadline_min,
             deadline: statics.termination_deadline,
             handoff: statics.handoff.clone(),
+            reign: watch::Sender::new(if predecessor.is_some() { Reign::Heir } else { Reign::Serving }),
             predecessor: Mutex::new(predecessor),
             reports: Mutex::new(None),
+            own: Mutex::default(),
             ending: Notify::new(),
             started: Notify::new(),
         })
     }
 
-    /// Where the listening sockets are.
-    pub fn offer(&self, reports: Arc<Reports>) {
+    /// What a successor gets: the clients' listening sockets, and those of the process's `own` servers.
+    pub fn offer(&self, reports: Arc<Reports>, own: Vec<Offer>) {
         *self.reports.lock() = Some(reports);
+        *self.own.lock() = own;
+    }
+
+    /// Waits until no predecessor answers any more.
+    pub async fn serving(&self) {
+        self.reached(Reign::Serving).await;
+    }
+
+    /// Waits until a successor answers.
+    pub async fn superseded(&self) {
+        self.reached(Reign::Superseded).await;
+    }
+
+    async fn reached(&self, reign: Reign) {
+        // The sender is ours: it cannot be gone.
+        let _ = self.reign.subscribe().wait_for(|it| *it >= reign).await;
+    }
+
+    fn offers(&self) -> std::io::Result<Vec<Offer>> {
+        let mut offers = match self.reports.lock().as_ref() {
+            Some(reports) => reports.offers()?,
+            None => Vec::new(),
+        };
+        for Offer { key, address, socket } in self.own.lock().iter() {
+            offers.push(Offer { key: key.clone(), address: address.clone(), socket: socket.try_clone()? });
+        }
+        Ok(offers)
     }
 
     /// Starts a graceful end; may be called again.
@@ -83,6 +125,7 @@ impl Life {
                 Err(error) => tracing::warn!(%error, "the predecessor did not hear that we are ready"),
             }
         }
+        self.reign.send_replace(Reign::Serving);
         tracing::info!("ready");
         self.started.notify_one();
     }
@@ -90,7 +133,10 @@ impl Life {
     async fn drained(&self) {
         self.readiness.drain();
         tracing::info!(limit = ?self.deadline, "draining");
-        let left = self.drain.drain(self.deadline_min, self.deadline).await;
+        // The minimum is for load balancers to look away; a successor is there already.
+        let superseded = *self.reign.borrow() == Reign::Superseded;
+        let min = if superseded { Duration::ZERO } else { self.deadline_min };
+        let left = self.drain.drain(min, self.deadline).await;
         if left > 0 {
             tracing::warn!(connections = left, "drain limit reached; closing what is left");
         }
@@ -109,12 +155,11 @@ impl Life {
             }
         };
         loop {
-            let offers = || match self.reports.lock().as_ref() {
-                Some(reports) => reports.offers(),
-                None => Ok(Vec::new()),
-            };
-            match handoff::serve(&post, offers).await {
-                Ok(()) => return,
+            match handoff::serve(&post, || self.offers()).await {
+                Ok(()) => {
+                    self.reign.send_replace(Reign::Superseded);
+                    return;
+                }
                 Err(error) => tracing::warn!(%error, "the successor did not become ready; carrying on"),
             }
         }

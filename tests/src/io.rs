@@ -23,6 +23,8 @@ pub struct Stream {
     pub tls: Option<TlsFacts>,
     /// Bytes accepted by the layer below, for whoever must know that they have left.
     pub written: Arc<AtomicU64>,
+    /// A second descriptor of a client's bare TCP connection.
+    pub socket: Option<Arc<std::os::fd::OwnedFd>>,
 }
 
 /// The outcome of a TLS handshake, seen from this end.
@@ -39,7 +41,7 @@ pub struct TlsFacts {
 
 impl Stream {
     pub fn new(inner: impl Duplex) -> Stream {
-        Stream { inner: Box::new(inner), tls: None, written: Arc::default() }
+        Stream { inner: Box::new(inner), tls: None, written: Arc::default(), socket: None }
     }
 }
 
@@ -62,7 +64,8 @@ impl Place {
             Place::Tcp(addr) => {
                 let tcp = TcpStream::connect(addr).await.with_context(|| format!("connect to {addr}"))?;
                 tcp.set_nodelay(true)?;
-                Ok(Stream::new(tcp))
+                let socket = std::os::fd::AsFd::as_fd(&tcp).try_clone_to_owned()?;
+                Ok(Stream { socket: Some(Arc::new(socket)), ..Stream::new(tcp) })
             }
             Place::Unix(path) => {
                 let unix = UnixStream::connect(path).await.with_context(|| format!("connect to {}", path.display()))?;

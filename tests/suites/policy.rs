@@ -1,1 +1,14 @@
-//! To come.
+//! Every traffic policy, seen from both ends.
+
+#[path = "policy/answers.rs"]
+mod answers;
+#[path = "policy/attached.rs"]
+mod attached;
+#[path = "policy/bodies.rs"]
+mod bodies;
+#[path = "policy/rewrites.rs"]
+mod rewrites;
+#[path = "policy/tls.rs"]
+mod tls;
+#[path = "policy/trying.rs"]
+mod trying;

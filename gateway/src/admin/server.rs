@@ -6,6 +6,7 @@
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,19 +63,30 @@ pub(super) trait Service: Send + Sync + 'static {
 
 /// Opens the addresses of a server; no runtime is needed before they are served. `Off` gives a server that never
 /// serves. An IPv6 address a host does not have is passed over as long as another one opens.
-pub fn bind(server: &'static str, address: &ServerAddress) -> Result<Bound, BindFailed> {
+///
+/// Where a predecessor `left` a socket for an address, that is taken instead.
+pub fn bind(
+    server: &'static str,
+    address: &ServerAddress,
+    left: &mut dyn FnMut(&str) -> Option<OwnedFd>,
+) -> Result<Bound, BindFailed> {
     let failed = |address: String| move |source| BindFailed { server, address, source };
     let sockets = match address {
         ServerAddress::Off => Vec::new(),
         ServerAddress::Unix(path) => {
-            let listener = open_unix(path).map_err(failed(format!("unix:{}", path.display())))?;
+            let text = format!("unix:{}", path.display());
+            let listener = match left(&text) {
+                Some(socket) => socket.into(),
+                None => open_unix(path).map_err(failed(text))?,
+            };
             vec![Listening::Unix(listener)]
         }
         ServerAddress::Sockets(addresses) => {
             let mut sockets = Vec::new();
             let mut absent = None;
             for address in addresses {
-                match open_tcp(*address, addresses) {
+                let inherited = left(&address.to_string()).map(std::net::TcpListener::from);
+                match inherited.map_or_else(|| open_tcp(*address, addresses), Ok) {
                     Ok(listener) => sockets.push(Listening::Tcp(listener)),
                     Err(error) if address.is_ipv6() && is_absent(&error) => absent = Some((address, error)),
                     Err(error) => return Err(failed(address.to_string())(error)),
@@ -122,6 +134,18 @@ fn open_unix(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
 }
 
 impl Bound {
+    /// Further descriptors of the same sockets, with the addresses they are known by, for a successor.
+    pub fn duplicates(&self) -> io::Result<Vec<(String, OwnedFd)>> {
+        let duplicate = |socket: &Listening| match socket {
+            Listening::Tcp(it) => Ok((it.local_addr()?.to_string(), it.as_fd().try_clone_to_owned()?)),
+            Listening::Unix(it) => {
+                let path = it.local_addr()?.as_pathname().map(|it| it.display().to_string()).unwrap_or_default();
+                Ok((format!("unix:{path}"), it.as_fd().try_clone_to_owned()?))
+            }
+        };
+        self.sockets.iter().map(duplicate).collect()
+    }
+
     /// Where it really listens; ports of 0 resolved.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         let address = |socket: &Listening| match socket {

@@ -56,7 +56,7 @@ async fn admin() -> Server {
             count.fetch_add(1, Ordering::SeqCst);
         }),
     };
-    let bound = bind("admin", &local()).unwrap();
+    let bound = bind("admin", &local(), &mut |_| None).unwrap();
     let address = bound.addresses()[0];
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(serve(context, bound));
@@ -130,7 +130,7 @@ async fn a_dump_is_whole_sorted_and_without_secrets() {
 
 #[tokio::test]
 async fn metrics_are_served_in_the_format_asked_for() {
-    let bound = bind("stats", &local()).unwrap();
+    let bound = bind("stats", &local(), &mut |_| None).unwrap();
     let address = bound.addresses()[0];
     let telemetry = Telemetry::with_output(&statics(), Box::new(std::io::sink()));
     telemetry.runtime("test", &tokio::runtime::Handle::current());
@@ -150,7 +150,7 @@ async fn metrics_are_served_in_the_format_asked_for() {
 
 #[tokio::test]
 async fn probes_follow_readiness() {
-    let bound = bind("readiness", &local()).unwrap();
+    let bound = bind("readiness", &local(), &mut |_| None).unwrap();
     let address = bound.addresses()[0];
     let (readiness, liveness) = (Readiness::new(), Liveness::new());
     liveness.watch("test", &tokio::runtime::Handle::current());
@@ -169,20 +169,20 @@ async fn probes_follow_readiness() {
 
 #[tokio::test]
 async fn an_address_that_is_taken_is_a_clear_error() {
-    let first = bind("stats", &local()).unwrap();
+    let first = bind("stats", &local(), &mut |_| None).unwrap();
     let address = first.addresses()[0];
-    let error = bind("stats", &ServerAddress::Sockets(vec![address])).unwrap_err().to_string();
+    let error = bind("stats", &ServerAddress::Sockets(vec![address]), &mut |_| None).unwrap_err().to_string();
     assert!(error.starts_with(&format!("the stats server cannot listen on {address}: ")), "{error}");
-    assert!(bind("stats", &ServerAddress::Off).unwrap().addresses().is_empty());
+    assert!(bind("stats", &ServerAddress::Off, &mut |_| None).unwrap().addresses().is_empty());
 }
 
 #[tokio::test]
 async fn a_unix_socket_replaces_a_leftover_but_not_a_live_one() {
     let path = std::env::temp_dir().join(format!("agentgateway-admin-{}.sock", std::process::id()));
     let address = ServerAddress::Unix(path.clone());
-    drop(bind("admin", &address).unwrap());
-    let live = bind("admin", &address).unwrap();
-    assert!(bind("admin", &address).is_err());
+    drop(bind("admin", &address, &mut |_| None).unwrap());
+    let live = bind("admin", &address, &mut |_| None).unwrap();
+    assert!(bind("admin", &address, &mut |_| None).is_err());
     drop(live);
     std::fs::remove_file(path).unwrap();
 }

@@ -4,12 +4,21 @@
 //! back nor let us see: with it, a pipelined request either aborts the one before or hides in a private
 //! field. So the stream stops at the end of the request by itself, and what follows waits its turn.
 //!
-//! This is no parser: Pingora's decides what a request is. If the two should disagree, either Pingora waits
-//! for body bytes that do not come (and times out) or finds bytes behind the body (and closes): no byte of
-//! one request can become part of another.
+//! Of heads this is no parser: Pingora's decides what a request is. If the two should disagree, either Pingora
+//! waits for body bytes that do not come (and times out) or finds bytes behind the body (and closes): no byte
+//! of one request can become part of another.
+//!
+//! Chunked coding is taken by the letter of RFC 9112 section 7.1, because Pingora's reader is lenient (a size
+//! without digits is 0 to it) and the reader in front of us may not be.
 
 /// Longest line of a chunk size with its extensions.
 const CHUNK_LINE_BYTES_MAX: u32 = 16 << 10;
+
+/// What fits into 64 bits.
+const CHUNK_DIGITS_MAX: u8 = 16;
+
+/// Most bytes behind the last chunk.
+const TRAILER_BYTES_MAX: u32 = 64 << 10;
 
 /// How the body is framed (RFC 9112 section 6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,6 +152,11 @@ impl Boundary {
         self.reached() || self.is_open()
     }
 
+    /// The body is not coded as it says.
+    pub(super) fn is_lost(&self) -> bool {
+        matches!(&self.body, Body::Chunked(Chunks { at: At::Lost }))
+    }
+
     pub(super) fn is_open(&self) -> bool {
         matches!(self.body, Body::Open)
     }
@@ -174,24 +188,38 @@ struct Chunks {
 enum At {
     Size {
         size: u64,
+        digits: u8,
+    },
+    /// Behind the digits of a size: extensions.
+    Extension {
+        size: u64,
         line: u32,
-        digits: bool,
+    },
+    /// Between the CR and the LF of a size.
+    SizeEnd {
+        size: u64,
     },
     Data {
         left: u64,
     },
-    /// Of a trailer: whether its line has anything on it yet.
+    /// The CRLF behind the data.
+    DataEnd {
+        cr: bool,
+    },
+    /// Lines behind the last chunk.
     Trailer {
         empty: bool,
+        cr: bool,
+        bytes: u32,
     },
     End,
-    /// Not chunked coding: Pingora will refuse it.
+    /// Not chunked coding.
     Lost,
 }
 
 impl Default for At {
     fn default() -> Self {
-        Self::Size { size: 0, line: 0, digits: true }
+        Self::Size { size: 0, digits: 0 }
     }
 }
 
@@ -207,7 +235,7 @@ impl Chunks {
                     *left -= count as u64;
                     taken += count;
                     if *left == 0 {
-                        self.at = At::default();
+                        self.at = At::DataEnd { cr: false };
                     }
                 }
                 at => {
@@ -222,27 +250,36 @@ impl Chunks {
 
 impl At {
     fn step(self, byte: u8) -> Self {
-        match self {
-            Self::Size { line, .. } if line > CHUNK_LINE_BYTES_MAX => Self::Lost,
-            Self::Size { size, line, digits } => match (byte, char::from(byte).to_digit(16)) {
-                (b'\n', _) if size > 0 => {
-                    // The CRLF behind the data is part of it here.
-                    size.checked_add(2).map_or(Self::Lost, |left| Self::Data { left })
-                }
-                (b'\n', _) => Self::Trailer { empty: true },
-                (_, Some(digit)) if digits => match size.checked_mul(16) {
-                    Some(size) => Self::Size { size: size + u64::from(digit), line: line + 1, digits },
-                    None => Self::Lost,
-                },
-                _ => Self::Size { size, line: line + 1, digits: false },
-            },
-            Self::Trailer { empty } => match byte {
-                b'\n' if empty => Self::End,
-                b'\n' => Self::Trailer { empty: true },
-                b'\r' => self,
-                _ => Self::Trailer { empty: false },
-            },
-            other => other,
+        match (self, byte) {
+            (Self::Size { size, digits }, _) => Self::size(size, digits, byte),
+            (Self::Extension { line: CHUNK_LINE_BYTES_MAX.., .. }, _) => Self::Lost,
+            (Self::Extension { size, .. }, b'\r') => Self::SizeEnd { size },
+            (Self::Extension { size, line }, b'\t' | b' '..=b'~' | 0x80..) => Self::Extension { size, line: line + 1 },
+            (Self::SizeEnd { size: 0 }, b'\n') => Self::Trailer { empty: true, cr: false, bytes: 0 },
+            (Self::SizeEnd { size }, b'\n') => Self::Data { left: size },
+            (Self::DataEnd { cr: false }, b'\r') => Self::DataEnd { cr: true },
+            (Self::DataEnd { cr: true }, b'\n') => Self::default(),
+            (Self::Trailer { bytes: TRAILER_BYTES_MAX.., .. }, _) => Self::Lost,
+            (Self::Trailer { empty: true, cr: true, .. }, b'\n') => Self::End,
+            (Self::Trailer { cr: true, bytes, .. }, b'\n') => Self::Trailer { empty: true, cr: false, bytes },
+            (Self::Trailer { empty, cr: false, bytes }, b'\r') => Self::Trailer { empty, cr: true, bytes },
+            (Self::Trailer { cr: false, bytes, .. }, b'\t' | b' '..=b'~' | 0x80..) => {
+                Self::Trailer { empty: false, cr: false, bytes: bytes + 1 }
+            }
+            (Self::End, _) => Self::End,
+            _ => Self::Lost,
+        }
+    }
+
+    fn size(size: u64, digits: u8, byte: u8) -> Self {
+        match (char::from(byte).to_digit(16), byte) {
+            (Some(digit), _) if digits < CHUNK_DIGITS_MAX => {
+                let size = size.checked_mul(16).and_then(|it| it.checked_add(u64::from(digit)));
+                size.map_or(Self::Lost, |size| Self::Size { size, digits: digits + 1 })
+            }
+            (None, b'\r') if digits > 0 => Self::SizeEnd { size },
+            (None, b';' | b' ' | b'\t') if digits > 0 => Self::Extension { size, line: 0 },
+            _ => Self::Lost,
         }
     }
 }
@@ -308,8 +345,24 @@ mod tests {
     }
 
     #[test]
-    fn a_chunk_size_beyond_reason_is_left_to_the_parser() {
-        assert_eq!(admitted(Framing::Chunked, "fffffffffffffffffffff\r\nGET"), (26, false));
+    fn what_is_not_chunked_coding_by_the_letter_is_lost() {
+        let cases = [
+            "fffffffffffffffffffff\r\nGET",
+            "\r\nabc\r\n0\r\n\r\n",
+            ";x\r\n",
+            " 3\r\n",
+            "3\nabc",
+            "3\r\nabcd\r\n",
+            "3\r\nabc\n0\r\n",
+            "3;a\rb\r\n",
+            "0\r\n\n",
+            "0\r\na: b\rc: d\r\n",
+        ];
+        for bytes in cases {
+            let mut boundary = Boundary::request(0, Framing::Chunked);
+            boundary.admit(bytes.as_bytes());
+            assert!(boundary.is_lost(), "{bytes:?}");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::time::Duration;
 use pingora_core::apps::{HttpPersistentSettings, HttpServerApp};
 use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::ServerSession;
+use protocols::http::framing::{self, FramingFault, HeadLimits};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -26,6 +27,7 @@ enum Refusal {
     Late,
     TooLarge,
     Malformed,
+    Framing(FramingFault),
     /// Nobody is there to be told.
     Gone,
 }
@@ -81,23 +83,28 @@ fn session(stream: Box<Downstream>, settings: Option<HttpPersistentSettings>, pa
 
 /// Collects one head. What came behind it stays in the stream.
 async fn head<A>(talk: &mut Talk<A>, stream: &mut Downstream) -> Result<Boundary, Refusal> {
-    let bytes_max = talk.terms.http.max_header_bytes;
+    let http = &talk.terms.http;
+    let limits = HeadLimits { bytes_max: http.max_header_bytes, count_max: http.http1_max_headers };
     let deadline = talk.terms.http.request_header_timeout;
     tokio::select! {
         biased;
-        head = timeout(deadline, collect(stream, bytes_max)) => head.unwrap_or(Err(Refusal::Late)),
+        head = timeout(deadline, collect(stream, limits)) => head.unwrap_or(Err(Refusal::Late)),
         () = super::drain::raised(&mut talk.cut) => Err(Refusal::Gone),
     }
 }
 
-async fn collect(stream: &mut Downstream, bytes_max: usize) -> Result<Boundary, Refusal> {
+/// The head is judged as it came: Pingora repairs some of what must be refused.
+async fn collect(stream: &mut Downstream, limits: HeadLimits) -> Result<Boundary, Refusal> {
     let mut scan = HeadScan::new();
     loop {
         match scan.scan(stream.seen()) {
-            Scan::Head { bytes, .. } if bytes > bytes_max => return Err(Refusal::TooLarge),
-            Scan::Head { bytes, framing } => return Ok(Boundary::request(bytes, framing)),
+            Scan::Head { bytes, framing } => {
+                let head = stream.seen().get(..bytes).unwrap_or_default();
+                framing::check_raw_head(head, &limits).map_err(Refusal::Framing)?;
+                return Ok(Boundary::request(bytes, framing));
+            }
             Scan::Malformed => return Err(Refusal::Malformed),
-            Scan::Partial if stream.seen().len() > bytes_max => return Err(Refusal::TooLarge),
+            Scan::Partial if stream.seen().len() > limits.bytes_max => return Err(Refusal::TooLarge),
             Scan::Partial => {}
         }
         if !stream.more().await.is_ok_and(|count| count > 0) {
@@ -107,14 +114,20 @@ async fn collect(stream: &mut Downstream, bytes_max: usize) -> Result<Boundary, 
 }
 
 async fn refuse<A>(talk: &Talk<A>, mut stream: Box<Downstream>, refusal: Refusal) {
-    let (status, why) = match refusal {
-        Refusal::Late => ("408 Request Timeout", "request_header_timeout"),
-        Refusal::TooLarge => ("431 Request Header Fields Too Large", "request_header_size"),
-        Refusal::Malformed => ("400 Bad Request", "request_malformed"),
+    let (status, why, text) = match refusal {
+        Refusal::Late => (408, "request_header_timeout", "the request head took too long".to_owned()),
+        Refusal::TooLarge => (431, "request_header_size", FramingFault::HeadBytes.to_string()),
+        Refusal::Malformed => (400, "request_malformed", "not an HTTP request".to_owned()),
+        Refusal::Framing(fault) => (fault.status(), "request_malformed", fault.to_string()),
         Refusal::Gone => return,
     };
     talk.telemetry.connection_refused(&talk.bind, why);
-    let answer = format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+    tracing::debug!(bind = %talk.bind, status, reason = text, "request refused");
+    let phrase = http::StatusCode::from_u16(status).ok().and_then(|it| it.canonical_reason()).unwrap_or_default();
+    let answer = format!(
+        "HTTP/1.1 {status} {phrase}\r\nconnection: close\r\ncontent-type: text/plain\r\ncontent-length: {}\r\n\r\n{text}\n",
+        text.len() + 1
+    );
     let farewell = async {
         stream.write_all(answer.as_bytes()).await?;
         stream.shutdown().await

@@ -152,6 +152,11 @@ impl Downstream {
     }
 }
 
+/// `proxy::failure` tells it from a broken connection by its kind.
+fn bad_chunk() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "malformed chunked coding")
+}
+
 impl AsyncRead for Downstream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
@@ -162,6 +167,9 @@ impl AsyncRead for Downstream {
             let most = this.ahead.rest().len().min(buf.remaining());
             let ready = this.ahead.rest().get(..most).unwrap_or_default();
             let count = this.boundary.admit(ready);
+            if this.boundary.is_lost() {
+                return Poll::Ready(Err(bad_chunk()));
+            }
             buf.put_slice(ready.get(..count).unwrap_or_default());
             this.ahead.advance(count);
             return Poll::Ready(Ok(()));
@@ -170,6 +178,9 @@ impl AsyncRead for Downstream {
         ready!(Pin::new(&mut this.layer).poll_read(cx, buf))?;
         let fresh = buf.filled().get(before..).unwrap_or_default();
         let count = this.boundary.admit(fresh);
+        if this.boundary.is_lost() {
+            return Poll::Ready(Err(bad_chunk()));
+        }
         this.ahead.push(fresh.get(count..).unwrap_or_default());
         buf.set_filled(before + count);
         Poll::Ready(Ok(()))

@@ -17,7 +17,7 @@ use filters::{Patch, Snapshot};
 use serde::de::DeserializeOwned;
 
 use super::doc::cache::{Incremental, PROBLEMS_MAX};
-use super::doc::{Document as Tree, Entry, Problem, Value};
+use super::doc::{Document as Tree, Entry, Problem};
 use super::document as doc;
 use super::files::{self, Reader};
 use super::lower::{Context, Lowering, Objects};
@@ -214,6 +214,7 @@ impl Source {
             warnings.insert(0, tree.problem("config", "has changed: static settings take effect at the next start"));
         }
         self.cache = run.kept;
+        tree.forget_trees();
         let compared = cpu();
         let phases = Phases { parse: parsed - started, lower: lowered - parsed, diff: compared - lowered };
         Ok(Loaded { patch, warnings, phases })
@@ -356,7 +357,7 @@ impl<'a> Run<'a> {
 }
 
 fn has_name(entry: &Entry) -> bool {
-    entry.item.node().get("name").is_some_and(|it| !matches!(it.value, Value::Null))
+    entry.item.is_named()
 }
 
 /// Whether the files that an item was lowered from are as they were.

@@ -163,6 +163,11 @@ impl Fault {
 
 /// A read that failed for what was in it, not for the connection.
 fn is_framing(error: &Error) -> bool {
+    // Our own stream refuses bad chunks, see `listen::boundary`.
+    let cause = error.root_cause().downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+    if cause == Some(std::io::ErrorKind::InvalidData) {
+        return true;
+    }
     let text = error.to_string();
     text.contains("chunk") || text.contains("Chunk") || text.contains("content-length")
 }

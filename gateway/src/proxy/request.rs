@@ -65,8 +65,9 @@ async fn decide(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx) -> Result<D
             &default_terms
         }
     };
-    head(session, ctx, terms)?;
+    // First, so that the log says whom a refusal was for.
     who(session, ctx, &conn, terms);
+    head(session, ctx, terms)?;
     let Some(bind) = bind else {
         session.set_keepalive(None);
         return Err(Stop::Reply(Reply::text(404, Reason::NotFound, "listener not found\n")));
@@ -116,7 +117,8 @@ fn head(session: &mut Session, ctx: &mut Ctx, terms: &Terms) -> Result<(), Stop>
     let limits =
         framing::HeadLimits { bytes_max: terms.http.max_header_bytes, count_max: terms.http.http1_max_headers };
     let checked = match session.as_downstream().as_http1() {
-        Some(_) => framing::check_raw_head(&session.to_h1_raw(), &limits),
+        // `listen::http1` has judged the head as it came.
+        Some(_) => Ok(()),
         None => h2_limits(session, &limits),
     };
     let head = session.req_header();

@@ -101,6 +101,13 @@ impl RawClient {
         Ok(timeout(self.deadline, self.stream.shutdown()).await.context("the end does not go out")??)
     }
 
+    /// Makes the end of the connection a reset, once this client is dropped; only over bare TCP.
+    pub fn reset(&self) {
+        let socket = self.stream.socket.as_ref().expect("a bare TCP connection");
+        // Fails only when the peer has already reset it.
+        let _ = socket2::SockRef::from(socket).set_linger(Some(Duration::ZERO));
+    }
+
     /// Reads until these bytes, included.
     pub async fn read_until(&mut self, needle: &[u8]) -> anyhow::Result<Bytes> {
         loop {

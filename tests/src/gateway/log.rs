@@ -38,6 +38,12 @@ impl Log {
         found.unwrap_or_else(|| panic!("no such line in the log:\n{}", self.text()))
     }
 
+    /// As [`Log::wait`], but passes over the first lines.
+    pub async fn wait_after(&self, lines: usize, wanted: impl Fn(&str) -> bool) -> String {
+        let found = poll(PATIENCE, || async { self.lines().into_iter().skip(lines).find(|it| wanted(it)) }).await;
+        found.unwrap_or_else(|| panic!("no such line in the log:\n{}", self.text()))
+    }
+
     /// The access lines so far.
     pub fn access_lines(&self) -> Vec<Value> {
         self.lines().iter().filter_map(|it| serde_json::from_str(it).ok()).filter_map(access).collect()

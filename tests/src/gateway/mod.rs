@@ -10,6 +10,7 @@ mod document;
 mod log;
 mod metrics;
 mod status;
+mod successor;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -29,6 +30,7 @@ use crate::wait::{PATIENCE, poll};
 pub use log::Log;
 pub use rustix::process::Signal;
 pub use status::{Bind, Status};
+pub use successor::Successor;
 
 /// A gateway that runs. Dropping it kills the process; a test that ends well calls [`Gateway::stop`].
 pub struct Gateway {
@@ -245,6 +247,24 @@ impl Gateway {
         let status = self.wait_exit(PATIENCE).await;
         assert!(status.success(), "the gateway ended with {status}; its log:\n{}", self.log.text());
         self.log.assert_no_panic();
+    }
+
+    /// Asks for a successor with SIGHUP and waits until it serves; this process then drains.
+    pub async fn succeed(&self) -> Successor {
+        let before = self.log.lines().len();
+        self.signal(Signal::HUP);
+        let started = self.log.wait_after(before, |it| it.contains("started a successor")).await;
+        let successor = Successor::of(&started);
+        self.log.wait_after(before, |it| it.contains("successor is ready")).await;
+        successor
+    }
+
+    /// Waits for the end of the process that was succeeded. The successor still writes to the log.
+    pub async fn wait_succeeded(&mut self, deadline: Duration) -> ExitStatus {
+        let Some(status) = self.exited(deadline).await else {
+            panic!("the predecessor does not end within {deadline:?}; its log:\n{}", self.log.text());
+        };
+        status
     }
 
     /// Waits for the end of the process, for whoever sent the signal.

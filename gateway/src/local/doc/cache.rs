@@ -11,6 +11,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use parking_lot::Mutex;
+
 use super::check::{Checker, Part};
 use super::document::{Document, Entry, Item, Section};
 use super::parse::{self, NODES_MAX};
@@ -25,10 +27,21 @@ pub type Env = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 /// The stages up to a checked document, and the memory of the last one.
 pub struct Incremental {
-    source: Arc<str>,
+    stages: Arc<Stages>,
+    last: Option<Arc<Document>>,
+}
+
+/// What turns text into checked trees; constant for as long as it lives.
+pub(super) struct Stages {
+    pub(super) source: Arc<str>,
     checker: Arc<Checker>,
     env: Env,
-    last: Option<Arc<Document>>,
+}
+
+impl std::fmt::Debug for Stages {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stages").field("source", &self.source).finish_non_exhaustive()
+    }
 }
 
 type Known<'a> = HashMap<&'a str, &'a Arc<Item>, foldhash::fast::RandomState>;
@@ -36,7 +49,8 @@ type Known<'a> = HashMap<&'a str, &'a Arc<Item>, foldhash::fast::RandomState>;
 impl Incremental {
     #[must_use]
     pub fn new(source_name: &str, checker: Arc<Checker>, env: Env) -> Self {
-        Self { source: Arc::from(source_name), checker, env, last: None }
+        let stages = Stages { source: Arc::from(source_name), checker, env };
+        Self { stages: Arc::new(stages), last: None }
     }
 
     /// The document of this text. Items that have not changed since the last call are shared with
@@ -67,10 +81,10 @@ impl Incremental {
     }
 
     fn in_parts(&self, text: &str) -> Option<Document> {
-        if text.len() > parse::TEXT_BYTES_MAX || !self.checker.has_sections() {
+        if text.len() > parse::TEXT_BYTES_MAX || !self.stages.checker.has_sections() {
             return None;
         }
-        let is_list = |key: &str| self.checker.section(key).is_none_or(|it| it.items().is_some());
+        let is_list = |key: &str| self.stages.checker.section(key).is_none_or(|it| it.items().is_some());
         let blocks = split::split(text, is_list)?;
         let at = blocks.first()?.0.at;
         let mut sections = Vec::with_capacity(blocks.len());
@@ -85,7 +99,7 @@ impl Incremental {
 
     fn section(&self, text: &str, key: &Key, block: Block) -> Option<Section> {
         let known = self.known(&key.name);
-        let part = self.checker.section(&key.name);
+        let part = self.stages.checker.section(&key.name);
         match block {
             Block::Whole(chunk) => {
                 if let Some(section) = self.flow_list(text, key, &chunk, part) {
@@ -103,15 +117,13 @@ impl Incremental {
                 let part = part.and_then(Part::items);
                 let entry = |chunk| {
                     Entry::of(text, chunk, &known, |text| {
-                        let (node, size) = parse::parse_part(text, 1)?;
-                        let Value::Seq(nodes) = node.value else { return None };
-                        let [node] = <[Node; 1]>::try_from(nodes).ok()?;
+                        let (node, size) = one_item(text)?;
                         Some(self.item(node, part, size))
                     })
                 };
                 let entries = items.into_iter().map(entry).collect::<Option<Vec<_>>>()?;
                 // As the parser has it: a list below its key begins with its first value.
-                let at = entries.first().map(|it: &Entry| it.item.node.at.shifted(it.lines))?;
+                let at = entries.first().map(|it: &Entry| it.item.at.shifted(it.lines))?;
                 Some(Section::Items { at, entries })
             }
         }
@@ -137,16 +149,16 @@ impl Incremental {
     }
 
     fn in_one(&self, text: &str) -> Result<Document, Vec<Problem>> {
-        let mut root = parse::parse(&self.source, text)?;
+        let mut root = parse::parse(&self.stages.source, text)?;
         let at = root.at;
-        if !self.checker.has_sections() {
+        if !self.stages.checker.has_sections() {
             return Ok(self.unsectioned(text, root));
         }
         let Value::Map(entries) = std::mem::replace(&mut root.value, Value::Null) else {
             return Ok(self.document(text, at, Vec::new()));
         };
         let sections = entries.into_iter().map(|(key, node)| {
-            let part = self.checker.section(&key.name);
+            let part = self.stages.checker.section(&key.name);
             let section = match (node.value, part.is_none_or(|it| it.items().is_some())) {
                 (Value::Seq(nodes), true) => {
                     let part = part.and_then(Part::items);
@@ -163,16 +175,16 @@ impl Incremental {
 
     /// A schema whose root is not a plain map is checked as a whole, and its parts not at all.
     fn unsectioned(&self, text: &str, mut root: Node) -> Document {
-        let mut problems = expand(&mut root, &self.env);
+        let mut problems = expand(&mut root, &self.stages.env);
         if problems.is_empty() {
-            problems = self.checker.check(&mut root);
+            problems = self.stages.checker.check(&mut root);
         }
         let at = root.at;
         let entries = if let Value::Map(entries) = root.value { entries } else { Vec::new() };
         let section = |node| Section::Whole(Entry::whole(Arc::new(Item::new(node, Vec::new(), 0))));
         let sections = entries.into_iter().map(|(key, node)| (key, section(node))).collect();
         let mut document =
-            Document { source: Arc::clone(&self.source), text: Arc::from(text), at, sections, problems: Vec::new() };
+            Document { stages: Arc::clone(&self.stages), text: Arc::from(text), at, sections, problems: Vec::new() };
         document.problems = self.told(problems);
         document
     }
@@ -180,21 +192,21 @@ impl Incremental {
     /// Puts the parts together: what concerns the root alone is checked here.
     fn document(&self, text: &str, at: Place, mut sections: Vec<(Key, Section)>) -> Document {
         let is_absent = |key: &Key, section: &Section| {
-            matches!(section, Section::Whole(entry) if entry.item.node.is_null())
-                && self.checker.section(&key.name).is_some_and(Part::drops_null)
+            matches!(section, Section::Whole(entry) if entry.item.is_null)
+                && self.stages.checker.section(&key.name).is_some_and(Part::drops_null)
         };
         let keys: Vec<&Key> = sections.iter().map(|(key, _)| key).collect();
-        let mut problems = self.checker.check_keys(&keys, at);
+        let mut problems = self.stages.checker.check_keys(&keys, at);
         sections.retain(|(key, section)| !is_absent(key, section));
         let mut document =
-            Document { source: Arc::clone(&self.source), text: Arc::from(text), at, sections, problems: Vec::new() };
+            Document { stages: Arc::clone(&self.stages), text: Arc::from(text), at, sections, problems: Vec::new() };
         problems.extend(document.collect_problems());
         document.problems = self.told(problems);
         document
     }
 
     fn told(&self, mut problems: Vec<Problem>) -> Vec<Problem> {
-        problems.iter_mut().for_each(|it| it.source = Arc::clone(&self.source));
+        problems.iter_mut().for_each(|it| it.source = Arc::clone(&self.stages.source));
         Problem::sort(&mut problems);
         problems.truncate(PROBLEMS_MAX);
         problems
@@ -211,18 +223,49 @@ impl Incremental {
     /// Expands and checks; an item with undefined variables is not checked, for what it lacks
     /// would only be told twice.
     fn item(&self, mut node: Node, part: Option<Part<'_>>, size: usize) -> Arc<Item> {
-        let mut problems = expand(&mut node, &self.env);
-        if let Some(part) = part.filter(|it| problems.is_empty() && !(node.is_null() && it.drops_null())) {
-            problems = part.check(&mut node);
-        }
+        let problems = self.stages.finish(&mut node, part);
         Arc::new(Item::new(node, problems, size))
     }
+}
+
+impl Stages {
+    /// Expands and checks.
+    fn finish(&self, node: &mut Node, part: Option<Part<'_>>) -> Vec<Problem> {
+        let mut problems = expand(node, &self.env);
+        if let Some(part) = part.filter(|it| problems.is_empty() && !(node.is_null() && it.drops_null())) {
+            problems = part.check(node);
+        }
+        problems
+    }
+
+    /// The tree of a list item that was good, from its text.
+    pub(super) fn tree_again(&self, section: &str, text: &str) -> Option<Node> {
+        let (mut node, _) = one_item(text)?;
+        self.finish(&mut node, self.checker.section(section).and_then(Part::items));
+        Some(node)
+    }
+}
+
+/// The only item of a list, and how many nodes it has.
+fn one_item(text: &str) -> Option<(Node, usize)> {
+    let (node, size) = parse::parse_part(text, 1)?;
+    let Value::Seq(nodes) = node.value else { return None };
+    let [node] = <[Node; 1]>::try_from(nodes).ok()?;
+    Some((node, size))
 }
 
 impl Item {
     fn new(node: Node, problems: Vec<Problem>, size: usize) -> Self {
         static LAST: AtomicU64 = AtomicU64::new(0);
-        Self { id: LAST.fetch_add(1, Ordering::Relaxed), node, problems, size }
+        Self {
+            id: LAST.fetch_add(1, Ordering::Relaxed),
+            at: node.at,
+            is_null: node.is_null(),
+            is_named: node.get("name").is_some_and(|it| !it.is_null()),
+            tree: Mutex::new(Some(Arc::new(node))),
+            problems,
+            size,
+        }
     }
 }
 

@@ -297,6 +297,10 @@ fn whatever_is_edited_the_result_is_that_of_a_full_parse() {
                 (Ok(document), Ok(root)) => {
                     accepted += 1;
                     assert_eq!(document.to_node(), root, "seed {seed}:\n{text}");
+                    if accepted % 2 == 0 {
+                        document.forget_trees();
+                        assert_eq!(document.to_node(), root, "made again, seed {seed}:\n{text}");
+                    }
                 }
                 (Err(new), Err(old)) => {
                     refused += 1;

@@ -3,19 +3,25 @@
 //! An item does not know where it stands: its lines count from its own first line, and the entry
 //! that holds it says how many lines come before. So the same item serves in the next document,
 //! further up or down, and whoever keeps something made of an item finds it again by [`Item::id`].
+//!
+//! Trees weigh more than what they become. Once they have been used, [`Document::forget_trees`] lets
+//! them go; an item that is asked for its tree again makes it anew from its text.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
+use parking_lot::Mutex;
+
+use super::cache::Stages;
 use super::path::{Found, Path, resolve, steps};
 use super::{Key, Node, Place, Problem, Value, read};
 
 /// A parsed, expanded and checked document.
 #[derive(Debug, Clone)]
 pub struct Document {
-    pub(super) source: Arc<str>,
+    pub(super) stages: Arc<Stages>,
     /// What the ranges of the entries refer to.
     pub(super) text: Arc<str>,
     pub(super) at: Place,
@@ -45,7 +51,12 @@ pub struct Entry {
 #[derive(Debug)]
 pub struct Item {
     pub(super) id: u64,
-    pub(super) node: Node,
+    /// Where the tree begins, from the item's first line.
+    pub(super) at: Place,
+    pub(super) is_null: bool,
+    pub(super) is_named: bool,
+    /// Absent once it was forgotten.
+    pub(super) tree: Mutex<Option<Arc<Node>>>,
     pub(super) problems: Vec<Problem>,
     pub(super) size: usize,
 }
@@ -58,17 +69,37 @@ impl Item {
         self.id
     }
 
-    /// The tree, its lines counted from the item's first.
+    /// Whether it is a map with a `name` that is not null.
     #[must_use]
-    pub fn node(&self) -> &Node {
-        &self.node
+    pub fn is_named(&self) -> bool {
+        self.is_named
     }
 }
 
 impl Document {
     #[must_use]
     pub fn source(&self) -> &Arc<str> {
-        &self.source
+        &self.stages.source
+    }
+
+    /// Lets the trees of list items go; they are made again from the text where they are asked for.
+    pub fn forget_trees(&self) {
+        for (_, section) in &self.sections {
+            let Section::Items { entries, .. } = section else { continue };
+            // What has no text of its own cannot be made again.
+            for entry in entries.iter().filter(|it| it.is_good() && !it.text.is_empty()) {
+                *entry.item.tree.lock() = None;
+            }
+        }
+    }
+
+    /// The tree of an entry, its lines counted from the item's first.
+    fn tree(&self, key: &str, entry: &Entry) -> Arc<Node> {
+        if let Some(tree) = entry.item.tree.lock().as_ref() {
+            return Arc::clone(tree);
+        }
+        let text = self.text.get(entry.text.clone()).unwrap_or_default();
+        Arc::new(self.stages.tree_again(key, text).unwrap_or_else(|| Node::new(Value::Null, entry.item.at)))
     }
 
     /// In the order written. Keys that hold an explicit null in place of an optional value are not
@@ -105,10 +136,14 @@ impl Document {
     pub fn read<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Problem> {
         let Some(section) = self.section(key) else { return Ok(None) };
         let value = match section {
-            Section::Whole(entry) => read(&entry.item.node).map_err(|it| it.under(&section_path(key), entry.lines)),
-            Section::Items { .. } => read(&section.to_node()).map_err(|it| it.under(&section_path(key), 0)),
+            Section::Whole(entry) => {
+                read(&self.tree(key, entry)).map_err(|it| it.under(&section_path(key), entry.lines))
+            }
+            Section::Items { .. } => {
+                read(&self.section_node(key, section)).map_err(|it| it.under(&section_path(key), 0))
+            }
         };
-        value.map(Some).map_err(|it| it.from_source(&self.source))
+        value.map(Some).map_err(|it| it.from_source(self.source()))
     }
 
     /// Reads one item of a list; `index` is its place in the list, and only tells problems.
@@ -116,7 +151,8 @@ impl Document {
     /// # Errors
     /// See [`read()`].
     pub fn read_item<T: DeserializeOwned>(&self, key: &str, index: usize, entry: &Entry) -> Result<T, Problem> {
-        read(&entry.item.node).map_err(|it| it.under(&item_path(key, index), entry.lines).from_source(&self.source))
+        read(&self.tree(key, entry))
+            .map_err(|it| it.under(&item_path(key, index), entry.lines).from_source(self.source()))
     }
 
     /// As [`super::place_of`], over the whole document.
@@ -135,11 +171,12 @@ impl Document {
             },
             (Section::Items { .. }, _) => return Some(key.at),
         };
-        let place = resolve(&entry.item.node, steps.get(used..).unwrap_or_default());
+        let tree = self.tree(&key.name, entry);
+        let place = resolve(&tree, steps.get(used..).unwrap_or_default());
         Some(match place {
             Some(place) => place.shifted(entry.lines),
             None if used == 1 => key.at,
-            None => entry.item.node.at.shifted(entry.lines),
+            None => entry.item.at.shifted(entry.lines),
         })
     }
 
@@ -147,14 +184,27 @@ impl Document {
     #[must_use]
     pub fn problem(&self, path: &str, message: impl Into<String>) -> Problem {
         let place = self.place_of(path).unwrap_or(self.at);
-        Problem::new(place, path, message).from_source(&self.source)
+        Problem::new(place, path, message).from_source(self.source())
     }
 
     /// The whole document as one tree with its true lines. A copy: for tests and dumps.
     #[must_use]
     pub fn to_node(&self) -> Node {
-        let entries = self.sections.iter().map(|(key, section)| (key.clone(), section.to_node())).collect();
+        let entries = self.sections.iter().map(|(key, section)| (key.clone(), self.section_node(&key.name, section)));
+        let entries = entries.collect();
         Node::new(Value::Map(entries), self.at)
+    }
+
+    fn section_node(&self, key: &str, section: &Section) -> Node {
+        let node = |entry: &Entry| {
+            let mut node = Node::clone(&self.tree(key, entry));
+            node.shift(entry.lines);
+            node
+        };
+        match section {
+            Section::Whole(entry) => node(entry),
+            Section::Items { at, entries } => Node::new(Value::Seq(entries.iter().map(node).collect()), *at),
+        }
     }
 
     /// All problems of the parts, with their true paths and lines.
@@ -175,13 +225,6 @@ impl Document {
 }
 
 impl Section {
-    fn to_node(&self) -> Node {
-        match self {
-            Self::Whole(entry) => entry.to_node(),
-            Self::Items { at, entries } => Node::new(Value::Seq(entries.iter().map(Entry::to_node).collect()), *at),
-        }
-    }
-
     pub(super) fn entries(&self) -> &[Entry] {
         match self {
             Self::Whole(entry) => std::slice::from_ref(entry),
@@ -195,12 +238,6 @@ impl Entry {
     #[must_use]
     pub fn is_good(&self) -> bool {
         self.item.problems.is_empty()
-    }
-
-    fn to_node(&self) -> Node {
-        let mut node = self.item.node.clone();
-        node.shift(self.lines);
-        node
     }
 
     fn problems(&self, out: &mut Vec<Problem>, prefix: impl Fn() -> String) {

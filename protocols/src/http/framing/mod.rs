@@ -204,6 +204,10 @@ fn check_request_line(line: &[u8]) -> Result<(), FramingFault> {
     if method.is_empty() || target.is_empty() || !method.iter().copied().all(is_tchar) {
         return Err(FramingFault::RequestLine);
     }
+    // No form of target has controls, a delimiter or a fragment (RFC 9112 3.2).
+    if target.iter().any(|it| it.is_ascii_control() || *it == b'#') {
+        return Err(FramingFault::RequestLine);
+    }
     match version {
         b"HTTP/1.1" | b"HTTP/1.0" => Ok(()),
         [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit() => {
