@@ -3,6 +3,7 @@
 use std::sync::{Arc, LazyLock};
 
 use filters::lower::Span;
+use serde_json::Value;
 
 use super::doc::check::Checker;
 use super::document::Document;
@@ -49,13 +50,31 @@ const UNSUPPORTED: &[(&str, &str)] = &[
     ("caAuthToken", ""),
 ];
 
-/// The schema as generated from the types, with its title and editor hint.
-pub fn json() -> serde_json::Value {
+/// The schema as generated from the types, with its title; what says nothing is left out.
+pub fn json() -> Value {
     let mut schema = schemars::schema_for!(Document).to_value();
-    if let Some(root) = schema.as_object_mut() {
-        root.insert("title".to_owned(), "agentgateway configuration".into());
+    prune(&mut schema);
+    let Value::Object(mut rest) = schema else { return schema };
+    rest.insert("title".to_owned(), "agentgateway configuration".into());
+    // What a reader looks for comes first.
+    let first = ["$schema", "title", "description"].map(|key| (key.to_owned(), rest.remove(key)));
+    let first = first.into_iter().filter_map(|(key, value)| Some((key, value?)));
+    first.chain(rest.clone()).collect()
+}
+
+/// Removes defaults that only say that nothing is set, there and within other defaults.
+fn prune(schema: &mut Value) {
+    match schema {
+        Value::Object(map) => {
+            if let Some(Value::Object(default)) = map.get_mut("default") {
+                default.retain(|_, value| !value.is_null() && *value != serde_json::json!([]));
+            }
+            map.retain(|key, value| key != "default" || !value.is_null());
+            map.values_mut().for_each(prune);
+        }
+        Value::Array(list) => list.iter_mut().for_each(prune),
+        _ => {}
     }
-    schema
 }
 
 /// The schema as it is written to `conf/schema/config.json`.
