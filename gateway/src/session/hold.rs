@@ -34,10 +34,10 @@ impl Hold {
         if self.open {
             return Held::Release(tasks);
         }
-        if let Some(at) = tasks.iter().position(|task| matches!(task, HttpTask::Failed(_))) {
-            if let HttpTask::Failed(error) = tasks.swap_remove(at) {
-                return Held::Failed(error);
-            }
+        if let Some(at) = tasks.iter().position(|task| matches!(task, HttpTask::Failed(_)))
+            && let HttpTask::Failed(error) = tasks.swap_remove(at)
+        {
+            return Held::Failed(error);
         }
         let mut ended = false;
         for task in &tasks {
