@@ -147,10 +147,10 @@ impl Load {
             if self.arguments.idle {
                 break;
             }
-            if self.arguments.anew {
-                if let Some(mut it) = connection.take() {
-                    let _ = it.flow.shutdown().await;
-                }
+            if self.arguments.anew
+                && let Some(mut it) = connection.take()
+            {
+                let _ = it.flow.shutdown().await;
             }
         }
         connection
