@@ -183,7 +183,7 @@ def size(bench, report):
             at = memory(it["it"].pid)
             report.add(f"memory at start: {name}", at["Rss"] / 1024, "MiB", goal=goal, judged="figure",
                        more=dict(pss=at["Pss"] / 1024, anonymous=at["Anonymous"] / 1024))
-    with bench.started(it=bench.gateway(prefixes=10000)) as it:
+    with bench.started(it=bench.gateway(prefixes=10000, plain_only=True)) as it:
         time.sleep(1)
         at = memory(it["it"].pid)
         report.add("memory with 10,000 routes, unused", at["Rss"] / 1024, "MiB", goal=60, judged="figure")
