@@ -36,7 +36,7 @@ class Report:
         print(f"  {self.line(row)}", file=sys.stderr, flush=True)
 
     def turns(self, what, unit, turns, against=None, goal=None):
-        """The last of `turns` is ours, or all that are named in `goal`."""
+        """Rows of those that `goal` names as (who, against whom, limit), then of the others."""
         for name, other, limit in goal or []:
             pairs = [(a, b) for a, b in zip(turns[name], turns[other]) if b]
             ratio = statistics.median(a / b for a, b in pairs)
@@ -164,10 +164,11 @@ def idle(bench, report):
         for name, proxy in (("floor", bench.floor()), ("ours", bench.gateway()), ("nginx", bench.nginx())):
             with bench.started(it=proxy) as it:
                 address = it["it"].tls if what == "TLS" else it["it"].plain
-                bench.load(address, n=200, tls=what == "TLS")
-                before = memory(it["it"].pid)
-                with bench.held(address, count, tls=what == "TLS"):
-                    after = memory(it["it"].pid)
+                # What the process has to spare from its start is used up first.
+                with bench.held(address, 3000, tls=what == "TLS"):
+                    before = memory(it["it"].pid)
+                    with bench.held(address, count, tls=what == "TLS"):
+                        after = memory(it["it"].pid)
             rss, pss = ((after[key] - before[key]) / count for key in ("Rss", "Pss"))
             report.add(f"idle connection {what}: {name}", rss, "KiB", goal=goal if name == "ours" else None,
                        judged="figure", more=dict(pss=pss))
@@ -182,7 +183,7 @@ def size(bench, report):
             at = memory(it["it"].pid)
             report.add(f"memory at start: {name}", at["Rss"] / 1024, "MiB", goal=goal, judged="figure",
                        more=dict(pss=at["Pss"] / 1024, anonymous=at["Anonymous"] / 1024))
-    with bench.started(it=bench.gateway(prefixes=10000)) as it:
+    with bench.started(it=bench.gateway(prefixes=10000, plain_only=True)) as it:
         time.sleep(1)
         at = memory(it["it"].pid)
         report.add("memory with 10,000 routes, unused", at["Rss"] / 1024, "MiB", goal=60, judged="figure")

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use filters::frontend_tcp;
+use filters::backend_tcp::Keepalives;
 use ir::BindKey;
 use pingora_core::apps::HttpServerApp;
 use socket2::{SockRef, TcpKeepalive};
@@ -15,7 +15,6 @@ use super::arrival::{Arrival, Reception};
 use super::drain::{Exit, raised};
 use super::handshake::Turns;
 use super::sockets::{Accepted, Listening};
-use super::wire::Socket;
 
 /// Out of descriptors or memory: time for connections to end.
 const BACK_OFF: Duration = Duration::from_millis(50);
@@ -35,6 +34,7 @@ where
 {
     /// Accepts until halted. What is accepted is served to its end, halted or not.
     pub(super) async fn run(self: Arc<Self>, mut halt: watch::Receiver<bool>) {
+        let mut inherited = None;
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -42,7 +42,7 @@ where
                 accepted = self.listening.accept() => accepted,
             };
             match accepted {
-                Ok(accepted) => self.admit(accepted),
+                Ok(accepted) => self.admit(accepted, &mut inherited),
                 Err(error) if is_exhaustion(&error) => {
                     self.shared.telemetry.connection_refused(&self.key, "exhausted");
                     tracing::warn!(%error, bind = %self.key, "cannot accept connections");
@@ -55,7 +55,7 @@ where
     }
 
     /// Gives a connection its own task, or closes it at once.
-    fn admit(&self, accepted: Accepted) {
+    fn admit(&self, accepted: Accepted, inherited: &mut Option<Keepalives>) {
         let Accepted { socket, peer, local } = accepted;
         let plan = (self.shared.plans)();
         let Some(bind) = plan.bind(&self.key).cloned() else {
@@ -65,8 +65,14 @@ where
         let Some(seat) = self.exit.sit(terms.max_connections) else {
             return self.shared.telemetry.connection_refused(&self.key, "max_connections");
         };
-        if let Err(error) = prepare(&socket, terms) {
-            tracing::debug!(%error, bind = %self.key, "socket options");
+        if inherited.as_ref() != Some(&terms.keepalives) {
+            // From here on accepted sockets have the options from the start, which saves a call for each; those
+            // that wait to be accepted right now may still have the ones before.
+            let all = [self.listening.tcp(), socket.tcp()];
+            for error in all.into_iter().flatten().filter_map(|it| prepare(&it, &terms.keepalives).err()) {
+                tracing::debug!(%error, bind = %self.key, "socket options");
+            }
+            *inherited = Some(terms.keepalives.clone());
         }
         let arrival = Arrival {
             id: self.shared.next_id(),
@@ -89,16 +95,14 @@ where
     }
 }
 
-fn prepare(socket: &Socket, terms: &frontend_tcp::Policy) -> io::Result<()> {
-    let Socket::Tcp(stream) = socket else { return Ok(()) };
-    stream.set_nodelay(true)?;
-    let probes = &terms.keepalives;
-    if probes.enabled {
-        let options =
-            TcpKeepalive::new().with_time(probes.time).with_interval(probes.interval).with_retries(probes.retries);
-        SockRef::from(stream).set_tcp_keepalive(&options)?;
+fn prepare(socket: &SockRef<'_>, probes: &Keepalives) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    if !probes.enabled {
+        return socket.set_keepalive(false);
     }
-    Ok(())
+    let options =
+        TcpKeepalive::new().with_time(probes.time).with_interval(probes.interval).with_retries(probes.retries);
+    socket.set_tcp_keepalive(&options)
 }
 
 fn is_exhaustion(error: &io::Error) -> bool {

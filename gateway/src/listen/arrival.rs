@@ -185,7 +185,7 @@ where
     }
 
     async fn http(self, layer: Layer, protocol: Protocol, greeting: Greeting) -> Option<Turned<A>> {
-        let mut talk = Talk {
+        let talk = Talk {
             app: Arc::clone(&self.shared.app),
             telemetry: Arc::clone(&self.shared.telemetry),
             bind: self.arrival.bind.clone(),
@@ -204,7 +204,7 @@ where
             // Nothing agreed on: the first bytes tell.
             None => {
                 let patience = talk.terms.http.request_header_timeout;
-                talk.first_byte(&mut stream).await && http2::prior_knowledge(&mut stream, patience).await
+                talk.begins(&mut stream).await && http2::prior_knowledge(&mut stream, patience).await
             }
         };
         if agreed.is_none() && stream.seen().is_empty() {
@@ -237,6 +237,7 @@ where
             drain: self.exit.draining(),
             opened: Instant::now(),
             traffic: stream.traffic(),
+            forwarded_for: Default::default(),
         }
     }
 }

@@ -11,6 +11,9 @@ use tokio::io::AsyncWrite;
 /// Bytes held back at most.
 const HELD_BYTES_MAX: usize = 4096;
 
+/// Room made beyond the first write.
+const HELD_BYTES_STEP: usize = 256;
+
 #[derive(Debug, Default)]
 pub(super) struct Coalesce {
     held: Vec<u8>,
@@ -29,6 +32,10 @@ impl Coalesce {
             if self.at > HELD_BYTES_MAX {
                 self.held.drain(..self.at);
                 self.at = 0;
+            }
+            if self.held.capacity() == 0 {
+                // Room for what follows a head: most answers are one allocation.
+                self.held.reserve(bytes.len() + HELD_BYTES_STEP);
             }
             self.held.extend_from_slice(bytes);
             return Poll::Ready(Ok(bytes.len()));

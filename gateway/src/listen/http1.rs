@@ -4,6 +4,7 @@
 //! a head and drops requests in flight when it stops. Here a connection that waits is a small future: the
 //! head is collected first, under its deadline and limit, and Pingora only sees complete ones.
 
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use pingora_core::apps::{HttpPersistentSettings, HttpServerApp};
@@ -12,7 +13,7 @@ use pingora_core::protocols::http::ServerSession;
 use protocols::http::framing::{self, FramingFault, HeadLimits};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::boundary::{Boundary, HeadScan, Scan};
 use super::stream::Downstream;
@@ -40,8 +41,11 @@ where
     let mut settings: Option<HttpPersistentSettings> = None;
     // An owner is not needed for a flag that is up for good.
     let (_, leaving) = watch::channel(true);
-    while talk.first_byte(&mut stream).await {
-        let boundary = match head(talk, &mut stream).await {
+    let mut cutting = talk.cut.clone();
+    let mut cut = pin!(super::drain::raised(&mut cutting));
+    let mut alarm = pin!(sleep(talk.terms.http.http1_idle_timeout));
+    while talk.first_byte(&mut stream, cut.as_mut(), alarm.as_mut()).await {
+        let boundary = match head(talk, &mut stream, cut.as_mut()).await {
             Ok(boundary) => boundary,
             Err(refusal) => return refuse(talk, stream, refusal).await,
         };
@@ -52,7 +56,7 @@ where
         let reused = tokio::select! {
             biased;
             reused = talk.app.process_new_http(session, shutdown) => reused,
-            () = super::drain::raised(&mut talk.cut) => return,
+            () = cut.as_mut() => return,
         };
         let Some((next, kept)) = reused.map(|it| it.consume()) else { return };
         let Ok(next) = next.into_any().downcast::<Downstream>() else { return };
@@ -84,34 +88,48 @@ fn session(stream: Box<Downstream>, settings: Option<HttpPersistentSettings>, pa
 }
 
 /// Collects one head. What came behind it stays in the stream.
-async fn head<A>(talk: &mut Talk<A>, stream: &mut Downstream) -> Result<Boundary, Refusal> {
+async fn head<A>(
+    talk: &Talk<A>,
+    stream: &mut Downstream,
+    cut: Pin<&mut impl Future<Output = ()>>,
+) -> Result<Boundary, Refusal> {
     let http = &talk.terms.http;
     let limits = HeadLimits { bytes_max: http.max_header_bytes, count_max: http.http1_max_headers };
+    let mut scan = HeadScan::new();
+    // Most heads arrive whole: no deadline to watch.
+    if let Some(seen) = look(&mut scan, stream.seen(), &limits) {
+        return seen;
+    }
     let deadline = talk.terms.http.request_header_timeout;
     tokio::select! {
         biased;
-        head = timeout(deadline, collect(stream, limits)) => head.unwrap_or(Err(Refusal::Late)),
-        () = super::drain::raised(&mut talk.cut) => Err(Refusal::Gone),
+        head = timeout(deadline, collect(scan, stream, &limits)) => head.unwrap_or(Err(Refusal::Late)),
+        () = cut => Err(Refusal::Gone),
     }
 }
 
-/// The head is judged as it came: Pingora repairs some of what must be refused.
-async fn collect(stream: &mut Downstream, limits: HeadLimits) -> Result<Boundary, Refusal> {
-    let mut scan = HeadScan::new();
+async fn collect(mut scan: HeadScan, stream: &mut Downstream, limits: &HeadLimits) -> Result<Boundary, Refusal> {
     loop {
-        match scan.scan(stream.seen()) {
-            Scan::Head { bytes, framing } => {
-                let head = stream.seen().get(..bytes).unwrap_or_default();
-                framing::check_raw_head(head, &limits).map_err(Refusal::Framing)?;
-                return Ok(Boundary::request(bytes, framing));
-            }
-            Scan::Malformed => return Err(Refusal::Malformed),
-            Scan::Partial if stream.seen().len() > limits.bytes_max => return Err(Refusal::TooLarge),
-            Scan::Partial => {}
-        }
         if !stream.more().await.is_ok_and(|count| count > 0) {
             return Err(Refusal::Gone);
         }
+        if let Some(seen) = look(&mut scan, stream.seen(), &limits) {
+            return seen;
+        }
+    }
+}
+
+/// What a head turned out to be, once it is whole or hopeless.
+fn look(scan: &mut HeadScan, seen: &[u8], limits: &HeadLimits) -> Option<Result<Boundary, Refusal>> {
+    match scan.scan(seen) {
+        Scan::Head { bytes, framing } => {
+            // Judged as it came: Pingora repairs some of what must be refused.
+            let checked = framing::check_raw_head(seen.get(..bytes).unwrap_or_default(), limits);
+            Some(checked.map(|()| Boundary::request(bytes, framing)).map_err(Refusal::Framing))
+        }
+        Scan::Malformed => Some(Err(Refusal::Malformed)),
+        Scan::Partial if seen.len() > limits.bytes_max => Some(Err(Refusal::TooLarge)),
+        Scan::Partial => None,
     }
 }
 

@@ -1,9 +1,10 @@
 //! What is known of a connection, for everything that handles its requests.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+use http::HeaderValue;
 use ir::listener::Protocol;
 use ir::{BindKey, ListenerKey, Text};
 use tokio::sync::watch;
@@ -56,9 +57,19 @@ pub struct ConnInfo {
     pub drain: watch::Receiver<bool>,
     pub opened: Instant,
     pub traffic: Arc<Traffic>,
+    /// See [`ConnInfo::forwarded_for`].
+    pub forwarded_for: OnceLock<HeaderValue>,
 }
 
 impl ConnInfo {
+    /// The client as `X-Forwarded-For` names it: written once, for each request of the connection says the same.
+    pub fn forwarded_for(&self) -> &HeaderValue {
+        self.forwarded_for.get_or_init(|| {
+            let address = self.client.ip().to_canonical().to_string();
+            HeaderValue::try_from(address).expect("an address is visible ASCII")
+        })
+    }
+
     /// Whether a response should end the connection: the process or the bind is going away.
     pub fn draining(&self) -> bool {
         *self.drain.borrow()

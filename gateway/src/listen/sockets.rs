@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use ir::BindAddress;
-use socket2::{Domain, SockAddr, Socket as Raw, Type};
+use socket2::{Domain, SockAddr, SockRef, Socket as Raw, Type};
 use tokio::net::{TcpListener, UnixListener};
 
 use super::info::Peer;
@@ -34,6 +34,14 @@ pub(super) struct Accepted {
 }
 
 impl Listening {
+    /// For options; absent for a Unix socket.
+    pub(super) fn tcp(&self) -> Option<SockRef<'_>> {
+        match self {
+            Self::Tcp(it) => Some(SockRef::from(it)),
+            Self::Unix { .. } => None,
+        }
+    }
+
     /// Opens a socket. Needs a runtime around it.
     pub(super) fn open(address: &BindAddress, ipv6: bool) -> io::Result<Self> {
         match address {

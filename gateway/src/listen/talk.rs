@@ -1,11 +1,12 @@
 //! What a connection that speaks HTTP has at hand, whichever version, and how it waits.
 
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 use ir::BindKey;
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep};
 
 use super::drain::raised;
 use super::stream::Downstream;
@@ -38,18 +39,44 @@ impl<A> Talk<A> {
         self.due().is_some_and(|it| it <= Instant::now())
     }
 
+    /// Waits for the first byte of all. False: close.
+    pub(super) async fn begins(&self, stream: &mut Downstream) -> bool {
+        let mut cutting = self.cut.clone();
+        let cut = pin!(raised(&mut cutting));
+        let alarm = pin!(sleep(self.terms.http.http1_idle_timeout));
+        self.first_byte(stream, cut, alarm).await
+    }
+
     /// Waits for the first byte of a request, with nothing allocated meanwhile. False: close.
-    pub(super) async fn first_byte(&mut self, stream: &mut Downstream) -> bool {
+    ///
+    /// `alarm` lives as long as the connection and is moved only when it rings too early: to set a timer for
+    /// each request costs more than the rest of the waiting.
+    pub(super) async fn first_byte(
+        &self,
+        stream: &mut Downstream,
+        mut cut: Pin<&mut impl Future<Output = ()>>,
+        mut alarm: Pin<&mut Sleep>,
+    ) -> bool {
         if !stream.seen().is_empty() {
             return true;
         }
         let idle = Instant::now() + self.terms.http.http1_idle_timeout;
         let until = self.due().map_or(idle, |due| idle.min(due + FAREWELL));
-        tokio::select! {
-            biased;
-            read = stream.more() => read.is_ok_and(|count| count > 0),
-            () = raised(&mut self.cut) => false,
-            () = tokio::time::sleep_until(until) => false,
+        if alarm.deadline() > until {
+            alarm.as_mut().reset(until);
+        }
+        loop {
+            tokio::select! {
+                biased;
+                read = stream.more() => return read.is_ok_and(|count| count > 0),
+                () = cut.as_mut() => return false,
+                () = alarm.as_mut() => {
+                    if alarm.deadline() >= until {
+                        return false;
+                    }
+                    alarm.as_mut().reset(until);
+                }
+            }
         }
     }
 }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -87,6 +88,16 @@ impl Ahead {
 pub(super) enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
+}
+
+impl Socket {
+    /// For options; absent for a Unix socket.
+    pub(super) fn tcp(&self) -> Option<SockRef<'_>> {
+        match self {
+            Self::Tcp(it) => Some(SockRef::from(it)),
+            Self::Unix(_) => None,
+        }
+    }
 }
 
 /// See the file.

@@ -34,6 +34,12 @@ impl Specificity {
     pub(super) fn new(method: bool, headers: usize, query: usize, order: u64) -> Self {
         Self { method: Reverse(method), headers: Reverse(headers), query: Reverse(query), order }
     }
+
+    /// Whether there are no conditions but host and path.
+    fn is_plain(&self) -> bool {
+        let Self { method: Reverse(method), headers: Reverse(headers), query: Reverse(query), order: _ } = *self;
+        !method && headers == 0 && query == 0
+    }
 }
 
 /// One match of one route.
@@ -55,6 +61,10 @@ impl Candidate {
 
     /// Everything but host and path.
     pub(super) fn holds(&self, parts: &RequestParts<'_>) -> bool {
+        if self.specificity.is_plain() {
+            // Known from here: the route itself, most likely in no cache, is not looked at.
+            return true;
+        }
         let Some(it) = self.entry.route.matches.get(self.position as usize) else { return false };
         let Match { path: _, method, headers, query } = it;
         method.as_ref().is_none_or(|method| method == parts.method)
@@ -74,6 +84,8 @@ impl Bucket {
 
     pub(super) fn insert(&mut self, candidate: Candidate) {
         let at = self.0.partition_point(|held| held.specificity <= candidate.specificity);
+        // Most buckets hold one, and there is one for each route.
+        self.0.reserve_exact(1);
         self.0.insert(at, candidate);
     }
 

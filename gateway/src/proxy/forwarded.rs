@@ -15,6 +15,7 @@ use protocols::http::via;
 
 use super::ctx::Ctx;
 use super::request::Stop;
+use crate::listen::ConnInfo;
 use crate::plan::Terms;
 
 /// Times a request may pass this gateway before it is taken for a loop.
@@ -46,38 +47,60 @@ pub(super) fn on_request(session: &Session, ctx: &Ctx, _terms: &Terms) -> Result
 }
 
 /// Writes the headers onto the copy that goes to the backend.
+///
+/// Names are given as text: Pingora copies any other name to keep its case.
 pub(super) fn write(session: &Session, head: &mut RequestHeader, ctx: &Ctx) -> Result<()> {
     let Some(listener) = &ctx.listener else { return Ok(()) };
     let Some(conn) = crate::listen::conn_info(session) else { return Ok(()) };
-    let terms = ctx.plan.bind(&listener.listener.bind).map(|it| it.terms.clone()).unwrap_or_default();
-    let keep = terms.http.trusted_hops > 0;
-    let mut text = String::with_capacity(64);
+    let terms = ctx.plan.bind(&listener.listener.bind).map(|it| &it.terms.http);
+    let keep = terms.is_some_and(|it| it.trusted_hops > 0);
     let proto = ctx.facts.scheme();
-
-    forwarded::append_xff(joined(head, &X_FORWARDED_FOR).as_deref(), conn.client.ip(), keep, &mut text);
-    set(head, &X_FORWARDED_FOR, &text)?;
+    head.insert_header("x-forwarded-for", client_value(head, conn, keep))?;
     if !keep || !head.headers.contains_key(X_FORWARDED_PROTO) {
-        head.insert_header(X_FORWARDED_PROTO, HeaderValue::from_static(proto))?;
+        head.insert_header("x-forwarded-proto", HeaderValue::from_static(proto))?;
     }
     // As sent: policies may have written another one since.
-    let host = ctx.original.host.as_ref().and_then(|host| host.to_str().ok());
+    let host = ctx.original.host.as_ref();
     if let Some(host) = host.filter(|_| !keep || !head.headers.contains_key(X_FORWARDED_HOST)) {
-        set(head, &X_FORWARDED_HOST, host)?;
+        head.insert_header("x-forwarded-host", host.clone())?;
     }
     if !keep {
         head.remove_header(&X_FORWARDED_PORT);
     }
-    if terms.http.forwarded {
-        text.clear();
-        let hop = Hop { client: conn.client.ip(), by: None, proto, host: host.unwrap_or_default() };
+    if terms.is_some_and(|it| it.forwarded) {
+        let host = host.and_then(|it| it.to_str().ok()).unwrap_or_default();
+        let hop = Hop { client: conn.client.ip(), by: None, proto, host };
+        let mut text = String::with_capacity(64);
         forwarded::append_forwarded(joined(head, &FORWARDED).as_deref(), &hop, keep, &mut text);
-        set(head, &FORWARDED, &text)?;
+        if let Ok(value) = HeaderValue::try_from(text) {
+            head.insert_header("forwarded", value)?;
+        }
     } else if !keep {
         head.remove_header(&FORWARDED);
     }
-    text.clear();
-    via::append(joined(head, &VIA).as_deref(), session.req_header().version, &mut text);
-    set(head, &VIA, &text)
+    let version = session.req_header().version;
+    let via = match joined(head, &VIA) {
+        None => via::alone(version),
+        Some(before) => {
+            let mut text = String::with_capacity(64);
+            via::append(Some(&before), version, &mut text);
+            let Ok(value) = HeaderValue::try_from(text) else { return Ok(()) };
+            value
+        }
+    };
+    head.insert_header("via", via)
+}
+
+/// `X-Forwarded-For`: the connection's client alone, or behind those that trusted proxies name.
+fn client_value(head: &RequestHeader, conn: &ConnInfo, keep: bool) -> HeaderValue {
+    if keep {
+        let mut text = String::with_capacity(64);
+        forwarded::append_xff(joined(head, &X_FORWARDED_FOR).as_deref(), conn.client.ip(), true, &mut text);
+        if let Ok(value) = HeaderValue::try_from(text) {
+            return value;
+        }
+    }
+    conn.forwarded_for().clone()
 }
 
 /// All values of a header as one list.
@@ -85,11 +108,4 @@ fn joined(head: &RequestHeader, name: &HeaderName) -> Option<String> {
     let mut values = head.headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
     let first = values.next()?.to_owned();
     Some(values.fold(first, |list, value| list + ", " + value))
-}
-
-fn set(head: &mut RequestHeader, name: &HeaderName, value: &str) -> Result<()> {
-    if let Ok(value) = HeaderValue::from_str(value) {
-        head.insert_header(name.clone(), value)?;
-    }
-    Ok(())
 }

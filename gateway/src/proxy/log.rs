@@ -1,6 +1,7 @@
 //! `logging`: one event of one request: the access line and the counters together.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
 
 use filters::field::{Field, Lookup, Value};
 use pingora_error::Error;
@@ -30,6 +31,7 @@ pub(super) fn ended(proxy: &Proxy, session: &mut Session, error: Option<&Error>,
         100..200 => ctx.outcome.status,
         status => status,
     });
+    let now = Instant::now();
     let event = RequestEvent {
         connection_id: conn.id,
         bind: conn.bind.as_str(),
@@ -53,9 +55,9 @@ pub(super) fn ended(proxy: &Proxy, session: &mut Session, error: Option<&Error>,
         retry_attempt: ctx.attempt.count.saturating_sub(1),
         bytes_received: session.body_bytes_read() as u64,
         bytes_sent: session.body_bytes_sent() as u64,
-        duration: ctx.started.elapsed(),
+        duration: now.saturating_duration_since(ctx.started),
         request_processing: ctx.outcome.request_done.map(|at| at.saturating_duration_since(ctx.started)),
-        upstream: ctx.attempt.started.map(|at| at.elapsed()),
+        upstream: ctx.attempt.started.map(|at| now.saturating_duration_since(at)),
         request_headers: &head.headers,
         response_headers: ctx.outcome.response_headers.as_deref(),
         access_log: access_log(ctx),

@@ -41,6 +41,9 @@ pub(super) async fn choose(ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
             }
         }
     }
+    if let Some(last) = &ctx.attempt.lease {
+        ctx.attempt.tried.push(last.id());
+    }
     // The wait for the first DNS answer is part of connecting.
     let lease =
         match cluster.draw(&ctx.attempt.tried, ctx.affinity, effective.health(), template.connect_timeout()).await {
@@ -52,7 +55,6 @@ pub(super) async fn choose(ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
             }
         };
     ctx.attempt.count += 1;
-    ctx.attempt.tried.push(lease.id());
     let now = Instant::now();
     ctx.attempt.started = Some(now);
     ctx.attempt.answered = false;

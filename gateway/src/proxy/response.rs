@@ -12,6 +12,9 @@ use super::ctx::Ctx;
 use super::{answer, compression, failure};
 use crate::upstream::Outcome;
 
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
 /// `upstream_response_filter`: the backend's own answer.
 pub(super) fn upstream(session: &mut Session, head: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
     if head.status.is_informational() {
@@ -96,7 +99,7 @@ fn hop_by_hop(head: &mut ResponseHeader, ctx: &Ctx) {
     for name in listed {
         head.remove_header(&name);
     }
-    for name in ["keep-alive", "proxy-connection"] {
+    for name in [&KEEP_ALIVE, &PROXY_CONNECTION] {
         head.remove_header(name);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! It only counts: a chain of two gateways of ours is legitimate, so how many are a loop is the caller's.
 
-use ::http::Version;
+use ::http::{HeaderValue, Version};
 
 /// The name we sign with.
 pub const PSEUDONYM: &str = "agentgateway";
@@ -16,6 +16,17 @@ pub fn append(existing: Option<&str>, version: Version, out: &mut String) {
     out.push_str(protocol(version));
     out.push(' ');
     out.push_str(PSEUDONYM);
+}
+
+/// The value where there was none before.
+pub fn alone(version: Version) -> HeaderValue {
+    HeaderValue::from_static(match version {
+        Version::HTTP_09 => "0.9 agentgateway",
+        Version::HTTP_10 => "1.0 agentgateway",
+        Version::HTTP_2 => "2.0 agentgateway",
+        Version::HTTP_3 => "3.0 agentgateway",
+        _ => "1.1 agentgateway",
+    })
 }
 
 fn protocol(version: Version) -> &'static str {
@@ -77,6 +88,15 @@ mod tests {
             let mut out = String::new();
             append(existing, version, &mut out);
             assert_eq!(out, expected);
+        }
+    }
+
+    #[test]
+    fn an_entry_alone_is_what_would_be_appended_to_nothing() {
+        for version in [Version::HTTP_09, Version::HTTP_10, Version::HTTP_11, Version::HTTP_2, Version::HTTP_3] {
+            let mut out = String::new();
+            append(None, version, &mut out);
+            assert_eq!(alone(version), out);
         }
     }
 

@@ -158,10 +158,15 @@ impl Builder {
     fn end(&mut self) -> Result<(), Problem> {
         let Some(Frame { at, anchor, body }) = self.open.pop() else { return Ok(()) };
         let value = match body {
-            Body::Seq(nodes) => Value::Seq(nodes),
+            // The tree is kept for as long as the document is in force, and most lists hold one thing.
+            Body::Seq(mut nodes) => {
+                nodes.shrink_to_fit();
+                Value::Seq(nodes)
+            }
             Body::Map { mut entries, merges, .. } => {
                 self.refuse_duplicates(&entries);
                 merge(&mut entries, merges);
+                entries.shrink_to_fit();
                 Value::Map(entries)
             }
         };

@@ -67,7 +67,7 @@ impl Lowering<'_> {
             self.problem(at, "the route names no gateway, and there is none called `default`");
             return Vec::new();
         }
-        let mut parents = Vec::new();
+        let mut parents = Vec::with_capacity(names.len());
         for name in names {
             let (gateway, listener) = match name.split_once('/') {
                 Some((gateway, listener)) => (gateway, Some(listener)),
