@@ -113,7 +113,7 @@ async fn collect(mut scan: HeadScan, stream: &mut Downstream, limits: &HeadLimit
         if !stream.more().await.is_ok_and(|count| count > 0) {
             return Err(Refusal::Gone);
         }
-        if let Some(seen) = look(&mut scan, stream.seen(), &limits) {
+        if let Some(seen) = look(&mut scan, stream.seen(), limits) {
             return seen;
         }
     }
