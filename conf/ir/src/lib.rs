@@ -23,7 +23,7 @@ pub mod snapshot;
 pub use attach::{Attachment, Inheritance, Phase, Target};
 pub use backend::{Backend, BackendKind, BackendRef, HostTarget, Service, Workload};
 pub use listener::{Bind, BindAddress, Listener, Protocol, ServerTls};
-pub use matcher::{HeaderMatch, Hostname, Match, PathMatch, Pattern, QueryMatch, Regex, ValueMatch};
+pub use matcher::{HeaderMatch, Hostname, Match, PathMatch, QueryMatch, Regex, ValueMatch};
 pub use name::{
     BackendKey, BindKey, Invalid, ListenerKey, ObjectName, Origin, PolicyKey, RouteKey, RouteName, ServiceKey, Text,
 };

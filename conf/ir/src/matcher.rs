@@ -157,9 +157,6 @@ pub enum ValueMatch {
     Invalid,
 }
 
-/// Alias used where a value match is meant as a pattern.
-pub type Pattern = ValueMatch;
-
 impl ValueMatch {
     pub fn matches(&self, value: &[u8]) -> bool {
         match self {

@@ -83,8 +83,7 @@ pub(super) fn mirror(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx) {
 }
 
 /// `request_body_filter`.
-pub(super) fn request(session: &Session, body: &Option<Bytes>, end: bool, ctx: &mut Ctx) -> Result<()> {
-    let _ = session;
+pub(super) fn request(body: &Option<Bytes>, end: bool, ctx: &mut Ctx) -> Result<()> {
     if ctx.attempt.count <= 1 {
         if let Some(chunk) = body {
             for mirror in &mut ctx.mirrors {
@@ -102,7 +101,3 @@ pub(super) fn request(session: &Session, body: &Option<Bytes>, end: bool, ctx: &
     }
     Ok(())
 }
-
-/// `response_body_filter`: nothing looks at response bodies yet but the byte count of the log,
-/// which Pingora keeps.
-pub(super) fn response(_body: &mut Option<Bytes>, _end: bool, _ctx: &mut Ctx) {}

@@ -16,7 +16,6 @@ use protocols::http::via;
 use super::ctx::Ctx;
 use super::request::Stop;
 use crate::listen::ConnInfo;
-use crate::plan::Terms;
 
 /// Times a request may pass this gateway before it is taken for a loop.
 const LOOPS_MAX: usize = 8;
@@ -32,8 +31,7 @@ pub(super) fn client(head: &RequestHeader, peer: IpAddr, trusted: usize) -> IpAd
 }
 
 /// Refuses loops; the headers themselves are written for each attempt.
-pub(super) fn on_request(session: &Session, ctx: &Ctx, _terms: &Terms) -> Result<(), Stop> {
-    let _ = ctx;
+pub(super) fn on_request(session: &Session) -> Result<(), Stop> {
     let headers = &session.req_header().headers;
     if !headers.contains_key(VIA) {
         return Ok(());

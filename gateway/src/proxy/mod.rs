@@ -20,7 +20,6 @@ mod route;
 mod upstream_request;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -70,12 +69,12 @@ impl ProxyHttp for Proxy {
 
     async fn request_body_filter(
         &self,
-        session: &mut Session,
+        _session: &mut Session,
         body: &mut Option<Bytes>,
         end: bool,
         ctx: &mut Ctx,
     ) -> Result<()> {
-        body::request(session, body, end, ctx)
+        body::request(body, end, ctx)
     }
 
     async fn upstream_response_filter(
@@ -89,17 +88,6 @@ impl ProxyHttp for Proxy {
 
     async fn response_filter(&self, session: &mut Session, head: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
         response::filter(session, head, ctx)
-    }
-
-    fn response_body_filter(
-        &self,
-        _session: &mut Session,
-        body: &mut Option<Bytes>,
-        end: bool,
-        ctx: &mut Ctx,
-    ) -> Result<Option<Duration>> {
-        body::response(body, end, ctx);
-        Ok(None)
     }
 
     async fn response_trailer_filter(

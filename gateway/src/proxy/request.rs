@@ -106,7 +106,7 @@ async fn forward(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx, terms: &Te
         ctx.request_deadline = Some(ctx.started + timeout);
     }
     compression::prepare(session, ctx);
-    forwarded::on_request(session, ctx, terms)?;
+    forwarded::on_request(session)?;
     super::affinity::compute(session, ctx);
     body::mirror(proxy, session, ctx);
     body::wrap(session, ctx, terms).await?;

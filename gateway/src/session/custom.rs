@@ -11,11 +11,11 @@ use pingora_core::protocols::http::HttpTask;
 use pingora_core::protocols::http::custom::CustomMessageWrite;
 use pingora_core::protocols::http::custom::server::Session as Custom;
 use pingora_core::protocols::l4::socket::SocketAddr;
-use pingora_error::Result;
+use pingora_error::{Error, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 
 use super::hold::Held;
-use super::{RESPONSE_TOO_LARGE, Wrapped, fault};
+use super::{RESPONSE_TOO_LARGE, Wrapped};
 
 impl Wrapped {
     async fn read(&mut self, no_body_expected: bool) -> Result<Option<Bytes>> {
@@ -97,7 +97,7 @@ impl Custom for Wrapped {
                 Held::Wait => return Ok(false),
                 Held::Release(ready) => tasks = ready,
                 Held::Failed(error) => return Err(error),
-                Held::TooLarge => return Err(fault(RESPONSE_TOO_LARGE)),
+                Held::TooLarge => return Err(Error::new(RESPONSE_TOO_LARGE)),
             }
         }
         self.settle();
@@ -174,7 +174,7 @@ impl Custom for Wrapped {
                 tokio::select! {
                     biased;
                     read = self.read(no_body_expected) => read,
-                    () = tokio::time::sleep_until(at.into()) => Err(fault(kind)),
+                    () = tokio::time::sleep_until(at.into()) => Err(Error::new(kind)),
                 }
             }
         }

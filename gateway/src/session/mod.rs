@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use pingora_core::protocols::http::ServerSession;
-use pingora_error::{Error, ErrorType};
+use pingora_error::ErrorType;
 
 pub use hold::Hold;
 pub use recording::Recording;
@@ -160,8 +160,4 @@ impl Slot {
 /// Stands in while the real session is elsewhere; never called.
 fn placeholder() -> Box<ServerSession> {
     Box::new(ServerSession::new_custom(Box::new(())))
-}
-
-fn fault(kind: ErrorType) -> Box<Error> {
-    Error::new(kind)
 }
