@@ -239,19 +239,20 @@ impl BackgroundService for Control {
 
 impl Control {
     /// The process's own servers. Their sockets may be shared with a predecessor before this process is ready,
-    /// and with a successor after it has been succeeded: only one of the two answers.
+    /// and with a successor after it has been succeeded: only one of the two accepts.
     async fn serve(&self, servers: Servers) {
         self.life.serving().await;
-        let all = async {
-            tokio::join!(
-                admin::serve(self.context.clone(), servers.admin),
-                admin::serve_stats(self.context.telemetry.clone(), servers.stats),
-                admin::serve_probes(self.readiness.clone(), self.liveness.clone(), servers.readiness),
-            )
+        let (leave, left) = tokio::sync::watch::channel(false);
+        let leaving = async {
+            self.life.superseded().await;
+            leave.send_replace(true);
         };
-        tokio::select! {
-            _ = all => {}
-            () = self.life.superseded() => {}
-        }
+        tokio::join!(
+            admin::serve(self.context.clone(), servers.admin, left.clone()),
+            admin::serve_stats(self.context.telemetry.clone(), servers.stats, left.clone()),
+            admin::serve_probes(self.readiness.clone(), self.liveness.clone(), servers.readiness, left.clone()),
+            leaving,
+        );
+        self.life.silent();
     }
 }

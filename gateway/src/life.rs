@@ -46,7 +46,12 @@ pub struct Life {
     reign: watch::Sender<Reign>,
     ending: Notify,
     started: Notify,
+    /// The process's own servers have answered what they were asked, and left.
+    silent: Notify,
 }
+
+/// For the process's own servers to answer what they were asked.
+const LAST_ANSWERS: Duration = Duration::from_secs(5);
 
 impl Life {
     pub fn new(
@@ -69,6 +74,7 @@ impl Life {
             own: Mutex::default(),
             ending: Notify::new(),
             started: Notify::new(),
+            silent: Notify::new(),
         })
     }
 
@@ -91,6 +97,11 @@ impl Life {
     async fn reached(&self, reign: Reign) {
         // The sender is ours: it cannot be gone.
         let _ = self.reign.subscribe().wait_for(|it| *it >= reign).await;
+    }
+
+    /// The process's own servers have left.
+    pub fn silent(&self) {
+        self.silent.notify_one();
     }
 
     fn offers(&self) -> std::io::Result<Vec<Offer>> {
@@ -131,12 +142,17 @@ impl Life {
     }
 
     async fn drained(&self) {
-        self.readiness.drain();
         tracing::info!(limit = ?self.deadline, "draining");
-        // The minimum is for load balancers to look away; a successor is there already.
         let superseded = *self.reign.borrow() == Reign::Superseded;
-        let min = if superseded { Duration::ZERO } else { self.deadline_min };
-        let left = self.drain.drain(min, self.deadline).await;
+        let left = if superseded {
+            // For whoever asks at our address the service is ready: the successor is. Nobody need look away.
+            let left = self.drain.drain(Duration::ZERO, self.deadline).await;
+            let _ = tokio::time::timeout(LAST_ANSWERS, self.silent.notified()).await;
+            left
+        } else {
+            self.readiness.drain();
+            self.drain.drain(self.deadline_min, self.deadline).await
+        };
         if left > 0 {
             tracing::warn!(connections = left, "drain limit reached; closing what is left");
         }

@@ -27,7 +27,7 @@ pub use guard::Ends;
 pub use pages::serve;
 pub use probes::{serve_probes, serve_stats};
 pub use readiness::{Liveness, Readiness, ReadyGuard, STUCK};
-pub use server::{BindFailed, Bound, bind};
+pub use server::{BindFailed, Bound, Leave, bind};
 
 /// A report of another part of the process, made when asked for.
 pub type Report = Arc<dyn Fn() -> Value + Send + Sync>;

@@ -11,7 +11,7 @@ use super::AdminContext;
 use super::answer::{self, Body};
 use super::dump::{self, Dump};
 use super::guard::{self, Ends};
-use super::server::{Bound, Service};
+use super::server::{Bound, Leave, Service};
 use crate::telemetry::{Sensitive, memory};
 
 /// Dumps under way at once; each holds a snapshot and a thread.
@@ -38,9 +38,9 @@ const PAGES: &[(&str, &str, &str)] = &[
     ("/version", "GET, HEAD", "the build"),
 ];
 
-/// Serves the admin pages until dropped.
-pub async fn serve(context: AdminContext, bound: Bound) {
-    bound.run(Admin { context, dumps: Arc::new(Semaphore::new(DUMPS_MAX)) }).await;
+/// Serves the admin pages until dropped or told to leave.
+pub async fn serve(context: AdminContext, bound: Bound, leave: Leave) {
+    bound.run(Admin { context, dumps: Arc::new(Semaphore::new(DUMPS_MAX)) }, leave).await;
 }
 
 struct Admin {

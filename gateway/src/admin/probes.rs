@@ -9,17 +9,17 @@ use hyper::body::Incoming;
 use super::answer::{self, Body};
 use super::guard::Ends;
 use super::readiness::{Liveness, Readiness};
-use super::server::{Bound, Service};
+use super::server::{Bound, Leave, Service};
 use crate::telemetry::{Exposition, Telemetry};
 
-/// Serves `/metrics` and `/stats/prometheus` until dropped.
-pub async fn serve_stats(telemetry: Arc<Telemetry>, bound: Bound) {
-    bound.run(Stats(telemetry)).await;
+/// Serves `/metrics` and `/stats/prometheus` until dropped or told to leave.
+pub async fn serve_stats(telemetry: Arc<Telemetry>, bound: Bound, leave: Leave) {
+    bound.run(Stats(telemetry), leave).await;
 }
 
-/// Serves `/healthz/ready` and `/healthz/live` until dropped.
-pub async fn serve_probes(readiness: Arc<Readiness>, liveness: Arc<Liveness>, bound: Bound) {
-    bound.run(Probes { readiness, liveness }).await;
+/// Serves `/healthz/ready` and `/healthz/live` until dropped or told to leave.
+pub async fn serve_probes(readiness: Arc<Readiness>, liveness: Arc<Liveness>, bound: Bound, leave: Leave) {
+    bound.run(Probes { readiness, liveness }, leave).await;
 }
 
 fn is_read(method: &Method) -> bool {

@@ -1,7 +1,7 @@
 //! A small HTTP/1.1 server for the process's own addresses.
 //!
 //! Bounded: so many connections, so long for a request head (idle keep-alive included), so long for
-//! a connection. Dropping the serving future closes everything.
+//! a connection. Dropping the serving future closes everything; leaving answers what was asked first.
 
 use std::future::Future;
 use std::io;
@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::{CONNECTION, HeaderValue};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -18,8 +19,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::answer::Body;
@@ -31,6 +32,8 @@ const CONNECTIONS_MAX: usize = 64;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECTION_LIFE: Duration = Duration::from_secs(300);
 const HEAD_BYTES_MAX: usize = 32 << 10;
+/// For an idle connection to be asked its last request when the server leaves.
+const IDLE_GRACE: Duration = Duration::from_millis(500);
 const BACKLOG: i32 = 128;
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
@@ -54,6 +57,16 @@ pub struct Bound {
 enum Listening {
     Tcp(std::net::TcpListener),
     Unix(std::os::unix::net::UnixListener),
+}
+
+/// Turns true when the process is to leave its own addresses to another.
+pub type Leave = watch::Receiver<bool>;
+
+/// Waits for the word; never returns if nobody is left to give it.
+async fn told(leave: &mut Leave) {
+    if leave.wait_for(|it| *it).await.is_err() {
+        std::future::pending::<()>().await;
+    }
 }
 
 /// Whoever answers the requests of a server.
@@ -155,17 +168,17 @@ impl Bound {
         self.sockets.iter().filter_map(address).collect()
     }
 
-    /// Serves until dropped.
-    pub(super) async fn run<S: Service>(self, service: S) {
+    /// Serves until dropped, or until told to leave: then accepts no more, answers what it was asked and returns.
+    pub(super) async fn run<S: Service>(self, service: S, mut leave: Leave) {
         let service = Arc::new(service);
         let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let mut sockets = JoinSet::new();
         for socket in self.sockets {
-            sockets.spawn(accept(socket, service.clone(), permits.clone(), self.server));
+            sockets.spawn(accept(socket, service.clone(), permits.clone(), leave.clone(), self.server));
         }
         // A server that is off must not look like one that failed.
+        told(&mut leave).await;
         while sockets.join_next().await.is_some() {}
-        std::future::pending::<()>().await;
     }
 }
 
@@ -182,9 +195,34 @@ impl Serving {
             Listening::Unix(listener) => Self::Unix(UnixListener::from_std(listener)?),
         })
     }
+
+    async fn accept(&self) -> io::Result<(Accepted, Ends)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                let ends = Ends { peer: Some(peer), local: stream.local_addr().ok().or(Some(unknown())) };
+                Ok((Accepted::Tcp(stream), ends))
+            }
+            Self::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                Ok((Accepted::Unix(stream), Ends { peer: None, local: None }))
+            }
+        }
+    }
 }
 
-async fn accept<S: Service>(socket: Listening, service: Arc<S>, permits: Arc<Semaphore>, server: &'static str) {
+enum Accepted {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+async fn accept<S: Service>(
+    socket: Listening,
+    service: Arc<S>,
+    permits: Arc<Semaphore>,
+    mut leave: Leave,
+    server: &'static str,
+) {
     let socket = match Serving::from(socket) {
         Ok(socket) => socket,
         Err(error) => return tracing::error!(server, %error, "cannot serve"),
@@ -192,28 +230,34 @@ async fn accept<S: Service>(socket: Listening, service: Arc<S>, permits: Arc<Sem
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
-        let Ok(permit) = permits.clone().acquire_owned().await else { return };
-        let service = service.clone();
-        let accepted = match &socket {
-            Serving::Tcp(listener) => listener.accept().await.map(|(stream, peer)| {
-                let ends = Ends { peer: Some(peer), local: stream.local_addr().ok().or(Some(unknown())) };
-                connections.spawn(async move {
-                    converse(stream, service, ends).await;
-                    drop(permit);
-                });
-            }),
-            Serving::Unix(listener) => listener.accept().await.map(|(stream, _)| {
-                connections.spawn(async move {
-                    converse(stream, service, Ends { peer: None, local: None }).await;
-                    drop(permit);
-                });
-            }),
+        let next = async {
+            // Nobody closes the semaphore.
+            let permit = permits.clone().acquire_owned().await;
+            (permit, socket.accept().await)
         };
-        if let Err(error) = accepted {
-            tracing::debug!(server, %error, "cannot accept");
-            tokio::time::sleep(ACCEPT_BACKOFF).await;
-        }
+        let (permit, accepted) = tokio::select! {
+            () = told(&mut leave) => break,
+            next = next => next,
+        };
+        let (service, leave) = (service.clone(), leave.clone());
+        match accepted {
+            Ok((Accepted::Tcp(stream), ends)) => connections.spawn(async move {
+                converse(stream, service, ends, leave).await;
+                drop(permit);
+            }),
+            Ok((Accepted::Unix(stream), ends)) => connections.spawn(async move {
+                converse(stream, service, ends, leave).await;
+                drop(permit);
+            }),
+            Err(error) => {
+                tracing::debug!(server, %error, "cannot accept");
+                tokio::time::sleep(ACCEPT_BACKOFF).await;
+                continue;
+            }
+        };
     }
+    drop(socket);
+    while connections.join_next().await.is_some() {}
 }
 
 /// A local address that equals no `Host`: where the socket cannot say its own, names must do.
@@ -221,16 +265,40 @@ fn unknown() -> SocketAddr {
     SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0)
 }
 
-async fn converse<S: Service>(stream: impl AsyncRead + AsyncWrite + Unpin, service: Arc<S>, ends: Ends) {
+async fn converse<S: Service>(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    service: Arc<S>,
+    ends: Ends,
+    mut leave: Leave,
+) {
+    let leaving = leave.clone();
     let service = service_fn(|request| {
-        let service = service.clone();
-        async move { Ok::<_, std::convert::Infallible>(service.answer(request, ends).await) }
+        let (service, leaving) = (service.clone(), leaving.clone());
+        async move {
+            let mut response = service.answer(request, ends).await;
+            if *leaving.borrow() {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, std::convert::Infallible>(response)
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(HEAD_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
     // What a client of these servers does wrong is not worth a line.
-    let _ = tokio::time::timeout(CONNECTION_LIFE, connection).await;
+    let _ = tokio::time::timeout(CONNECTION_LIFE, async {
+        tokio::select! {
+            _ = &mut connection => return,
+            () = told(&mut leave) => {}
+        }
+        // The next answer says `close`; hyper would cut a kept connection whose next head is under way.
+        if tokio::time::timeout(IDLE_GRACE, &mut connection).await.is_err() {
+            connection.as_mut().graceful_shutdown();
+            let _ = connection.await;
+        }
+    })
+    .await;
 }

@@ -33,7 +33,8 @@ impl Applied for Fixed {
 struct Server {
     address: std::net::SocketAddr,
     drained: Arc<AtomicUsize>,
-    _tasks: tokio::task::JoinSet<()>,
+    leave: tokio::sync::watch::Sender<bool>,
+    tasks: tokio::task::JoinSet<()>,
 }
 
 fn local() -> ServerAddress {
@@ -59,8 +60,9 @@ async fn admin() -> Server {
     let bound = bind("admin", &local(), &mut |_| None).unwrap();
     let address = bound.addresses()[0];
     let mut tasks = tokio::task::JoinSet::new();
-    tasks.spawn(serve(context, bound));
-    Server { address, drained, _tasks: tasks }
+    let (leave, told) = tokio::sync::watch::channel(false);
+    tasks.spawn(serve(context, bound, told));
+    Server { address, drained, leave, tasks }
 }
 
 /// Head and body of the answer to one request on its own connection.
@@ -134,7 +136,8 @@ async fn metrics_are_served_in_the_format_asked_for() {
     let address = bound.addresses()[0];
     let telemetry = Telemetry::with_output(&statics(), Box::new(std::io::sink()));
     telemetry.runtime("test", &tokio::runtime::Handle::current());
-    let task = tokio::spawn(serve_stats(telemetry, bound));
+    let (_leave, told) = tokio::sync::watch::channel(false);
+    let task = tokio::spawn(serve_stats(telemetry, bound, told));
     for (request, headers, status, part) in [
         ("GET /metrics", "", 200, "text/plain; version=0.0.4"),
         ("GET /stats/prometheus", "accept: application/openmetrics-text\r\n", 200, "openmetrics-text; version=1.0.0"),
@@ -155,7 +158,8 @@ async fn probes_follow_readiness() {
     let (readiness, liveness) = (Readiness::new(), Liveness::new());
     liveness.watch("test", &tokio::runtime::Handle::current());
     let guard = readiness.task("first configuration");
-    let task = tokio::spawn(serve_probes(readiness.clone(), liveness, bound));
+    let (_leave, told) = tokio::sync::watch::channel(false);
+    let task = tokio::spawn(serve_probes(readiness.clone(), liveness, bound, told));
     let (head, body) = ask(address, "GET /healthz/ready", "").await;
     assert!(head.starts_with("HTTP/1.1 500 ") && body.contains("first configuration"), "{head} {body}");
     drop(guard);
@@ -165,6 +169,27 @@ async fn probes_follow_readiness() {
     readiness.drain();
     assert!(ask(address, "GET /healthz/ready", "").await.1.contains("draining"));
     task.abort();
+}
+
+#[tokio::test]
+async fn a_server_that_leaves_answers_what_it_was_asked_and_accepts_no_more() {
+    let mut server = admin().await;
+    let mut accepted = TcpStream::connect(server.address).await.unwrap();
+    // One exchange shows that the connection is accepted; the next request is cut in two by the leaving.
+    accepted.write_all(b"GET /version HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+    let mut first = [0; 12];
+    accepted.read_exact(&mut first).await.unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200");
+    accepted.write_all(b"GET /version HTTP/1.1\r\nhost: loc").await.unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    server.leave.send_replace(true);
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    accepted.write_all(b"alhost\r\n\r\n").await.unwrap();
+    let mut rest = String::new();
+    accepted.read_to_string(&mut rest).await.unwrap();
+    assert_eq!(rest.matches("HTTP/1.1 200").count(), 1, "{rest}");
+    assert!(server.tasks.join_next().await.is_some_and(|it| it.is_ok()), "the server returns");
+    assert!(TcpStream::connect(server.address).await.is_err(), "its socket is closed");
 }
 
 #[tokio::test]
