@@ -20,6 +20,7 @@ use crate::reload::Reloader;
 use crate::state::State;
 use crate::statics::Statics;
 use crate::status::Status;
+use crate::systemd::{Attendance, Brought, Store, Supervisor};
 use crate::telemetry::{LogControl, Telemetry, logging};
 use crate::upstream::{Mirrors, Upstreams};
 
@@ -40,12 +41,14 @@ pub fn run(input: Input, takeover: bool) -> anyhow::Result<()> {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let telemetry = Telemetry::new(&statics);
     let (predecessor, mut inherited) = inherit(&statics, takeover)?;
+    let supervisor = Arc::new(Supervisor::from_env(takeover));
 
     let upstreams = Arc::new(Upstreams::new(&statics));
     let state = State::new(Compiler::new(upstreams.clone(), statics.clone()));
     let status = Arc::new(Status::default());
     let mut reloader = Reloader::new(source, state.clone(), status.clone(), telemetry.clone());
     reloader.first(warnings).map_err(refused)?;
+    let store = Brought::from_env().join(&mut inherited, &state.wanted().borrow().binds, &supervisor);
 
     let readiness = Readiness::new();
     let liveness = Liveness::new();
@@ -63,7 +66,7 @@ pub fn run(input: Input, takeover: bool) -> anyhow::Result<()> {
         app: Arc::new(app),
         plans: Arc::new(move || plans.plan()),
         telemetry: telemetry.clone(),
-        drain,
+        drain: drain.clone(),
         enable_ipv6: statics.enable_ipv6,
         removed_bind_deadline: statics.termination_deadline,
         inherited,
@@ -71,6 +74,7 @@ pub fn run(input: Input, takeover: bool) -> anyhow::Result<()> {
     let (listeners, reports) = Listeners::new(setup, state.wanted());
     life.offer(reports.clone(), servers.offers()?);
     reloader.listeners(reports.clone());
+    let attendance = Attendance::of(supervisor, drain, (&reports, &state, &life));
     let control = Control {
         servers: parking_lot::Mutex::new(Some(servers)),
         reloader: tokio::sync::Mutex::new(Some(reloader)),
@@ -80,6 +84,7 @@ pub fn run(input: Input, takeover: bool) -> anyhow::Result<()> {
         liveness,
         guard: parking_lot::Mutex::new(Some((guard, reports, state.wanted()))),
         life: life.clone(),
+        attendance: parking_lot::Mutex::new(Some((attendance, store))),
     };
     server.add_service(listeners);
     server.add_service(background_service("control", control));
@@ -211,6 +216,7 @@ struct Control {
     liveness: Arc<Liveness>,
     guard: parking_lot::Mutex<Option<Guard>>,
     life: Arc<Life>,
+    attendance: parking_lot::Mutex<Option<(Attendance, Store)>>,
 }
 
 type Guard = (admin::ReadyGuard, Arc<Reports>, tokio::sync::watch::Receiver<Arc<crate::listen::Wanted>>);
@@ -225,12 +231,15 @@ impl BackgroundService for Control {
         let ready = self.guard.lock().take();
         let Some(mut reloader) = self.reloader.lock().await.take() else { return };
         let life = self.life.clone();
+        let attendance = self.attendance.lock().take();
         tokio::spawn(async move {
             if let Some((guard, reports, wanted)) = ready {
                 let generation = wanted.borrow().generation;
                 reports.reconciled(generation).await;
                 drop(guard);
                 life.started(&reports);
+                let Some((attendance, store)) = attendance else { return };
+                attendance.run(store, life.superseded()).await;
             }
         });
         tokio::join!(self.serve(servers), self.upstreams.run(), reloader.run());

@@ -21,5 +21,6 @@ pub mod session;
 pub mod state;
 pub mod statics;
 pub mod status;
+pub mod systemd;
 pub mod telemetry;
 pub mod upstream;

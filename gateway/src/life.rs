@@ -104,7 +104,8 @@ impl Life {
         self.silent.notify_one();
     }
 
-    fn offers(&self) -> std::io::Result<Vec<Offer>> {
+    /// Duplicates of all listening sockets.
+    pub fn offers(&self) -> std::io::Result<Vec<Offer>> {
         let mut offers = match self.reports.lock().as_ref() {
             Some(reports) => reports.offers()?,
             None => Vec::new(),

@@ -28,8 +28,8 @@ mod wire;
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -38,6 +38,7 @@ use parking_lot::Mutex;
 use pingora_core::apps::HttpServerApp;
 use pingora_core::server::{ListenFds, ShutdownWatch};
 use pingora_core::services::{ServiceReadyNotifier, ServiceWithDependents};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 pub use self::drain::{Drain, Stage};
@@ -113,6 +114,8 @@ pub struct Reports {
     open: Mutex<Vec<(BindKey, BindAddress, Arc<sockets::Listening>)>>,
     /// The last generation reconciled; 0 before the first.
     done: watch::Sender<u64>,
+    /// Where connections are served.
+    runtime: OnceLock<Handle>,
 }
 
 impl<A> Listeners<A> {
@@ -159,6 +162,19 @@ impl Reports {
         let _ = self.done.subscribe().wait_for(|it| *it >= generation).await;
     }
 
+    /// Changes with every generation reconciled, and when a bind that failed is tried again.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.done.subscribe()
+    }
+
+    /// Resolves when the runtime that serves connections has run a task; true where there is none any more.
+    pub async fn turn(&self) -> bool {
+        match self.runtime.get() {
+            Some(runtime) => runtime.spawn(async {}).await.is_err(),
+            None => false,
+        }
+    }
+
     /// The open sockets, for a successor.
     pub fn offers(&self) -> std::io::Result<Vec<Offer>> {
         let open = self.open.lock();
@@ -184,6 +200,7 @@ where
         ready: ServiceReadyNotifier,
     ) {
         let inherited = std::mem::take(&mut self.inherited);
+        let _ = self.reports.runtime.set(pingora_runtime::current_handle());
         let doors = reconcile::Doors::new(Arc::clone(&self.shared), Arc::clone(&self.reports), listeners_per_fd);
         doors.run(self.wanted.clone(), inherited, (shutdown, Some(ready))).await;
         self.shared.app.http_cleanup().await;
