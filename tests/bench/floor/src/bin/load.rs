@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::crypto::aws_lc_rs::{default_provider, kx_group};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -39,12 +40,22 @@ struct Arguments {
     body: usize,
     #[arg(long)]
     tls: bool,
+    /// The one key-exchange group that is offered.
+    #[arg(long, value_enum, default_value = "x25519")]
+    group: Group,
     /// A connection for each request; with TLS, a full handshake.
     #[arg(long)]
     anew: bool,
     /// One request on each connection, then hold them until standard input ends.
     #[arg(long)]
     idle: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Group {
+    X25519,
+    #[value(name = "x25519mlkem768")]
+    X25519Mlkem768,
 }
 
 struct Load {
@@ -73,11 +84,10 @@ struct Connection {
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     let arguments = Arguments::parse();
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let started = Instant::now();
     let load = Arc::new(Load {
         requests: requests(&arguments),
-        tls: arguments.tls.then(|| TlsConnector::from(Arc::new(trusting()))),
+        tls: arguments.tls.then(|| TlsConnector::from(Arc::new(trusting(arguments.group)))),
         begun: AtomicU64::new(0),
         ok: AtomicU64::new(0),
         missing: AtomicU64::new(0),
@@ -245,9 +255,16 @@ impl Connection {
     }
 }
 
-/// TLS 1.3 only, no resumption, any certificate.
-fn trusting() -> ClientConfig {
-    let builder = ClientConfig::builder_with_protocol_versions(&[&rustls::version::TLS13]);
+/// TLS 1.3 and one group only, no resumption, any certificate.
+fn trusting(group: Group) -> ClientConfig {
+    let mut provider = default_provider();
+    provider.kx_groups = match group {
+        Group::X25519 => vec![kx_group::X25519],
+        Group::X25519Mlkem768 => vec![kx_group::X25519MLKEM768],
+    };
+    let builder = ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .expect("a group and version that go together");
     let mut config = builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody)).with_no_client_auth();
     config.resumption = rustls::client::Resumption::disabled();
     config
