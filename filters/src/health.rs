@@ -19,7 +19,11 @@
 //! on the first failure. The time out grows with each ejection in a row, up to `maxDuration`.
 //!
 //! **Active.** Each endpoint is asked every `interval`; `unhealthyThreshold` failures in a row take
-//! it out, `healthyThreshold` successes bring it back.
+//! it out, `healthyThreshold` successes bring it back. Checks run without requests, so they belong to the
+//! backend: one that several routes name is checked once, on one set of terms. What the backend's own
+//! `policies` say holds, then detached policies, then what a route says, the first by the route's key.
+//! Terms that differ from those do not run, and `/config/status` warns of them. An inline `host` is a
+//! backend of its own wherever it has a `health`. Passive terms are each route's own.
 //!
 //! **When none is left**, ejected endpoints are used anyway: a bad answer beats none.
 //!

@@ -89,8 +89,9 @@ impl Reloader {
     }
 
     fn publish(&self, loaded: Loaded) -> u64 {
-        let Loaded { patch, warnings, phases } = loaded;
+        let Loaded { patch, warnings, phases, places } = loaded;
         let applied = self.state.apply(&patch);
+        self.state.place(places);
         let generation = applied.generation;
         for warning in &warnings {
             tracing::warn!("{warning}");

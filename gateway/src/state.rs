@@ -9,13 +9,15 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::listen::Wanted;
-use crate::local::source::cpu;
+use crate::local::source::{Places, cpu};
 use crate::plan::{Compiler, Plan};
 
 /// What every part of the process can see: one atomic pointer.
 pub struct State {
     plan: ArcSwap<Plan>,
     wanted: watch::Sender<Arc<Wanted>>,
+    /// Where the objects of the document stand.
+    places: ArcSwap<Places>,
     /// Sources take turns; requests never wait here.
     turn: Mutex<()>,
 }
@@ -31,7 +33,12 @@ pub struct Applied {
 impl State {
     pub fn new(compiler: Arc<Compiler>) -> Arc<Self> {
         let plan = ArcSwap::from_pointee(Plan::empty(compiler));
-        Arc::new(Self { plan, wanted: watch::channel(Arc::default()).0, turn: Mutex::new(()) })
+        Arc::new(Self {
+            plan,
+            wanted: watch::channel(Arc::default()).0,
+            places: ArcSwap::default(),
+            turn: Mutex::new(()),
+        })
     }
 
     /// The plan in force; a request calls this once and keeps the result.
@@ -42,6 +49,16 @@ impl State {
     /// The binds that should be open, as of the plan in force.
     pub fn wanted(&self) -> watch::Receiver<Arc<Wanted>> {
         self.wanted.subscribe()
+    }
+
+    /// Where the objects of the document stand, for dumps.
+    pub fn places(&self) -> Arc<Places> {
+        self.places.load_full()
+    }
+
+    /// The document was loaded: objects that did not change may have moved.
+    pub fn place(&self, places: Places) {
+        self.places.store(Arc::new(places));
     }
 
     /// Compiles and publishes. Requests under way keep the plan they began with.

@@ -13,6 +13,7 @@ use crate::http::media;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Code {
+    Cancelled = 1,
     Unknown = 2,
     DeadlineExceeded = 4,
     PermissionDenied = 7,
@@ -39,6 +40,7 @@ impl Code {
     /// The value of `grpc-status`.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Cancelled => "1",
             Self::Unknown => "2",
             Self::DeadlineExceeded => "4",
             Self::PermissionDenied => "7",

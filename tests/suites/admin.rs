@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tests::gateway::Signal;
 use tests::wait::PATIENCE;
-use tests::{Authority, Backend, Client, Gateway, RawClient, eventually};
+use tests::{Authority, Backend, Client, Gateway, RawClient, config, eventually};
 
 const HELLO: &str = "gateways: {default: {port: 0}}
 routes:
@@ -49,6 +49,41 @@ async fn the_pages_are_there_and_take_their_methods_only() {
     let tasks = gateway.admin("GET", "/debug/tasks").await.json();
     assert!(tasks["runtimes"].as_array().is_some_and(|it| !it.is_empty()), "{tasks}");
     gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_dump_says_where_an_object_stands_now() {
+    let route = |name: &str| {
+        format!(
+            "- {{ name: {name}, matches: [{{ path: {{ exact: /{name} }} }}], policies: {{ timeout: {{ requestTimeout: 7s }} }}, backends: [{{ host: 'localhost:1' }}] }}\n"
+        )
+    };
+    let attached = |names: &[&str]| {
+        let routes: String = names.iter().map(|it| route(it)).collect();
+        format!("gateways: {{ default: {{ port: 0 }} }}\nroutes:\n{routes}")
+    };
+    let nested = |names: &[&str]| config::routes(&names.iter().map(|it| route(it)).collect::<String>());
+    let documents: [&dyn Fn(&[&str]) -> String; 2] = [&attached, &nested];
+    for (document, prefix) in documents.into_iter().zip(["routes", "binds[0].listeners[0].routes"]) {
+        let gateway = Gateway::start(&document(&["a", "b"])).await;
+        gateway.reload(&document(&["new", "a", "b"])).await;
+        let dump = gateway.config_dump().await;
+        let find = |table: &str, name: &str| {
+            let rows = dump[table].as_array().expect("a table").iter();
+            let mut rows = rows.filter(|it| it["key"].as_str().is_some_and(|it| it.contains(&format!("/{name}"))));
+            rows.next().unwrap_or_else(|| panic!("no {name} in {table}: {dump}")).clone()
+        };
+        for (position, name) in ["new", "a", "b"].into_iter().enumerate() {
+            let (route, policy) = (find("routes", name), find("policies", name));
+            assert_eq!(route["origin"]["path"], format!("{prefix}[{position}]"));
+            let at = format!("{prefix}[{position}].policies.timeout");
+            assert_eq!(policy["origin"]["path"], at.as_str());
+            let key = route["key"].as_str().expect("a key").replace('#', "%23");
+            let effective = gateway.admin("GET", &format!("/config/effective?route={key}")).await.expect_status(200);
+            assert!(effective.text().contains(&at), "{name}: {}", effective.text());
+        }
+        gateway.stop().await;
+    }
 }
 
 #[tokio::test]

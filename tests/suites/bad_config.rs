@@ -111,6 +111,15 @@ async fn keys_that_are_unknown_misplaced_or_of_a_later_version() {
                 "3:56: routes[0].policies.timeout.request: unknown key `request` (did you mean `requestTimeout`?)",
             ],
         ),
+        (
+            "config: {listener: {}, logging: {filter: x, fields: {}}, trustDomain: x}\n",
+            &[
+                "2:10: config.listener: `listener` has moved (its settings are in `frontendPolicies`, at the top level)",
+                "2:34: config.logging.filter: `filter` has moved (write `frontendPolicies.accessLog.filter`)",
+                "2:45: config.logging.fields: `fields` has moved (`frontendPolicies.accessLog` has `add` and `remove`)",
+                "2:58: config.trustDomain: `trustDomain` is not supported by this version yet",
+            ],
+        ),
         ("llm: {}\n", &["2:1: llm: `llm` is not supported by this version yet"]),
         ("mcp: {}\n", &["2:1: mcp: `mcp` is not supported by this version yet"]),
         (
@@ -134,6 +143,26 @@ async fn names_and_ports_that_are_taken() {
             &[
                 "4:3: binds[1].port: port `3000` is already taken by `binds[0].port` (line 2)",
                 "6:16: gateways.a.port: port `3000` is already taken by `binds[0].port` (line 2)",
+            ],
+        ),
+        (
+            "binds:\n- port: 3000\n  listeners: [{}]\n- {port: 3000, address: 127.0.0.1, listeners: [{}]}\n\
+             gateways: {a: {port: 3000, address: '::1'}}\n",
+            &[
+                "4:4: binds[1].port: `127.0.0.1:3000` overlaps `*:3000` of `binds[0].port` (line 2): only one of them can \
+                 listen",
+                "5:16: gateways.a.port: `[::1]:3000` overlaps `*:3000` of `binds[0].port` (line 2): only one of them can \
+                 listen",
+            ],
+        ),
+        (
+            "binds:\n- {port: 3000, address: 127.0.0.1, listeners: [{}]}\n- {port: 3000, address: '::1', listeners: [{}]}\n\
+             - {port: 3000, address: 0.0.0.0, listeners: [{}]}\n- {port: 3000, address: '::', listeners: [{}]}\n",
+            &[
+                "4:4: binds[2].port: `0.0.0.0:3000` overlaps `127.0.0.1:3000` of `binds[0].port` (line 2): only one of \
+                 them can listen",
+                "5:4: binds[3].port: `[::]:3000` overlaps `127.0.0.1:3000` of `binds[0].port` (line 2): only one of them \
+                 can listen",
             ],
         ),
         (

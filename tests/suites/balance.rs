@@ -205,6 +205,30 @@ async fn active_checks_over_http_take_endpoints_out_and_bring_them_back() {
 }
 
 #[tokio::test]
+async fn active_checks_of_a_backend_are_its_own_before_those_of_routes() {
+    let backend = Backend::echo();
+    let health = |path: &str| {
+        format!("policies: {{ health: {{ active: {{ http: {{ path: {path} }}, interval: 50ms }}, eviction: {{}} }} }}")
+    };
+    let yaml = |own: &str| {
+        let route =
+            |n: u8| format!("- {{ name: r{n}, backends: [{{ backend: b, {} }}] }}\n", health(&format!("/r{n}")));
+        let routes = config::routes(&(route(0) + &route(1)));
+        format!("{routes}backends: [{{ name: b, host: '{}', {own} }}]\n", backend.addr())
+    };
+    let asked = |path: &str| backend.stats().seen().iter().filter(|it| it.uri.path() == path).count();
+    let gateway = Gateway::start(&yaml(&health("/own"))).await;
+    eventually(PATIENCE, || async { asked("/own") >= 5 }).await;
+    assert_eq!((asked("/r0"), asked("/r1")), (0, 0), "the backend is checked on its own terms alone");
+    let status = gateway.reload(&yaml("")).await;
+    let before = asked("/r0");
+    eventually(PATIENCE, || async { asked("/r0") >= before + 5 }).await;
+    assert_eq!(asked("/r1"), 0, "the first of the routes speaks for the backend");
+    assert!(status.document["warnings"][0]["message"].as_str().is_some_and(|it| it.contains("do not run")));
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn active_checks_over_tcp_and_grpc_notice_too() {
     let first = Backend::setup().on(([127, 0, 0, 2], 0).into()).grpc();
     let port = first.port();

@@ -225,6 +225,32 @@ warning: stdin:9:21: policies[2].target: backend `nope` does not exist; the poli
 }
 
 #[tokio::test]
+async fn active_checks_that_another_place_overrules_are_warnings() {
+    let text = "\
+gateways: {default: {port: 0}}
+backends:
+- {name: own, host: '127.0.0.1:1', policies: {health: {active: {tcp: {}}}}}
+- {name: shared, host: '127.0.0.1:2'}
+routes:
+- {name: a, backends: [{backend: own, policies: {health: {active: {tcp: {}}}}}]}
+- {name: b, backends: [{backend: own, policies: {health: {active: {grpc: {}}}}}]}
+- {name: d, backends: [{backend: shared, policies: {health: {active: {grpc: {}}}}}]}
+- {name: c, backends: [{backend: shared, policies: {health: {active: {tcp: {}}}}}]}
+- {name: e, backends: [{host: '127.0.0.1:3', policies: {health: {active: {tcp: {}}}}}]}
+- {name: f, backends: [{host: '127.0.0.1:3', policies: {health: {active: {grpc: {}}}}}]}
+";
+    let expected = "\
+warning: stdin:7:50: routes[1].backends[0].policies.health: these active checks do not run: those of the backend are \
+said by `backends[0].policies.health` (line 3)
+warning: stdin:8:53: routes[2].backends[0].policies.health: these active checks do not run: those of the backend are \
+said by `routes[3].backends[0].policies.health` (line 9)
+";
+    let output = Gateway::run_cli(&["validate", "-f", "-"], text).await;
+    assert_eq!(String::from_utf8_lossy(&output.stderr), expected);
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[tokio::test]
 async fn exit_codes_and_output_of_the_command_line() {
     for (args, stdin, code, said) in [
         (&["-V"][..], "", 0, env!("CARGO_PKG_VERSION")),

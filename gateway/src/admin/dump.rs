@@ -20,6 +20,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::answer::Body;
+use crate::local::source::{Paths, Places};
 use crate::statics::{LogFormat, ServerAddress, Statics};
 use crate::telemetry::Sensitive;
 
@@ -33,6 +34,7 @@ const STARS: &str = "***";
 pub(super) struct Dump {
     pub(super) generation: u64,
     pub(super) snapshot: filters::Snapshot,
+    pub(super) places: Arc<Places>,
     pub(super) statics: Arc<Statics>,
     pub(super) version: Value,
 }
@@ -85,20 +87,21 @@ impl Write for Chunks {
 impl Serialize for Dump {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let sensitive = &Sensitive::new(&self.statics);
+        let paths = &self.places.paths();
         let ir::Snapshot { binds, listeners, routes, tcp_routes, backends, services, workloads, policies } =
             &self.snapshot;
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("version", &self.version)?;
         map.serialize_entry("generation", &self.generation)?;
         map.serialize_entry("config", &statics_json(&self.statics))?;
-        map.serialize_entry("binds", &Table { rows: binds, sensitive })?;
-        map.serialize_entry("listeners", &Table { rows: listeners, sensitive })?;
-        map.serialize_entry("routes", &Table { rows: routes, sensitive })?;
-        map.serialize_entry("tcpRoutes", &Table { rows: tcp_routes, sensitive })?;
-        map.serialize_entry("backends", &Table { rows: backends, sensitive })?;
-        map.serialize_entry("services", &Table { rows: services, sensitive })?;
-        map.serialize_entry("workloads", &Table { rows: workloads, sensitive })?;
-        map.serialize_entry("policies", &Table { rows: policies, sensitive })?;
+        map.serialize_entry("binds", &Table { rows: binds, name: "binds", sensitive, paths })?;
+        map.serialize_entry("listeners", &Table { rows: listeners, name: "listeners", sensitive, paths })?;
+        map.serialize_entry("routes", &Table { rows: routes, name: "routes", sensitive, paths })?;
+        map.serialize_entry("tcpRoutes", &Table { rows: tcp_routes, name: "tcpRoutes", sensitive, paths })?;
+        map.serialize_entry("backends", &Table { rows: backends, name: "backends", sensitive, paths })?;
+        map.serialize_entry("services", &Table { rows: services, name: "services", sensitive, paths })?;
+        map.serialize_entry("workloads", &Table { rows: workloads, name: "workloads", sensitive, paths })?;
+        map.serialize_entry("policies", &Table { rows: policies, name: "policies", sensitive, paths })?;
         map.end()
     }
 }
@@ -106,7 +109,9 @@ impl Serialize for Dump {
 /// One table of the snapshot, by key.
 struct Table<'a, K, V> {
     rows: &'a ir::Map<K, Arc<V>>,
+    name: &'static str,
     sensitive: &'a Sensitive,
+    paths: &'a Paths<'a>,
 }
 
 impl<K: Ord + Eq + Hash, V: Serialize> Serialize for Table<'_, K, V> {
@@ -115,6 +120,7 @@ impl<K: Ord + Eq + Hash, V: Serialize> Serialize for Table<'_, K, V> {
         let mut list = serializer.serialize_seq(Some(sorted.len()))?;
         for object in sorted.into_values() {
             let mut value = serde_json::to_value(&**object).map_err(S::Error::custom)?;
+            self.paths.settle(self.name, &mut value);
             redact(&mut value, self.sensitive);
             list.serialize_element(&value)?;
         }

@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::local::source::Places;
 use crate::state::State;
 use crate::statics::Statics;
 use crate::status::Status;
@@ -53,6 +54,8 @@ pub struct AdminContext {
 pub trait Applied: Send + Sync {
     /// Generation and snapshot.
     fn applied(&self) -> (u64, filters::Snapshot);
+    /// Where the objects of the document stand now.
+    fn places(&self) -> Arc<Places>;
     /// The merged policies of a route, each with its origin; `None` for a route that is not there.
     fn effective(&self, route: &str) -> Option<Value>;
 }
@@ -61,6 +64,10 @@ impl Applied for State {
     fn applied(&self) -> (u64, filters::Snapshot) {
         let plan = self.plan();
         (plan.generation, plan.snapshot.clone())
+    }
+
+    fn places(&self) -> Arc<Places> {
+        State::places(self)
     }
 
     fn effective(&self, route: &str) -> Option<Value> {

@@ -110,7 +110,8 @@ impl Admin {
             return answer::text(StatusCode::TOO_MANY_REQUESTS, "other dumps are under way: try again later\n");
         };
         let (generation, snapshot) = self.context.state.applied();
-        let dump = Dump { generation, snapshot, statics: self.context.statics.clone(), version: version() };
+        let (places, statics) = (self.context.state.places(), self.context.statics.clone());
+        let dump = Dump { generation, snapshot, places, statics, version: version() };
         answer::with_body(StatusCode::OK, "application/json", dump.into_body(permit))
     }
 
@@ -119,7 +120,10 @@ impl Admin {
             return answer::text(StatusCode::BAD_REQUEST, "which route? ?route=<key>, keys as in /config_dump\n");
         };
         match self.context.state.effective(&route) {
-            Some(merged) => answer::json(&self.redacted(merged)),
+            Some(mut merged) => {
+                self.context.state.places().paths().settle_all("policies", &mut merged);
+                answer::json(&self.redacted(merged))
+            }
             None => answer::text(StatusCode::NOT_FOUND, "no such route\n"),
         }
     }

@@ -25,6 +25,10 @@ impl Applied for Fixed {
         (9, snapshot)
     }
 
+    fn places(&self) -> Arc<Places> {
+        Arc::default()
+    }
+
     fn effective(&self, route: &str) -> Option<Value> {
         (route == "r 1").then(|| serde_json::json!({"requestHeaderModifier": {"set": [["authorization", "hunter2"]]}}))
     }

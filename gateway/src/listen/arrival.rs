@@ -237,6 +237,7 @@ where
             drain: self.exit.draining(),
             opened: Instant::now(),
             traffic: stream.traffic(),
+            told: Default::default(),
             forwarded_for: Default::default(),
         }
     }

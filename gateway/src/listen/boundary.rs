@@ -81,6 +81,11 @@ impl HeadScan {
         Scan::Partial
     }
 
+    /// Whether the head scanned asks for a tunnel.
+    pub(super) fn is_connect(&self) -> bool {
+        self.connect
+    }
+
     fn field(&mut self, line: &[u8]) {
         // Most fields end here.
         if !matches!(line.first(), Some(b'c' | b'C' | b't' | b'T' | b'u' | b'U')) {

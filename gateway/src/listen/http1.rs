@@ -5,18 +5,21 @@
 //! head is collected first, under its deadline and limit, and Pingora only sees complete ones.
 
 use std::pin::{Pin, pin};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use filters::Reason;
 use pingora_core::apps::{HttpPersistentSettings, HttpServerApp};
 use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::ServerSession;
 use protocols::http::framing::{self, FramingFault, HeadLimits};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::boundary::{Boundary, HeadScan, Scan};
-use super::stream::Downstream;
+use super::refused::{self, Ending};
+use super::stream::{Downstream, info_of};
 use super::talk::Talk;
 
 /// For the rest of a body that was answered before it was read; then the connection is closed instead.
@@ -28,6 +31,7 @@ enum Refusal {
     Late,
     TooLarge,
     Malformed,
+    Connect,
     Framing(FramingFault),
     /// Nobody is there to be told.
     Gone,
@@ -44,20 +48,30 @@ where
     let mut cutting = talk.cut.clone();
     let mut cut = pin!(super::drain::raised(&mut cutting));
     let mut alarm = pin!(sleep(talk.terms.http.http1_idle_timeout));
+    let conn = info_of(&stream.digest()).cloned();
     while talk.first_byte(&mut stream, cut.as_mut(), alarm.as_mut()).await {
         let boundary = match head(talk, &mut stream, cut.as_mut()).await {
             Ok(boundary) => boundary,
-            Err(refusal) => return refuse(talk, stream, refusal).await,
+            Err((refusal, waited)) => return refuse(talk, stream, refusal, waited).await,
         };
         let patience = patience(talk, &boundary);
         stream.begin(boundary);
         let shutdown = if talk.overdue() { &leaving } else { &talk.drain };
         let session = session(stream, settings.take(), patience);
+        if let Some(conn) = &conn {
+            conn.told.store(false, Ordering::Relaxed);
+        }
         let reused = tokio::select! {
             biased;
             reused = talk.app.process_new_http(session, shutdown) => reused,
             () = cut.as_mut() => return,
         };
+        if let Some(conn) = conn.as_ref().filter(|it| !it.told.load(Ordering::Relaxed)) {
+            // Pingora found fault with the head itself, has said so to the client, and to nobody else.
+            let error = "malformed request";
+            let ending = Ending { status: 400, reason: Reason::InvalidRequest, error, duration: Duration::ZERO };
+            refused::report(talk, conn, &[], ending);
+        }
         let Some((next, kept)) = reused.map(|it| it.consume()) else { return };
         let Ok(next) = next.into_any().downcast::<Downstream>() else { return };
         if !next.between_requests() {
@@ -87,25 +101,26 @@ fn session(stream: Box<Downstream>, settings: Option<HttpPersistentSettings>, pa
     session
 }
 
-/// Collects one head. What came behind it stays in the stream.
+/// Collects one head. What came behind it stays in the stream. A refusal says how long was waited for it.
 async fn head<A>(
     talk: &Talk<A>,
     stream: &mut Downstream,
     cut: Pin<&mut impl Future<Output = ()>>,
-) -> Result<Boundary, Refusal> {
+) -> Result<Boundary, (Refusal, Duration)> {
     let http = &talk.terms.http;
     let limits = HeadLimits { bytes_max: http.max_header_bytes, count_max: http.http1_max_headers };
     let mut scan = HeadScan::new();
     // Most heads arrive whole: no deadline to watch.
     if let Some(seen) = look(&mut scan, stream.seen(), &limits) {
-        return seen;
+        return seen.map_err(|refusal| (refusal, Duration::ZERO));
     }
-    let deadline = talk.terms.http.request_header_timeout;
-    tokio::select! {
+    let (begun, deadline) = (Instant::now(), talk.terms.http.request_header_timeout);
+    let head = tokio::select! {
         biased;
         head = timeout(deadline, collect(scan, stream, &limits)) => head.unwrap_or(Err(Refusal::Late)),
         () = cut => Err(Refusal::Gone),
-    }
+    };
+    head.map_err(|refusal| (refusal, begun.elapsed()))
 }
 
 async fn collect(mut scan: HeadScan, stream: &mut Downstream, limits: &HeadLimits) -> Result<Boundary, Refusal> {
@@ -125,7 +140,9 @@ fn look(scan: &mut HeadScan, seen: &[u8], limits: &HeadLimits) -> Option<Result<
         Scan::Head { bytes, framing } => {
             // Judged as it came: Pingora repairs some of what must be refused.
             let checked = framing::check_raw_head(seen.get(..bytes).unwrap_or_default(), limits);
-            Some(checked.map(|()| Boundary::request(bytes, framing)).map_err(Refusal::Framing))
+            let checked = checked.map_err(Refusal::Framing);
+            let checked = checked.and_then(|()| if scan.is_connect() { Err(Refusal::Connect) } else { Ok(()) });
+            Some(checked.map(|()| Boundary::request(bytes, framing)))
         }
         Scan::Malformed => Some(Err(Refusal::Malformed)),
         Scan::Partial if seen.len() > limits.bytes_max => Some(Err(Refusal::TooLarge)),
@@ -133,16 +150,24 @@ fn look(scan: &mut HeadScan, seen: &[u8], limits: &HeadLimits) -> Option<Result<
     }
 }
 
-async fn refuse<A>(talk: &Talk<A>, mut stream: Box<Downstream>, refusal: Refusal) {
-    let (status, why, text) = match refusal {
-        Refusal::Late => (408, "request_header_timeout", "the request head took too long".to_owned()),
-        Refusal::TooLarge => (431, "request_header_size", FramingFault::HeadBytes.to_string()),
-        Refusal::Malformed => (400, "request_malformed", "not an HTTP request".to_owned()),
-        Refusal::Framing(fault) => (fault.status(), "request_malformed", fault.to_string()),
+async fn refuse<A>(talk: &Talk<A>, mut stream: Box<Downstream>, refusal: Refusal, waited: Duration) {
+    let (status, reason, why, text) = match refusal {
+        Refusal::Late => (408, Reason::Timeout, "request_header_timeout", "the request head took too long".to_owned()),
+        Refusal::TooLarge => (431, Reason::TooLarge, "request_header_size", FramingFault::HeadBytes.to_string()),
+        Refusal::Malformed => (400, Reason::InvalidRequest, "request_malformed", "not an HTTP request".to_owned()),
+        Refusal::Connect => (405, Reason::InvalidRequest, "request_malformed", "CONNECT is not served".to_owned()),
+        Refusal::Framing(fault) => {
+            let reason = if fault.status() == 431 { Reason::TooLarge } else { Reason::InvalidRequest };
+            (fault.status(), reason, "request_malformed", fault.to_string())
+        }
         Refusal::Gone => return,
     };
     talk.telemetry.connection_refused(&talk.bind, why);
     tracing::debug!(bind = %talk.bind, status, reason = text, "request refused");
+    if let Some(conn) = info_of(&stream.digest()) {
+        let ending = Ending { status, reason, error: &text, duration: waited };
+        refused::report(talk, conn, stream.seen(), ending);
+    }
     let phrase = http::StatusCode::from_u16(status).ok().and_then(|it| it.canonical_reason()).unwrap_or_default();
     let answer = format!(
         "HTTP/1.1 {status} {phrase}\r\nconnection: close\r\ncontent-type: text/plain\r\ncontent-length: {}\r\n\r\n{text}\n",

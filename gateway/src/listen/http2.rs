@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use filters::Reason;
 use filters::frontend_http::Policy;
 use h2::server::Connection;
 use h2::{Ping, PingPong};
@@ -17,7 +18,8 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::drain::raised;
-use super::stream::Downstream;
+use super::refused::{self, Ending};
+use super::stream::{Downstream, info_of};
 use super::talk::Talk;
 
 /// RFC 9113 section 3.4.
@@ -114,7 +116,7 @@ impl Session {
                 accepted = HttpSession::from_h2_conn(&mut self.connection, Arc::clone(&self.digest)) => {
                     match accepted {
                         Ok(Some(H2Accept::Session(session))) => self.begin(talk, session),
-                        Ok(Some(H2Accept::Rejected)) if self.malformed < MALFORMED_MAX => self.malformed += 1,
+                        Ok(Some(H2Accept::Rejected)) if self.malformed < MALFORMED_MAX => self.rejected(talk),
                         Ok(Some(H2Accept::Rejected)) => return talk.telemetry.connection_refused(&talk.bind, "malformed_requests"),
                         Ok(None) => return,
                         Err(error) => return tracing::debug!(%error, bind = %talk.bind, "HTTP/2 connection"),
@@ -135,6 +137,16 @@ impl Session {
     fn leave(&mut self) {
         self.connection.graceful_shutdown();
         self.leaving = true;
+    }
+
+    /// A malformed head, which Pingora has refused and keeps to itself.
+    fn rejected<A>(&mut self, talk: &Talk<A>) {
+        self.malformed += 1;
+        if let Some(conn) = info_of(&self.digest) {
+            let error = "malformed request";
+            let ending = Ending { status: 0, reason: Reason::InvalidRequest, error, duration: Duration::ZERO };
+            refused::report(talk, conn, &[], ending);
+        }
     }
 
     fn begin<A>(&self, talk: &Talk<A>, session: HttpSession)

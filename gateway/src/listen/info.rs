@@ -1,6 +1,7 @@
 //! What is known of a connection, for everything that handles its requests.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -57,6 +58,8 @@ pub struct ConnInfo {
     pub drain: watch::Receiver<bool>,
     pub opened: Instant,
     pub traffic: Arc<Traffic>,
+    /// Whether the request under way on HTTP/1 has come to its log line: Pingora refuses some by itself.
+    pub told: AtomicBool,
     /// See [`ConnInfo::forwarded_for`].
     pub forwarded_for: OnceLock<HeaderValue>,
 }

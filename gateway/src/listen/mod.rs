@@ -18,6 +18,7 @@ mod http2;
 mod info;
 mod proxy_header;
 mod reconcile;
+mod refused;
 mod relay;
 mod sockets;
 mod stream;

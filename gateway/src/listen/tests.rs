@@ -100,6 +100,7 @@ fn downstream(wire: Wire, exit: &Exit, http2: bool) -> Box<Downstream> {
         drain: exit.draining(),
         opened: std::time::Instant::now(),
         traffic: stream.traffic(),
+        told: Default::default(),
         forwarded_for: Default::default(),
     };
     stream.introduce(info).unwrap();

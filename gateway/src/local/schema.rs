@@ -48,6 +48,27 @@ const UNSUPPORTED: &[(&str, &str)] = &[
     ("xdsAuthToken", ""),
     ("caAddress", ""),
     ("caAuthToken", ""),
+    ("config.additionalTrustDomains", ""),
+    ("config.clusterId", ""),
+    ("config.histograms", ""),
+    ("config.localXdsPath", ""),
+    ("config.logging.database", ""),
+    ("config.metrics.fields", ""),
+    ("config.network", ""),
+    ("config.serviceAccount", ""),
+    ("config.session", ""),
+    ("config.skipValidateTrustDomain", ""),
+    ("config.standardAttributes", ""),
+    ("config.trustDomain", ""),
+    ("frontendPolicies.metrics", ""),
+    ("frontendPolicies.tracing", ""),
+];
+
+/// Keys of earlier configurations, and where they stand now.
+const MOVED: &[(&str, &str)] = &[
+    ("config.listener", "its settings are in `frontendPolicies`, at the top level"),
+    ("config.logging.fields", "`frontendPolicies.accessLog` has `add` and `remove`"),
+    ("config.logging.filter", "write `frontendPolicies.accessLog.filter`"),
 ];
 
 /// The schema as generated from the types, with its title; what says nothing is left out.
@@ -87,7 +108,7 @@ pub fn text() -> String {
 /// The compiled checker, made once.
 pub fn checker() -> Arc<Checker> {
     static CHECKER: LazyLock<Arc<Checker>> = LazyLock::new(|| {
-        let checker = Checker::new(&json()).with_unsupported(UNSUPPORTED);
+        let checker = Checker::new(&json()).with_unsupported(UNSUPPORTED).with_moved(MOVED);
         Arc::new(checker.with_format(Span::FORMAT, |text| Span::parse(text).err()))
     });
     CHECKER.clone()

@@ -6,6 +6,7 @@
 #[cfg(test)]
 mod golden;
 mod order;
+mod places;
 mod union;
 
 use std::collections::{BTreeMap, HashMap};
@@ -25,6 +26,7 @@ use super::schema;
 use super::statics::{Fault, StaticConfig};
 use crate::statics::Statics;
 use order::Labels;
+pub use places::{Paths, Places};
 
 /// Largest document read.
 pub const DOCUMENT_BYTES_MAX: u64 = 64 << 20;
@@ -70,6 +72,8 @@ pub struct Loaded {
     pub patch: Patch,
     pub warnings: Vec<Problem>,
     pub phases: Phases,
+    /// Where everything stands now.
+    pub places: Places,
 }
 
 /// A load that may not, and everything that is wrong.
@@ -197,7 +201,7 @@ impl Source {
             Err(problems) => return Err(self.malformed(&text, problems)),
         };
         let parsed = cpu();
-        let mut run = Run::new(&tree);
+        let mut run = Run::new(&tree, self.statics.enable_ipv6);
         self.lower(&mut run);
         self.reads = std::mem::take(&mut run.reads);
         let problems = run.problems();
@@ -209,6 +213,7 @@ impl Source {
         let patch = union::diff(&self.snapshot, &next);
         self.snapshot = self.snapshot.with(&patch);
         let mut warnings = union::dangling(&tree, &self.snapshot, &run.all, WARNINGS_MAX);
+        warnings.extend(union::contested(&tree, &run.all, WARNINGS_MAX));
         let config = tree.read::<StaticConfig>("config").ok().flatten().unwrap_or_default();
         if serde_json::to_string(&config).ok() != self.first_config {
             warnings.insert(0, tree.problem("config", "has changed: static settings take effect at the next start"));
@@ -217,13 +222,13 @@ impl Source {
         tree.forget_trees();
         let compared = cpu();
         let phases = Phases { parse: parsed - started, lower: lowered - parsed, diff: compared - lowered };
-        Ok(Loaded { patch, warnings, phases })
+        Ok(Loaded { patch, warnings, phases, places: Places::new(run.all) })
     }
 
     /// What is wrong with a document beyond its schema: its good parts are lowered, only to say so.
     fn malformed(&mut self, text: &str, mut problems: Vec<Problem>) -> Refused {
         if let Some(tree) = self.incremental.parsed(text) {
-            let mut run = Run::new(&tree);
+            let mut run = Run::new(&tree, self.statics.enable_ipv6);
             self.lower(&mut run);
             let is_whole = tree.is_good("gateways");
             // A gateway that could not be read is not one that is missing.
@@ -312,17 +317,20 @@ struct Run<'a> {
     /// All objects, with the path of the item they come from.
     all: Vec<(String, Arc<Objects>)>,
     reads: BTreeMap<PathBuf, u64>,
+    ipv6: bool,
 }
 
 impl<'a> Run<'a> {
-    fn new(tree: &'a Tree) -> Self {
-        Self { tree, problems: Vec::new(), kept: HashMap::default(), all: Vec::new(), reads: BTreeMap::new() }
+    fn new(tree: &'a Tree, ipv6: bool) -> Self {
+        let (problems, all, reads) = (Vec::new(), Vec::new(), BTreeMap::new());
+        Self { tree, problems, kept: HashMap::default(), all, reads, ipv6 }
     }
 
     /// Everything that was found, in the order of the document.
     fn problems(&mut self) -> Vec<Problem> {
         let mut problems = std::mem::take(&mut self.problems);
         problems.extend(union::duplicates(self.tree, &self.all));
+        problems.extend(union::overlaps(self.tree, &self.all, self.ipv6));
         Problem::sort(&mut problems);
         problems
     }

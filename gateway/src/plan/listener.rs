@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::{ArcSwapOption, Guard};
-use filters::{Effective, Level, frontend_http, frontend_tcp, frontend_tls, ip_access, proxy_protocol};
+use filters::{Effective, Level, access_log, frontend_http, frontend_tcp, frontend_tls, ip_access, proxy_protocol};
 use ir::{Hostname, Phase, Protocol, Target};
 
 use super::Plan;
@@ -37,6 +37,8 @@ pub struct Terms {
     pub proxy_protocol: Option<proxy_protocol::Policy>,
     /// All must permit the client.
     pub ip_access: Vec<ip_access::Policy>,
+    /// For requests that are refused before they have a route.
+    pub access_log: Option<access_log::Policy>,
 }
 
 /// One listener, compiled.
@@ -107,6 +109,7 @@ impl Scope {
             tls: effective.frontend_tls().cloned().unwrap_or_default(),
             proxy_protocol: effective.proxy_protocol().cloned(),
             ip_access: ip_access.collect(),
+            access_log: effective.access_log().cloned(),
             http,
         }
     }

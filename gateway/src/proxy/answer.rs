@@ -8,6 +8,7 @@ use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
 use super::ctx::Ctx;
+use super::failure;
 
 /// Writes a reply; the connection stays usable unless the request's body is still on its way.
 pub(super) async fn write(session: &mut Session, ctx: &mut Ctx, reply: Reply) -> Result<()> {
@@ -61,10 +62,7 @@ pub(super) fn decorate(head: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
 
 /// Trailers-only answer: gRPC says its status in a 200 head.
 fn grpc_head(status: u16, body: &Bytes, ctx: &mut Ctx) -> Result<ResponseHeader> {
-    let code = match ctx.outcome.reason {
-        Reason::NoBackend => protocols::grpc::Code::Unavailable,
-        _ => protocols::grpc::Code::from_http(status),
-    };
+    let code = failure::grpc_code(ctx.outcome.reason, status);
     ctx.outcome.grpc_status = Some(code as u16);
     let mut head = ResponseHeader::build(200, Some(6))?;
     head.insert_header(CONTENT_TYPE, "application/grpc")?;

@@ -5,6 +5,7 @@ use std::time::Instant;
 use filters::{Reason, Reply};
 use pingora_error::{Error, ErrorSource, ErrorType};
 use pingora_proxy::{FailToProxy, Session};
+use protocols::grpc::Code;
 
 use super::Proxy;
 use super::answer;
@@ -164,6 +165,23 @@ impl Fault {
     }
 }
 
+/// What an answer of our own is in gRPC. The reason says more than the status; where it does not, the table of
+/// `http-grpc-status-mapping.md` holds.
+pub(super) fn grpc_code(reason: Reason, status: u16) -> Code {
+    match reason {
+        Reason::Timeout => Code::DeadlineExceeded,
+        // Of a message, too: `statuscodes.md` knows no other for what is larger than allowed.
+        Reason::TooLarge => Code::ResourceExhausted,
+        Reason::NotFound => Code::Unimplemented,
+        Reason::IpAccess => Code::PermissionDenied,
+        Reason::InvalidRequest => Code::Internal,
+        Reason::ClientGone => Code::Cancelled,
+        // Worth another try, elsewhere or later.
+        Reason::NoBackend | Reason::NoHealthyBackend | Reason::Overflow | Reason::UpstreamFailure => Code::Unavailable,
+        Reason::Upstream | Reason::DirectResponse | Reason::Misdirected | Reason::Internal => Code::from_http(status),
+    }
+}
+
 /// A read that failed for what was in it, not for the connection.
 fn is_framing(error: &Error) -> bool {
     // Our own stream refuses bad chunks, see `listen::boundary`.
@@ -173,4 +191,36 @@ fn is_framing(error: &Error) -> bool {
     }
     let text = error.to_string();
     text.contains("chunk") || text.contains("Chunk") || text.contains("content-length")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fault_has_a_grpc_status() {
+        for (reason, status, code) in [
+            (Reason::Timeout, 504, Code::DeadlineExceeded),
+            (Reason::Timeout, 408, Code::DeadlineExceeded),
+            (Reason::TooLarge, 413, Code::ResourceExhausted),
+            (Reason::TooLarge, 502, Code::ResourceExhausted),
+            (Reason::NotFound, 404, Code::Unimplemented),
+            (Reason::IpAccess, 403, Code::PermissionDenied),
+            (Reason::InvalidRequest, 400, Code::Internal),
+            (Reason::InvalidRequest, 405, Code::Internal),
+            (Reason::ClientGone, 499, Code::Cancelled),
+            (Reason::NoBackend, 500, Code::Unavailable),
+            (Reason::NoHealthyBackend, 503, Code::Unavailable),
+            (Reason::Overflow, 503, Code::Unavailable),
+            (Reason::UpstreamFailure, 502, Code::Unavailable),
+            (Reason::UpstreamFailure, 503, Code::Unavailable),
+            (Reason::Misdirected, 421, Code::Unknown),
+            (Reason::Internal, 500, Code::Unknown),
+            (Reason::DirectResponse, 401, Code::Unauthenticated),
+            (Reason::DirectResponse, 429, Code::Unavailable),
+            (Reason::DirectResponse, 504, Code::Unavailable),
+        ] {
+            assert_eq!(grpc_code(reason, status), code, "{reason:?} {status}");
+        }
+    }
 }

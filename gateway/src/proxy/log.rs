@@ -1,6 +1,7 @@
 //! `logging`: one event of one request: the access line and the counters together.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use filters::field::{Field, Lookup, Value};
@@ -23,6 +24,7 @@ pub(super) fn ended(proxy: &Proxy, session: &mut Session, error: Option<&Error>,
         ctx.outcome.error = Some(error.to_string());
     }
     let Some(conn) = conn_info(session) else { return };
+    conn.told.store(true, Ordering::Relaxed);
     let head = session.req_header();
     let listener = ctx.listener.as_ref().map(|it| &it.listener);
     let entry = ctx.entry.as_ref().map(|it| &it.route);

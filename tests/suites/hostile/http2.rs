@@ -208,6 +208,7 @@ async fn malformed_http2_requests_are_refused_rfc_9113_section_8() {
         assert!(refused, "{name} is refused");
         rig.still_good(name).await;
     }
+    rig.gateway.wait_log(|it| it.contains("malformed request") && it.contains("HTTP/2.0")).await;
     let paths: Vec<_> = rig.backend.stats().seen().iter().map(|it| it.uri.path().to_owned()).collect();
     assert!(paths.iter().all(|it| it == "/good"), "{paths:?}");
     rig.done().await;

@@ -117,6 +117,50 @@ async fn malformed_requests_are_the_clients_fault() {
 }
 
 #[tokio::test]
+async fn a_refused_head_is_logged_and_counted_like_any_other() {
+    let backend = Backend::echo();
+    let rows = [
+        ("POST /a?q HTTP/1.1\r\nhost: a\r\ncontent-length: x\r\n\r\n".to_owned(), 400, "InvalidRequest", "/a"),
+        (format!("GET /b HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n", "y".repeat(5000)), 431, "TooLarge", "/b"),
+        ("CONNECT a:1 HTTP/1.1\r\nhost: a:1\r\n\r\n".to_owned(), 405, "InvalidRequest", "a:1"),
+        ("GET /x HTTP/1.1\r\nhost: a\r\nx: a\u{7f}b\r\n\r\n".to_owned(), 400, "InvalidRequest", ""),
+        ("GET /c HTTP/7.1\r\nhost: a\r\n\r\n".to_owned(), 505, "InvalidRequest", "/c"),
+        ("GET /d HTTP/1.1\r\nhost: a\r\nx: y".to_owned(), 408, "Timeout", "/d"),
+        ("\u{1}".to_owned(), 400, "InvalidRequest", ""),
+    ];
+    for format in ["json", "text"] {
+        let gateway = Gateway::start(&format!(
+            "config:\n  logging: {{ format: {format} }}\n\
+             frontendPolicies:\n  http: {{ requestHeaderTimeout: 500ms, maxHeaderBytes: 4096 }}\n  \
+             accessLog: {{ add: {{ by: source.address }}, remove: [duration] }}\n{}",
+            config::route(&backend, "")
+        ))
+        .await;
+        for (bytes, status, reason, path) in &rows {
+            let lines = gateway.logs().len();
+            let mut raw = RawClient::connect(gateway.addr(0)).await.deadline(PATIENCE);
+            raw.write(bytes).await.expect("written");
+            assert_eq!(raw.reply().await.expect("an answer").status.as_u16(), *status, "{bytes:?}");
+            let line = gateway.log().wait_after(lines, |it| it.contains(reason)).await;
+            let shown = match format {
+                "json" => [format!("\"http.status\":{status},"), format!("\"http.path\":\"{path}\"")],
+                _ => [format!(" http.status={status} "), format!(" http.path={path} ")],
+            };
+            let [status_shown, path_shown] = shown;
+            assert!(line.contains(&status_shown), "{line}");
+            assert!(path.is_empty() || line.contains(&path_shown), "{line}");
+            assert!(line.contains("127.0.0.1") && line.contains("error"), "who and why: {line}");
+            assert!(line.contains("by") && !line.contains("duration"), "the policy of the log holds: {line}");
+            let labels = [("status", &*status.to_string()), ("reason", *reason)];
+            assert_eq!(gateway.metric_sum("agentgateway_requests_total", &labels).await.min(1.0), 1.0, "{labels:?}");
+        }
+        assert_eq!(gateway.metric_sum("agentgateway_requests_total", &[]).await, 7.0, "each once");
+        gateway.stop().await;
+    }
+    assert_eq!(backend.stats().requests(), 0);
+}
+
+#[tokio::test]
 async fn an_answer_that_breaks_off_breaks_off_for_the_client_too() {
     let backend = Backend::echo();
     let gateway = Gateway::start(&config::route(&backend, "")).await;

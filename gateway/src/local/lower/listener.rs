@@ -138,7 +138,7 @@ impl Lowering<'_> {
         )?;
         let key = if port == 0 { format!("bind/{ip}#{index}") } else { format!("bind/{ip}:{port}") };
         if port != 0 {
-            self.name("port", format!("{port} on {ip}"), &at);
+            self.name("port", format!("{port} on {}", ip.to_canonical()), &at);
         }
         Some((BindKey::new(key), BindAddress::Socket((ip, port).into())))
     }

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use filters::Attachment;
 use ir::matcher::HeaderTerm;
 use ir::{
-    BackendKey, BackendRef, HeaderMatch, Hostname, Match, ObjectName, Parent, PathMatch, Phase, QueryMatch, Regex,
-    Route, RouteBackend, RouteKey, RouteName, Target, TcpRoute, ValueMatch,
+    BackendKey, BackendRef, HeaderMatch, Hostname, Inheritance, Match, ObjectName, Parent, PathMatch, Phase, PolicyKey,
+    QueryMatch, Regex, Route, RouteBackend, RouteKey, RouteName, Target, TcpRoute, ValueMatch,
 };
 
 use super::{Lowering, plain_name};
@@ -292,21 +293,40 @@ impl Lowering<'_> {
                 self.attach(health, &Target::Backend(key.clone()), Phase::Route, &at);
             }
             reference => {
-                // Active checks run whether or not a request comes: they are the backend's own.
-                let active =
-                    health.iter().any(|it| matches!(it, filters::Policy::Health(policy) if policy.active.is_some()));
-                let target = match reference {
-                    BackendRef::Backend(key) if active => Target::Backend(key.clone()),
-                    BackendRef::Service { service, port } if active => {
-                        Target::Service { service: service.clone(), port: Some(*port) }
-                    }
-                    _ => Target::RouteBackend { route: route.clone(), position },
-                };
-                self.attach(health, &target, Phase::Route, &at);
+                self.checks(reference, (route, position), &health, &format!("{at}.health"));
+                self.attach(health, &Target::RouteBackend { route: route.clone(), position }, Phase::Route, &at);
             }
         }
         self.attach(rest, &Target::RouteBackend { route: route.clone(), position }, Phase::Route, &at);
         Some(RouteBackend { weight, backend: reference })
+    }
+}
+
+impl Lowering<'_> {
+    /// Active checks run whether or not a request comes, so they are the backend's, wherever they are written.
+    /// What the backend says of its health itself comes before what routes say.
+    fn checks(&mut self, backend: &BackendRef, spot: (&RouteKey, u32), health: &[filters::Policy], path: &str) {
+        let active = health.iter().find_map(|it| match it {
+            filters::Policy::Health(policy) => policy.active.clone(),
+            _ => None,
+        });
+        let target = match backend {
+            BackendRef::Backend(key) => Target::Backend(key.clone()),
+            BackendRef::Service { service, port } => Target::Service { service: service.clone(), port: Some(*port) },
+            BackendRef::RouteGroup(_) | BackendRef::Invalid(_) => return,
+        };
+        let Some(active) = active else { return };
+        let (route, position) = spot;
+        let policy = filters::health::Policy { active: Some(active), ..Default::default() };
+        self.out.policies.push(Arc::new(Attachment {
+            key: PolicyKey::new(format!("{route}/backend{position}/checks")),
+            target,
+            phase: Phase::Route,
+            inheritance: Inheritance::Default,
+            order: u64::MAX,
+            policy: filters::Policy::Health(policy),
+            origin: self.origin(path),
+        }));
     }
 }
 

@@ -3,10 +3,11 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::Hash;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use filters::{Change, Patch, Snapshot};
-use ir::{BackendRef, Map, Target};
+use ir::{BackendRef, BindAddress, Map, Target};
 
 use crate::local::doc::{Document as Tree, Place, Problem};
 use crate::local::lower::{Name, Objects};
@@ -45,6 +46,50 @@ pub(super) fn duplicates(tree: &Tree, all: &[(String, Arc<Objects>)]) -> Vec<Pro
         problems.extend(places.map(|(_, path)| tree.problem(&path, reason.clone())));
     }
     problems
+}
+
+/// One problem for each bind that cannot listen because an earlier one listens on all addresses of its port, or
+/// the other way round. Binds at the very same address are told as [`duplicates`].
+pub(super) fn overlaps(tree: &Tree, all: &[(String, Arc<Objects>)], ipv6: bool) -> Vec<Problem> {
+    let mut ports: BTreeMap<u16, Vec<(Found, IpAddr, &BindAddress)>> = BTreeMap::new();
+    for (prefix, objects) in all {
+        for bind in &objects.binds {
+            let (ip, port) = match &bind.address {
+                BindAddress::Socket(address) => (address.ip(), address.port()),
+                BindAddress::Wildcard(port) if ipv6 => (Ipv6Addr::UNSPECIFIED.into(), *port),
+                BindAddress::Wildcard(port) => (Ipv4Addr::UNSPECIFIED.into(), *port),
+                BindAddress::Unix(_) => continue,
+            };
+            if port != 0 {
+                let path = format!("{}.port", path_now(prefix, &bind.origin));
+                ports.entry(port).or_default().push(((tree.place_of(&path), path), ip, &bind.address));
+            }
+        }
+    }
+    let mut problems = Vec::new();
+    for mut binds in ports.into_values().filter(|it| it.iter().any(|(_, ip, _)| ip.is_unspecified())) {
+        binds.sort_by(|a, b| a.0.cmp(&b.0));
+        let mut wide = Vec::new();
+        for (at, (found, ip, address)) in binds.iter().enumerate() {
+            let earlier = if ip.is_unspecified() { binds.get(..at).unwrap_or_default() } else { &wide };
+            let taken =
+                earlier.iter().find(|(_, other, held)| held != address && (covers(*ip, *other) || covers(*other, *ip)));
+            if let Some(((place, path), _, held)) = taken {
+                let line = place.map(|place| format!(" (line {})", place.line)).unwrap_or_default();
+                let reason = format!("`{address}` overlaps `{held}` of `{path}`{line}: only one of them can listen");
+                problems.push(tree.problem(&found.1, reason));
+            }
+            if ip.is_unspecified() {
+                wide.push((found.clone(), *ip, *address));
+            }
+        }
+    }
+    problems
+}
+
+/// Whether a socket at `wide` takes the connections of another at `other`: `::` is opened for both families.
+fn covers(wide: IpAddr, other: IpAddr) -> bool {
+    wide.is_unspecified() && (wide.is_ipv6() || other.is_ipv4())
 }
 
 /// All objects by key; where two items declare one backend alike, the first stands.
@@ -151,8 +196,38 @@ pub(super) fn dangling(tree: &Tree, snapshot: &Snapshot, all: &[(String, Arc<Obj
     warnings
 }
 
+/// Active checks that do not run, because another place says what those of the backend are.
+pub(super) fn contested(tree: &Tree, all: &[(String, Arc<Objects>)], most: usize) -> Vec<Problem> {
+    let mut said: HashMap<&Target, Vec<(&str, &filters::Attachment)>, foldhash::fast::RandomState> = HashMap::default();
+    for (prefix, objects) in all {
+        let of_backends = objects.policies.iter().filter(|it| {
+            matches!(it.policy, filters::Policy::Health(_))
+                && matches!(it.target, Target::Backend(_) | Target::Service { .. })
+        });
+        of_backends.for_each(|it| said.entry(&it.target).or_default().push((prefix, it)));
+    }
+    let active = |it: &filters::Attachment| match &it.policy {
+        filters::Policy::Health(policy) => policy.active.clone(),
+        _ => None,
+    };
+    let mut warnings = Vec::new();
+    for places in said.into_values() {
+        // As `Effective` chooses.
+        let Some((prefix, winner)) = places.iter().min_by_key(|(_, it)| (it.order, &it.key)) else { continue };
+        let (path, held) = (path_now(prefix, &winner.origin), active(winner));
+        for (prefix, it) in places.iter().filter(|(_, it)| active(it).is_some_and(|it| Some(it) != held)) {
+            let line = tree.place_of(&path).map(|place| format!(" (line {})", place.line)).unwrap_or_default();
+            let reason = format!("these active checks do not run: those of the backend are said by `{path}`{line}");
+            warnings.push(tree.problem(&path_now(prefix, &it.origin), reason));
+        }
+    }
+    Problem::sort(&mut warnings);
+    warnings.truncate(most);
+    warnings
+}
+
 /// Where an object of an item is: an item that moved keeps the objects with the path it had.
-fn path_now(prefix: &str, origin: &ir::Origin) -> String {
+pub(super) fn path_now(prefix: &str, origin: &ir::Origin) -> String {
     let path = origin.path.as_deref().unwrap_or_default();
     match path.split_once(']') {
         Some((_, rest)) if prefix.ends_with(']') => format!("{prefix}{rest}"),

@@ -116,8 +116,7 @@ pub fn check_headers(headers: &HeaderMap, version: Version, method: &Method) -> 
         Lines::None => false,
         _ if headers.contains_key(header::CONTENT_LENGTH) => return Err(FramingFault::BothFramings),
         _ if !is_http1 || version == Version::HTTP_10 => return Err(FramingFault::TransferEncodingVersion),
-        // RFC 9112 6.1: other codings may be layered below chunked; nobody does, and we could not undo them.
-        Lines::One(it) if it.as_bytes().eq_ignore_ascii_case(b"chunked") => true,
+        Lines::One(it) if is_chunked(it.as_bytes()) => true,
         _ => return Err(FramingFault::TransferEncoding),
     };
     match only(headers, header::HOST) {
@@ -160,12 +159,21 @@ fn content_length(headers: &HeaderMap) -> Result<Option<u64>, FramingFault> {
         Lines::Many => return Err(FramingFault::ContentLengthRepeated),
         Lines::One(it) => it.as_bytes(),
     };
+    length(value).map(Some)
+}
+
+/// RFC 9112 6.1: other codings may be layered below chunked; nobody does, and we could not undo them.
+fn is_chunked(value: &[u8]) -> bool {
+    value.eq_ignore_ascii_case(b"chunked")
+}
+
+fn length(value: &[u8]) -> Result<u64, FramingFault> {
     if value.contains(&b',') {
         return Err(FramingFault::ContentLengthRepeated);
     }
     // Digits only: `u64::from_str` would accept a plus sign.
     let digits = std::str::from_utf8(value).ok().filter(|it| it.bytes().all(|it| it.is_ascii_digit()));
-    digits.and_then(|it| it.parse().ok()).map(Some).ok_or(FramingFault::ContentLength)
+    digits.and_then(|it| it.parse().ok()).ok_or(FramingFault::ContentLength)
 }
 
 enum Lines<'a> {
@@ -233,6 +241,8 @@ struct Seen {
     content_length: u32,
     transfer_encoding: u32,
     host: u32,
+    /// What is wrong with a value that stands alone.
+    value: Option<FramingFault>,
 }
 
 impl Seen {
@@ -240,15 +250,18 @@ impl Seen {
         if line.first().is_some_and(|it| matches!(it, b' ' | b'\t')) {
             return Err(FramingFault::Folded);
         }
-        let name = line.split(|&it| it == b':').next().filter(|it| it.len() < line.len());
-        let name = name.filter(|it| !it.is_empty()).ok_or(FramingFault::HeaderName)?;
+        let colon = line.iter().position(|it| *it == b':').filter(|it| *it > 0).ok_or(FramingFault::HeaderName)?;
+        let (name, value) = line.split_at_checked(colon).ok_or(FramingFault::HeaderName)?;
+        let value = || value.strip_prefix(b":").unwrap_or(value).trim_ascii();
         if !name.iter().copied().all(is_tchar) {
             return Err(FramingFault::HeaderName);
         }
         if name.eq_ignore_ascii_case(b"content-length") {
             self.content_length += 1;
+            self.value = self.value.or(length(value()).err());
         } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
             self.transfer_encoding += 1;
+            self.value = self.value.or((!is_chunked(value())).then_some(FramingFault::TransferEncoding));
         } else if name.eq_ignore_ascii_case(b"host") {
             self.host += 1;
         }
@@ -261,6 +274,7 @@ impl Seen {
             Self { content_length: 2.., .. } => Err(FramingFault::ContentLengthRepeated),
             Self { transfer_encoding: 2.., .. } => Err(FramingFault::TransferEncoding),
             Self { host: 2.., .. } => Err(FramingFault::HostRepeated),
+            Self { value: Some(fault), .. } => Err(fault),
             _ => Ok(()),
         }
     }

@@ -89,6 +89,12 @@ fn framing_headers_are_counted_before_the_parser_repairs_them_rfc9112_6_3() {
         ("Content-Length: 5\r\nContent-Length: 5", FramingFault::ContentLengthRepeated),
         ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked", FramingFault::TransferEncoding),
         ("Host: a\r\nHost: a", FramingFault::HostRepeated),
+        ("Content-Length: x", FramingFault::ContentLength),
+        ("Content-Length:", FramingFault::ContentLength),
+        ("Content-Length: +5", FramingFault::ContentLength),
+        ("Content-Length: 5, 5", FramingFault::ContentLengthRepeated),
+        ("Transfer-Encoding: gzip, chunked", FramingFault::TransferEncoding),
+        ("Transfer-Encoding:", FramingFault::TransferEncoding),
     ] {
         check_raw(&format!("POST / HTTP/1.1\r\n{lines}\r\n\r\n"), Err(fault));
     }

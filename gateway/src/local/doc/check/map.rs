@@ -91,7 +91,7 @@ impl<'a> Walk<'a> {
         let Some((key, _)) = entries.first() else { return self.report(node, path, message) };
         let message = format!("{message}, found `{}`", key.name);
         let mut problem = Problem::new(key.at, path.to_string(), message);
-        if let Some((text, hint)) = self.unsupported(&key.name, path) {
+        if let Some((text, hint)) = self.known(&key.name, path) {
             problem = Problem::new(key.at, path.key(&key.name).to_string(), text);
             problem.hint = hint;
         } else if let Some(near) =
@@ -196,7 +196,7 @@ impl<'a> Walk<'a> {
     fn unknown(&mut self, key: &Key, id: Id, siblings: &[&str], path: &Path<'_>) {
         let name = key.name.as_str();
         let here = path.key(name).to_string();
-        if let Some((message, hint)) = self.unsupported(name, path) {
+        if let Some((message, hint)) = self.known(name, path) {
             self.problems.push(Problem { hint, ..Problem::new(key.at, here, message) });
             return;
         }
@@ -239,9 +239,15 @@ impl<'a> Walk<'a> {
         })
     }
 
-    fn unsupported(&self, name: &str, path: &Path<'_>) -> Option<(String, Option<String>)> {
-        let (_, hint) = self.checker.unsupported.iter().find(|(suffix, _)| path.ends_with(name, suffix))?;
-        let hint = Some(hint.clone()).filter(|it| !it.is_empty());
-        Some((format!("`{name}` is not supported by this version yet"), hint))
+    /// What is wrong with a key of the language that this version does not take, or not here.
+    fn known(&self, name: &str, path: &Path<'_>) -> Option<(String, Option<String>)> {
+        let told = |keys: &[(String, String)]| {
+            let (_, hint) = keys.iter().find(|(suffix, _)| path.ends_with(name, suffix))?;
+            Some(Some(hint.clone()).filter(|it| !it.is_empty()))
+        };
+        if let Some(hint) = told(&self.checker.moved) {
+            return Some((format!("`{name}` has moved"), hint));
+        }
+        Some((format!("`{name}` is not supported by this version yet"), told(&self.checker.unsupported)?))
     }
 }

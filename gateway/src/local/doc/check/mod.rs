@@ -26,6 +26,7 @@ use schema::{Id, Kinds, Rest, Schema, matching_literal};
 pub struct Checker {
     schema: Schema,
     unsupported: Vec<(String, String)>,
+    moved: Vec<(String, String)>,
     formats: HashMap<&'static str, Format, foldhash::fast::RandomState>,
     /// For each key of the schema, the keys under which it may stand.
     owners: HashMap<String, Vec<String>, foldhash::fast::RandomState>,
@@ -50,7 +51,7 @@ impl Checker {
     pub fn new(schema: &Json) -> Self {
         let schema = Schema::new(schema);
         let owners = owners(&schema);
-        Self { schema, unsupported: Vec::new(), formats: HashMap::default(), owners }
+        Self { schema, unsupported: Vec::new(), moved: Vec::new(), formats: HashMap::default(), owners }
     }
 
     /// Keys that are known but do nothing in this version, each with a hint (or an empty one). A
@@ -58,6 +59,13 @@ impl Checker {
     #[must_use]
     pub fn with_unsupported(mut self, keys: &[(&str, &str)]) -> Self {
         self.unsupported = keys.iter().map(|(path, hint)| ((*path).to_owned(), (*hint).to_owned())).collect();
+        self
+    }
+
+    /// Keys that stand elsewhere now, each with where that is. Given as unsupported ones are.
+    #[must_use]
+    pub fn with_moved(mut self, keys: &[(&str, &str)]) -> Self {
+        self.moved = keys.iter().map(|(path, hint)| ((*path).to_owned(), (*hint).to_owned())).collect();
         self
     }
 
