@@ -63,7 +63,7 @@ impl HeadScan {
             if !self.begun && rest.first().is_some_and(|it| !it.is_ascii_graphic() && !matches!(it, b'\r' | b'\n')) {
                 return Scan::Malformed;
             }
-            let Some(end) = rest.iter().position(|it| *it == b'\n') else { return Scan::Partial };
+            let Some(end) = memchr::memchr(b'\n', rest) else { return Scan::Partial };
             let line = rest.get(..end).unwrap_or_default();
             let line = line.strip_suffix(b"\r").unwrap_or(line);
             self.line += end + 1;

@@ -69,6 +69,8 @@ pub struct Attempt {
     /// Held for the rest of the request once it is a retry.
     pub retry_place: Option<Counted>,
     pub started: Option<Instant>,
+    /// The request has no header that ends at this hop.
+    pub end_to_end_only: bool,
     /// The current attempt got a response head.
     pub answered: bool,
     /// Something of the current attempt failed and may be tried again.

@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 use http::header::{FORWARDED, VIA};
-use http::{HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora_error::Result;
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
@@ -14,6 +14,7 @@ use protocols::http::forwarded::{self, Hop, X_FORWARDED_FOR, X_FORWARDED_HOST, X
 use protocols::http::via;
 
 use super::ctx::Ctx;
+use super::names::Fields;
 use super::request::Stop;
 use crate::listen::ConnInfo;
 
@@ -45,39 +46,38 @@ pub(super) fn on_request(session: &Session) -> Result<(), Stop> {
 }
 
 /// Writes the headers onto the copy that goes to the backend.
-///
-/// Names are given as text: Pingora copies any other name to keep its case.
-pub(super) fn write(session: &Session, head: &mut RequestHeader, ctx: &Ctx) -> Result<()> {
+pub(super) fn write(session: &Session, fields: &mut Fields<'_>, ctx: &Ctx) -> Result<()> {
     let Some(listener) = &ctx.listener else { return Ok(()) };
     let Some(conn) = crate::listen::conn_info(session) else { return Ok(()) };
     let terms = ctx.plan.bind(&listener.listener.bind).map(|it| &it.terms.http);
     let keep = terms.is_some_and(|it| it.trusted_hops > 0);
     let proto = ctx.facts.scheme();
-    head.insert_header("x-forwarded-for", client_value(head, conn, keep))?;
-    if !keep || !head.headers.contains_key(X_FORWARDED_PROTO) {
-        head.insert_header("x-forwarded-proto", HeaderValue::from_static(proto))?;
+    let client = client_value(fields.map(), conn, keep);
+    fields.insert(&X_FORWARDED_FOR, client)?;
+    if !keep || !fields.map().contains_key(X_FORWARDED_PROTO) {
+        fields.insert(&X_FORWARDED_PROTO, HeaderValue::from_static(proto))?;
     }
     // As sent: policies may have written another one since.
     let host = ctx.original.host.as_ref();
-    if let Some(host) = host.filter(|_| !keep || !head.headers.contains_key(X_FORWARDED_HOST)) {
-        head.insert_header("x-forwarded-host", host.clone())?;
+    if let Some(host) = host.filter(|_| !keep || !fields.map().contains_key(X_FORWARDED_HOST)) {
+        fields.insert(&X_FORWARDED_HOST, host.clone())?;
     }
     if !keep {
-        head.remove_header(&X_FORWARDED_PORT);
+        fields.remove(&X_FORWARDED_PORT);
     }
     if terms.is_some_and(|it| it.forwarded) {
         let host = host.and_then(|it| it.to_str().ok()).unwrap_or_default();
         let hop = Hop { client: conn.client.ip(), by: None, proto, host };
         let mut text = String::with_capacity(64);
-        forwarded::append_forwarded(joined(head, &FORWARDED).as_deref(), &hop, keep, &mut text);
+        forwarded::append_forwarded(joined(fields.map(), &FORWARDED).as_deref(), &hop, keep, &mut text);
         if let Ok(value) = HeaderValue::try_from(text) {
-            head.insert_header("forwarded", value)?;
+            fields.insert(&FORWARDED, value)?;
         }
     } else if !keep {
-        head.remove_header(&FORWARDED);
+        fields.remove(&FORWARDED);
     }
     let version = session.req_header().version;
-    let via = match joined(head, &VIA) {
+    let via = match joined(fields.map(), &VIA) {
         None => via::alone(version),
         Some(before) => {
             let mut text = String::with_capacity(64);
@@ -86,14 +86,14 @@ pub(super) fn write(session: &Session, head: &mut RequestHeader, ctx: &Ctx) -> R
             value
         }
     };
-    head.insert_header("via", via)
+    fields.insert(&VIA, via)
 }
 
 /// `X-Forwarded-For`: the connection's client alone, or behind those that trusted proxies name.
-fn client_value(head: &RequestHeader, conn: &ConnInfo, keep: bool) -> HeaderValue {
+fn client_value(headers: &HeaderMap, conn: &ConnInfo, keep: bool) -> HeaderValue {
     if keep {
         let mut text = String::with_capacity(64);
-        forwarded::append_xff(joined(head, &X_FORWARDED_FOR).as_deref(), conn.client.ip(), true, &mut text);
+        forwarded::append_xff(joined(headers, &X_FORWARDED_FOR).as_deref(), conn.client.ip(), true, &mut text);
         if let Ok(value) = HeaderValue::try_from(text) {
             return value;
         }
@@ -102,8 +102,8 @@ fn client_value(head: &RequestHeader, conn: &ConnInfo, keep: bool) -> HeaderValu
 }
 
 /// All values of a header as one list.
-fn joined(head: &RequestHeader, name: &HeaderName) -> Option<String> {
-    let mut values = head.headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+    let mut values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
     let first = values.next()?.to_owned();
     Some(values.fold(first, |list, value| list + ", " + value))
 }

@@ -13,6 +13,7 @@ mod demo;
 mod failure;
 mod forwarded;
 mod log;
+mod names;
 mod peer;
 mod request;
 mod response;
@@ -54,8 +55,8 @@ impl ProxyHttp for Proxy {
         request::filter(self, session, ctx).await
     }
 
-    async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
-        peer::choose(ctx).await
+    async fn upstream_peer(&self, session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+        peer::choose(session, ctx).await
     }
 
     async fn upstream_request_filter(

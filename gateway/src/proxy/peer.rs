@@ -3,8 +3,10 @@
 use std::time::{Duration, Instant};
 
 use filters::Reason;
-use pingora_core::upstreams::peer::HttpPeer;
+use pingora_core::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
 use pingora_error::{Error, ErrorType, Result};
+use pingora_proxy::Session;
+use protocols::http::hop;
 
 use super::ctx::Ctx;
 use crate::plan::BackendTarget;
@@ -13,7 +15,7 @@ use crate::upstream::Wanted;
 /// Exponent at which back-off stops doubling.
 const BACKOFF_DOUBLINGS_MAX: u32 = 10;
 
-pub(super) async fn choose(ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+pub(super) async fn choose(session: &Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
     let resolved = ctx.resolved.clone();
     let target = resolved.as_ref().zip(ctx.backend).and_then(|(it, at)| it.backends.get(at));
     let Some((backend, BackendTarget::Cluster { cluster, template })) = target.map(|it| (it, &it.target)) else {
@@ -70,6 +72,11 @@ pub(super) async fn choose(ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
     let wanted =
         Wanted { h2: ctx.is_h2, client_tls: ctx.facts.tls, grpc: ctx.is_grpc, read_timeout: None, write_timeout: None };
     let mut peer = template.peer(&lease, wanted);
+    ctx.attempt.end_to_end_only = hop::end_to_end_only(&session.req_header().headers);
+    if ctx.attempt.end_to_end_only {
+        // Pingora would look for each header that is to be taken out, one by one.
+        peer.options.http_upstream_request_policy = HttpUpstreamRequestPolicy::preserve();
+    }
     if let Some(limit) = [limit, remaining].into_iter().flatten().min() {
         let limit = limit.max(Duration::from_millis(1));
         let connect = &mut peer.options.total_connection_timeout;

@@ -7,10 +7,11 @@ use std::time::Instant;
 
 use filters::{Exchange, Reason, Reply, Verdict, chain};
 use http::HeaderValue;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::header::{EXPECT, HOST, UPGRADE};
 use pingora_error::Result;
 use pingora_proxy::Session;
-use protocols::http::{authority, framing, path};
+use protocols::http::framing::{self, Glance};
+use protocols::http::{authority, path};
 
 use super::ctx::Ctx;
 use super::{Proxy, answer, body, compression, demo, forwarded, route};
@@ -124,18 +125,21 @@ fn head(session: &mut Session, ctx: &mut Ctx, terms: &Terms) -> Result<(), Stop>
         None => h2_limits(session, &limits),
     };
     let head = session.req_header();
-    let checked = checked.and_then(|()| framing::check_headers(&head.headers, head.version, &head.method));
-    if let Err(fault) = checked {
+    let glance = Glance::at(&head.headers);
+    if let Err(fault) = checked.and_then(|()| glance.check(head.version, &head.method)) {
         return Err(refuse(session, ctx, fault.status(), &fault.to_string()));
     }
-    if !ctx.is_h2 && !is_websocket(session) {
+    ctx.is_grpc = glance.content_type().is_some_and(|value| protocols::grpc::is_grpc(value.as_bytes()));
+    ctx.is_upgrade = is_websocket(session, &glance);
+    if !ctx.is_h2 && !ctx.is_upgrade && glance.upgrade().is_some() {
         // An offer that is passed over (RFC 9110 section 7.8); `listen::boundary` sees it the same way.
         session.req_header_mut().remove_header(&UPGRADE);
     }
-    ctx.is_upgrade = is_websocket(session);
     origin_form(session, ctx)?;
+    if !ctx.is_upgrade {
+        super::names::plain(session.req_header_mut());
+    }
     let head = session.req_header();
-    ctx.is_grpc = head.headers.get(CONTENT_TYPE).is_some_and(|value| protocols::grpc::is_grpc(value.as_bytes()));
     ctx.original.host = match head.uri.authority() {
         Some(authority) => HeaderValue::from_str(authority.as_str()).ok(),
         None => head.headers.get(HOST).cloned(),
@@ -184,14 +188,10 @@ fn origin_form(session: &mut Session, ctx: &mut Ctx) -> Result<(), Stop> {
 
 /// The only upgrade that is passed on: anything else (`h2c` above all) would let a client speak past
 /// the gateway. Nor behind a body: there the next request begins.
-fn is_websocket(session: &Session) -> bool {
-    let headers = &session.req_header().headers;
-    let has_content =
-        headers.contains_key(TRANSFER_ENCODING) || headers.get(CONTENT_LENGTH).is_some_and(|it| it != "0");
-    let upgrade = headers.get(UPGRADE);
-    !has_content
+fn is_websocket(session: &Session, glance: &Glance<'_>) -> bool {
+    glance.upgrade().is_some_and(|it| it.as_bytes().eq_ignore_ascii_case(b"websocket"))
+        && !glance.announces_content()
         && session.is_upgrade_req()
-        && upgrade.is_some_and(|it| it.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
 fn h2_limits(session: &Session, limits: &framing::HeadLimits) -> Result<(), framing::FramingFault> {

@@ -3,8 +3,8 @@
 //! Hop-by-hop headers, the host, what we say of the client, and the backend's own policies.
 
 use filters::{Exchange, chain};
-use http::HeaderValue;
 use http::header::{CONNECTION, COOKIE, HOST, TE, UPGRADE};
+use http::{HeaderName, HeaderValue};
 use pingora_error::Result;
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
@@ -12,39 +12,36 @@ use protocols::http::hop;
 
 use super::ctx::Ctx;
 use super::forwarded;
+use super::names::{self, Fields};
 
 /// Tells a backend that this is another try.
-const RETRY_ATTEMPT: &str = "x-retry-attempt";
+const RETRY_ATTEMPT: HeaderName = HeaderName::from_static("x-retry-attempt");
+
+/// Headers this phase adds at most, on the usual way.
+const ADDED: usize = 5;
 
 pub(super) fn filter(session: &mut Session, head: &mut RequestHeader, ctx: &mut Ctx) -> Result<()> {
-    // Pingora has taken `TE` out of the copy. An HTTP/1 backend's trailers would get lost.
-    let trailers = head.version == http::Version::HTTP_2 && hop::te_trailers(&session.req_header().headers);
-    let upgrade = ctx.is_upgrade.then(|| head.headers.get(UPGRADE).cloned()).flatten();
-    let mut gone = Vec::new();
-    // Framing is Pingora's business: it is settled after this filter.
-    hop::to_remove(&head.headers, ctx.is_upgrade, |name| {
-        if name != http::header::TRANSFER_ENCODING {
-            gone.push(name);
+    let is_h2 = head.version == http::Version::HTTP_2;
+    let host = host(head, ctx);
+    names::change(head, |fields| {
+        if let Fields::Plain(map) = fields {
+            map.reserve(ADDED);
         }
-    });
-    for name in gone {
-        head.remove_header(&name);
-    }
-    if trailers {
-        head.insert_header(TE, HeaderValue::from_static("trailers"))?;
-    }
-    if let Some(upgrade) = upgrade {
-        head.insert_header(UPGRADE, upgrade)?;
-        head.insert_header(CONNECTION, HeaderValue::from_static("upgrade"))?;
-    }
-    if head.version != http::Version::HTTP_2 {
-        join_cookies(head)?;
-    }
-    forwarded::write(session, head, ctx)?;
-    host(head, ctx)?;
-    if ctx.attempt.count > 1 {
-        head.insert_header(RETRY_ATTEMPT, (ctx.attempt.count - 1).to_string())?;
-    }
+        if !ctx.attempt.end_to_end_only {
+            hop_by_hop(session, fields, ctx, is_h2)?;
+        }
+        if !is_h2 {
+            join_cookies(fields)?;
+        }
+        forwarded::write(session, fields, ctx)?;
+        if let Some(host) = host {
+            fields.insert(&HOST, host)?;
+        }
+        if ctx.attempt.count > 1 {
+            fields.insert(&RETRY_ATTEMPT, (ctx.attempt.count - 1).into())?;
+        }
+        Ok(())
+    })?;
     if let Some(effective) = ctx.backend().map(|it| it.effective.clone())
         && !effective.filters().is_empty()
     {
@@ -54,26 +51,50 @@ pub(super) fn filter(session: &mut Session, head: &mut RequestHeader, ctx: &mut 
     Ok(())
 }
 
+fn hop_by_hop(session: &Session, fields: &mut Fields<'_>, ctx: &Ctx, is_h2: bool) -> Result<()> {
+    // Pingora has taken `TE` out of the copy. An HTTP/1 backend's trailers would get lost.
+    let trailers = is_h2 && hop::te_trailers(&session.req_header().headers);
+    let upgrade = ctx.is_upgrade.then(|| fields.map().get(UPGRADE).cloned()).flatten();
+    let mut gone = Vec::new();
+    // Framing is Pingora's business: it is settled after this filter.
+    hop::to_remove(fields.map(), ctx.is_upgrade, |name| {
+        if name != http::header::TRANSFER_ENCODING {
+            gone.push(name);
+        }
+    });
+    for name in gone {
+        fields.remove(&name);
+    }
+    if trailers {
+        fields.insert(&TE, HeaderValue::from_static("trailers"))?;
+    }
+    if let Some(upgrade) = upgrade {
+        fields.insert(&UPGRADE, upgrade)?;
+        fields.insert(&CONNECTION, HeaderValue::from_static("upgrade"))?;
+    }
+    Ok(())
+}
+
 /// RFC 9113 section 8.2.3: HTTP/2 may send cookies in crumbs, HTTP/1 has one line of them.
-fn join_cookies(head: &mut RequestHeader) -> Result<()> {
-    let mut crumbs = head.headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
+fn join_cookies(fields: &mut Fields<'_>) -> Result<()> {
+    let mut crumbs = fields.map().get_all(COOKIE).iter().map(HeaderValue::as_bytes);
     let (Some(first), Some(second)) = (crumbs.next(), crumbs.next()) else { return Ok(()) };
     let joined = [first, second].into_iter().chain(crumbs).collect::<Vec<_>>().join(&b"; "[..]);
     match HeaderValue::from_bytes(&joined) {
-        Ok(joined) => head.insert_header(COOKIE, joined),
+        Ok(joined) => fields.insert(&COOKIE, joined),
         Err(_) => Ok(()),
     }
 }
 
-/// What a policy set, else the backend's own name, else the client's.
-fn host(head: &mut RequestHeader, ctx: &Ctx) -> Result<()> {
+/// The `Host` to write: what a policy set, else the backend's own name, else the client's where it came as an
+/// authority.
+fn host(head: &mut RequestHeader, ctx: &Ctx) -> Option<HeaderValue> {
     let wanted = match &ctx.facts.upstream_host {
         Some(host) => Some(host.clone()),
         None => ctx.backend().and_then(|it| it.host.clone()),
     };
     // RFC 9112 section 3.2.2: an authority in the target counts, not `Host`.
     let sent = head.uri.authority().and_then(|it| HeaderValue::from_str(it.as_str()).ok());
-    let Some(value) = wanted.or_else(|| sent.clone()) else { return Ok(()) };
     if sent.is_some() {
         // One authority only: Pingora makes `:authority` from `Host`.
         let mut parts = head.uri.clone().into_parts();
@@ -83,5 +104,5 @@ fn host(head: &mut RequestHeader, ctx: &Ctx) -> Result<()> {
             head.set_uri(uri);
         }
     }
-    head.insert_header(HOST, value)
+    wanted.or(sent)
 }

@@ -43,6 +43,9 @@ pub fn parse(text: &str) -> Result<Authority<'_>, AuthorityFault> {
     if text.len() > BYTES_MAX {
         return Err(AuthorityFault::TooLong);
     }
+    if is_plain_name(text.as_bytes()) {
+        return Ok(Authority { host: text, port: None });
+    }
     if text.contains('@') {
         return Err(AuthorityFault::UserInfo);
     }
@@ -62,6 +65,25 @@ pub fn parse(text: &str) -> Result<Authority<'_>, AuthorityFault> {
     };
     check_name(host)?;
     Ok(Authority { host, port })
+}
+
+/// Whether it is a name without port that needs no second look, as most are: labels of letters, digits and hyphens,
+/// the last one of letters only.
+fn is_plain_name(text: &[u8]) -> bool {
+    let (mut letters_only, mut length) = (true, 0usize);
+    for byte in text {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' => {}
+            b'0'..=b'9' | b'-' => letters_only = false,
+            b'.' if length > 0 => {
+                (letters_only, length) = (true, 0);
+                continue;
+            }
+            _ => return false,
+        }
+        length += 1;
+    }
+    letters_only && length > 0
 }
 
 /// The form hosts are compared in: ASCII lower case, without the dot of the DNS root.

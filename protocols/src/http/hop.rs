@@ -61,6 +61,22 @@ pub fn to_remove(headers: &HeaderMap, upgrade: bool, mut sink: impl FnMut(Header
     headers.keys().filter(ends).cloned().for_each(&mut sink);
 }
 
+/// Whether no header ends at this hop, by any reading of RFC 9110 7.6.1: then nothing is to be taken out.
+pub fn end_to_end_only(headers: &HeaderMap) -> bool {
+    !headers.keys().any(|name| {
+        matches!(
+            *name,
+            header::CONNECTION
+                | header::PROXY_AUTHENTICATE
+                | header::PROXY_AUTHORIZATION
+                | header::TE
+                | header::TRAILER
+                | header::TRANSFER_ENCODING
+                | header::UPGRADE
+        ) || matches!(name.as_str(), "keep-alive" | "proxy-connection" | "http2-settings")
+    })
+}
+
 /// The options in all `Connection` headers, in order and as written.
 pub fn connection_tokens(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     tokens(headers, header::CONNECTION)
@@ -88,6 +104,18 @@ mod tests {
 
     fn map(lines: &[(&'static str, &'static str)]) -> HeaderMap {
         lines.iter().map(|(n, v)| (HeaderName::from_static(n), HeaderValue::from_static(v))).collect()
+    }
+
+    #[test]
+    fn ordinary_headers_end_nowhere_and_those_of_a_hop_are_noticed() {
+        assert!(end_to_end_only(&map(&[("host", "a"), ("accept", "*/*"), ("content-length", "1"), ("x-te", "1")])));
+        for name in ["connection", "keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization", "te"]
+        {
+            assert!(!end_to_end_only(&map(&[("host", "a"), (name, "x")])), "{name}");
+        }
+        for name in ["trailer", "transfer-encoding", "upgrade", "http2-settings"] {
+            assert!(!end_to_end_only(&map(&[(name, "x"), ("host", "a")])), "{name}");
+        }
     }
 
     #[track_caller]

@@ -2,15 +2,19 @@
 //!
 //! Two looks at one request. [`check_raw_head`] sees the bytes, because the HTTP/1 parser repairs what we
 //! want to refuse: Pingora drops `Content-Length` beside `Transfer-Encoding` before anyone sees the map.
-//! [`check_headers`] sees the parsed map and also serves HTTP/2. Neither decodes bodies or limits them.
+//! [`check_headers`], or [`Glance`] for who wants to know more, sees the parsed map and also serves HTTP/2. Neither decodes bodies or limits them.
 //!
 //! A bare LF ends a line (RFC 9112 2.2 allows it, and the head is written anew for the upstream).
 
-use ::http::header::{self, HeaderMap, HeaderValue};
+use ::http::header::HeaderMap;
 use ::http::{Method, Version};
 
 use super::authority::{self, Authority};
 use super::is_tchar;
+
+mod glance;
+
+pub use glance::Glance;
 
 /// How large a request head may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +90,7 @@ pub fn check_raw_head(raw: &[u8], limits: &HeadLimits) -> Result<(), FramingFaul
     if raw.len() > limits.bytes_max {
         return Err(FramingFault::HeadBytes);
     }
-    let mut lines = raw.split(|&it| it == b'\n').map(|it| it.strip_suffix(b"\r").unwrap_or(it));
+    let mut lines = Lines(raw).map(|it| it.strip_suffix(b"\r").unwrap_or(it));
     // RFC 9112 2.2: empty lines before the request line are ignored.
     let request_line = lines.find(|it| !it.is_empty()).ok_or(FramingFault::RequestLine)?;
     check_octets(request_line)?;
@@ -104,32 +108,26 @@ pub fn check_raw_head(raw: &[u8], limits: &HeadLimits) -> Result<(), FramingFaul
     seen.verdict()
 }
 
+/// What lies between line feeds, as `split` would give it, but found many bytes at a time.
+struct Lines<'a>(&'a [u8]);
+
+impl<'a> Iterator for Lines<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let end = memchr::memchr(b'\n', self.0).unwrap_or(self.0.len());
+        let line = self.0.get(..end).unwrap_or_default();
+        self.0 = self.0.get(end + 1..).unwrap_or_default();
+        Some(line)
+    }
+}
+
 /// Checks the parsed headers of a request.
 pub fn check_headers(headers: &HeaderMap, version: Version, method: &Method) -> Result<(), FramingFault> {
-    let is_http1 = match version {
-        Version::HTTP_10 | Version::HTTP_11 => true,
-        Version::HTTP_2 | Version::HTTP_3 => false,
-        _ => return Err(FramingFault::Version),
-    };
-    let length = content_length(headers)?;
-    let chunked = match only(headers, header::TRANSFER_ENCODING) {
-        Lines::None => false,
-        _ if headers.contains_key(header::CONTENT_LENGTH) => return Err(FramingFault::BothFramings),
-        _ if !is_http1 || version == Version::HTTP_10 => return Err(FramingFault::TransferEncodingVersion),
-        Lines::One(it) if is_chunked(it.as_bytes()) => true,
-        _ => return Err(FramingFault::TransferEncoding),
-    };
-    match only(headers, header::HOST) {
-        Lines::Many => return Err(FramingFault::HostRepeated),
-        Lines::None if version == Version::HTTP_11 => return Err(FramingFault::HostMissing),
-        Lines::None | Lines::One(_) => {}
-    }
-    // RFC 9110 9.3.6 and 9.3.8.
-    let has_content = chunked || length.is_some_and(|it| it > 0);
-    if has_content && (*method == Method::TRACE || *method == Method::CONNECT) {
-        return Err(FramingFault::ContentNotAllowed);
-    }
-    Ok(())
+    Glance::at(headers).check(version, method)
 }
 
 /// Whether the authority of an absolute-form target names another host than `Host` does (RFC 9112 3.2.2).
@@ -152,21 +150,12 @@ fn same_port(a: Option<u16>, b: Option<u16>) -> bool {
     }
 }
 
-fn content_length(headers: &HeaderMap) -> Result<Option<u64>, FramingFault> {
-    let value = match only(headers, header::CONTENT_LENGTH) {
-        Lines::None => return Ok(None),
-        // RFC 9110 8.6 lets equal ones be merged; no honest sender repeats them.
-        Lines::Many => return Err(FramingFault::ContentLengthRepeated),
-        Lines::One(it) => it.as_bytes(),
-    };
-    length(value).map(Some)
-}
-
 /// RFC 9112 6.1: other codings may be layered below chunked; nobody does, and we could not undo them.
 fn is_chunked(value: &[u8]) -> bool {
     value.eq_ignore_ascii_case(b"chunked")
 }
 
+/// RFC 9110 8.6.
 fn length(value: &[u8]) -> Result<u64, FramingFault> {
     if value.contains(&b',') {
         return Err(FramingFault::ContentLengthRepeated);
@@ -176,30 +165,9 @@ fn length(value: &[u8]) -> Result<u64, FramingFault> {
     digits.and_then(|it| it.parse().ok()).ok_or(FramingFault::ContentLength)
 }
 
-enum Lines<'a> {
-    None,
-    One(&'a HeaderValue),
-    Many,
-}
-
-fn only(headers: &HeaderMap, name: header::HeaderName) -> Lines<'_> {
-    let mut values = headers.get_all(name).into_iter();
-    match (values.next(), values.next()) {
-        (None, _) => Lines::None,
-        (Some(one), None) => Lines::One(one),
-        (Some(_), Some(_)) => Lines::Many,
-    }
-}
-
 fn check_octets(line: &[u8]) -> Result<(), FramingFault> {
-    for byte in line {
-        match byte {
-            0 => return Err(FramingFault::Nul),
-            b'\r' => return Err(FramingFault::BareCr),
-            _ => {}
-        }
-    }
-    Ok(())
+    let Some(at) = memchr::memchr2(0, b'\r', line) else { return Ok(()) };
+    Err(if line.get(at) == Some(&0) { FramingFault::Nul } else { FramingFault::BareCr })
 }
 
 /// `method SP target SP HTTP/1.x` with single spaces (RFC 9112 3).
@@ -250,20 +218,24 @@ impl Seen {
         if line.first().is_some_and(|it| matches!(it, b' ' | b'\t')) {
             return Err(FramingFault::Folded);
         }
-        let colon = line.iter().position(|it| *it == b':').filter(|it| *it > 0).ok_or(FramingFault::HeaderName)?;
-        let (name, value) = line.split_at_checked(colon).ok_or(FramingFault::HeaderName)?;
-        let value = || value.strip_prefix(b":").unwrap_or(value).trim_ascii();
-        if !name.iter().copied().all(is_tchar) {
+        // A colon is no name character: the first byte that is none must be one.
+        let end = line.iter().position(|it| !is_tchar(*it)).unwrap_or(line.len());
+        if end == 0 || line.get(end) != Some(&b':') {
             return Err(FramingFault::HeaderName);
         }
-        if name.eq_ignore_ascii_case(b"content-length") {
-            self.content_length += 1;
-            self.value = self.value.or(length(value()).err());
-        } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
-            self.transfer_encoding += 1;
-            self.value = self.value.or((!is_chunked(value())).then_some(FramingFault::TransferEncoding));
-        } else if name.eq_ignore_ascii_case(b"host") {
-            self.host += 1;
+        let (name, value) = line.split_at_checked(end).unwrap_or_default();
+        let value = || value.strip_prefix(b":").unwrap_or(value).trim_ascii();
+        match name.len() {
+            4 if name.eq_ignore_ascii_case(b"host") => self.host += 1,
+            14 if name.eq_ignore_ascii_case(b"content-length") => {
+                self.content_length += 1;
+                self.value = self.value.or(length(value()).err());
+            }
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
+                self.transfer_encoding += 1;
+                self.value = self.value.or((!is_chunked(value())).then_some(FramingFault::TransferEncoding));
+            }
+            _ => {}
         }
         Ok(())
     }

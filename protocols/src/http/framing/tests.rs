@@ -1,7 +1,7 @@
 //! Heads as attackers write them.
 
 use super::*;
-use ::http::HeaderName;
+use ::http::{HeaderName, HeaderValue};
 
 const LIMITS: HeadLimits = HeadLimits { bytes_max: 200, count_max: 3 };
 
