@@ -16,7 +16,8 @@
 //! are refused together with the terms they would make void: a root or accepted names that nobody
 //! looks at are a mistake.
 //!
-//! **Files.** `cert`, `key` and `root` are paths of PEM files; they are watched.
+//! **Files.** `cert`, `key` and `root` are paths of PEM files, or `{ credential: NAME }` for a credential of the service
+//! (systemd's `LoadCredential=`); they are watched.
 //!
 //! **Limits.** `spiffe` comes with a later version.
 //!
@@ -27,7 +28,7 @@ use ir::{Hostname, Secret, Text};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::Scope;
+use crate::{FileRef, Scope};
 use crate::tls_terms;
 
 /// TLS towards a backend.
@@ -36,11 +37,11 @@ use crate::tls_terms;
 #[schemars(rename = "BackendTls")]
 pub struct Config {
     /// PEM file with the chain shown to the backend, leaf first. Together with `key`.
-    pub cert: Option<String>,
+    pub cert: Option<FileRef>,
     /// PEM file with the private key of `cert`.
-    pub key: Option<String>,
+    pub key: Option<FileRef>,
     /// PEM file with the roots trusted; absent means the system's.
-    pub root: Option<String>,
+    pub root: Option<FileRef>,
     /// SNI sent and name verified; absent means the backend's host name.
     pub hostname: Option<String>,
     /// Verify neither chain nor name.
@@ -116,15 +117,15 @@ impl Config {
 
 /// The content of a file that holds a PEM block of the kind asked for. What is inside the block
 /// is for whoever builds the TLS context to say.
-fn pem(scope: &mut Scope<'_>, key: &str, path: &str, kind: &str) -> Option<Vec<u8>> {
-    let content = scope.file(key, path)?;
+fn pem(scope: &mut Scope<'_>, key: &str, file: &FileRef, kind: &str) -> Option<Vec<u8>> {
+    let content = scope.file(key, file)?;
     let text = String::from_utf8_lossy(&content);
     let found = text.lines().any(|line| {
         let label = line.trim().strip_prefix("-----BEGIN ").and_then(|rest| rest.strip_suffix("-----"));
         label.is_some_and(|label| label.ends_with(kind))
     });
     if !found {
-        scope.problem_at(key, format!("`{path}` holds no PEM block `-----BEGIN … {kind}-----`"));
+        scope.problem_at(key, format!("`{file}` holds no PEM block `-----BEGIN … {kind}-----`"));
         return None;
     }
     Some(content)

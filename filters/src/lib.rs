@@ -50,7 +50,7 @@ pub mod url_rewrite;
 
 pub use effective::{Effective, Level};
 pub use exchange::{Exchange, Facts, Reason, Reply, Verdict};
-pub use lower::{Files, Scope};
+pub use lower::{FileRef, Files, Scope};
 
 /// The snapshot of this product: topology with our policies attached.
 pub type Snapshot = ir::Snapshot<Policy>;

@@ -12,7 +12,27 @@ use serde::{Deserialize, Serialize};
 /// The port through which lowering reads files; the gateway implements it and remembers each path.
 pub trait Files {
     /// The content of a file, or why it cannot be had (one line, no path in it).
-    fn read(&mut self, path: &str) -> Result<Vec<u8>, String>;
+    fn read(&mut self, file: &FileRef) -> Result<Vec<u8>, String>;
+}
+
+/// A file: its path, or the name of a credential of the service (systemd's `LoadCredential=`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum FileRef {
+    Path(String),
+    Credential {
+        /// Name of the credential.
+        credential: String,
+    },
+}
+
+impl std::fmt::Display for FileRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Path(path) => f.write_str(path),
+            Self::Credential { credential } => write!(f, "credential {credential}"),
+        }
+    }
 }
 
 /// Turns a reference as written into one the snapshot can hold, declaring inline backends.
@@ -74,8 +94,8 @@ impl<'a> Scope<'a> {
     }
 
     /// The content of a file named at `key`.
-    pub fn file(&mut self, key: &str, path: &str) -> Option<Vec<u8>> {
-        let content = self.files.read(path).map_err(|reason| format!("cannot read `{path}`: {reason}"));
+    pub fn file(&mut self, key: &str, file: &FileRef) -> Option<Vec<u8>> {
+        let content = self.files.read(file).map_err(|reason| format!("cannot read `{file}`: {reason}"));
         self.check(key, content)
     }
 

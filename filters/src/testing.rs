@@ -4,14 +4,15 @@ use ir::{BackendKey, BackendRef};
 use pingora_http::RequestHeader;
 use serde::de::DeserializeOwned;
 
-use crate::lower::{Backends, Files, SimpleBackend};
+use crate::lower::{Backends, FileRef, Files, SimpleBackend};
 use crate::{Facts, Scope};
 
 /// Files by name: `pem:<label>` holds one PEM block of that label, `junk` holds none.
 pub(crate) struct Shelf;
 
 impl Files for Shelf {
-    fn read(&mut self, path: &str) -> Result<Vec<u8>, String> {
+    fn read(&mut self, file: &FileRef) -> Result<Vec<u8>, String> {
+        let path = file.to_string();
         match path.strip_prefix("pem:") {
             Some(label) => Ok(format!("-----BEGIN {label}-----\nAA==\n-----END {label}-----\n").into_bytes()),
             None if path == "junk" => Ok(b"not pem".to_vec()),

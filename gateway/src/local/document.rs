@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use filters::FileRef;
 use filters::lower::ServicePort;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -95,16 +96,16 @@ pub struct Listener {
     pub policies: Option<GatewayPolicies>,
 }
 
-/// Termination of TLS. Files are watched and take effect when they change.
+/// Termination of TLS. Files and credentials are watched and take effect when they change.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ServerTls {
     /// PEM file: certificate chain, leaf first.
-    pub cert: Option<String>,
+    pub cert: Option<FileRef>,
     /// PEM file: private key.
-    pub key: Option<String>,
+    pub key: Option<FileRef>,
     /// PEM file: roots that client certificates must chain to; makes one mandatory.
-    pub root: Option<String>,
+    pub root: Option<FileRef>,
     /// IANA names, in order of preference.
     pub cipher_suites: Option<Vec<String>>,
     /// `TLS_V1_2` (the default) or `TLS_V1_3`.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use filters::FileRef;
 use foldhash::quality::FixedState;
 use std::hash::BuildHasher;
 
@@ -38,12 +39,28 @@ impl Reader {
 }
 
 impl filters::Files for Reader {
-    fn read(&mut self, path: &str) -> Result<Vec<u8>, String> {
-        let path = self.resolve(path);
+    fn read(&mut self, file: &FileRef) -> Result<Vec<u8>, String> {
+        let path = match file {
+            FileRef::Path(path) => self.resolve(path),
+            FileRef::Credential { credential } => self::credential(credential, &|name| std::env::var(name).ok())?,
+        };
         let read = read_bounded(&path);
         self.reads.insert(path, read.as_ref().map_or(0, |content| digest(content)));
         read
     }
+}
+
+/// Where the service manager has put a credential.
+pub fn credential(name: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<PathBuf, String> {
+    // What systemd takes as a name, and never a way out of the directory.
+    if name.is_empty() || name.starts_with('.') || name.contains(['/', '\0']) {
+        return Err("not the name of a credential: write it as in `LoadCredential=NAME:PATH`".to_owned());
+    }
+    let directory = env("CREDENTIALS_DIRECTORY").filter(|it| !it.is_empty());
+    let directory = directory.ok_or(
+        "there are no credentials: run as a systemd service with `LoadCredential=`, or name a file by its path",
+    )?;
+    Ok(Path::new(&directory).join(name))
 }
 
 /// Digest of content, never 0.

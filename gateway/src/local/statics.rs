@@ -11,6 +11,7 @@ use filters::lower::Span;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::files;
 use crate::statics::{LogFormat, LookupFamily, ServerAddress, Statics};
 use crate::telemetry::logging;
 
@@ -58,13 +59,17 @@ pub struct StaticConfig {
     pub handoff_socket: Option<String>,
 }
 
-/// A secret written out, or the file it is in.
+/// A secret written out, the file it is in, or the credential it is (systemd's `LoadCredential=`).
 #[derive(Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum FileOrInline {
     File {
         /// Path of the file.
         file: String,
+    },
+    Credential {
+        /// Name of the credential.
+        credential: String,
     },
     Inline(String),
 }
@@ -73,6 +78,7 @@ impl std::fmt::Debug for FileOrInline {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::File { file } => write!(f, "file {file}"),
+            Self::Credential { credential } => write!(f, "credential {credential}"),
             Self::Inline(_) => f.write_str("***"),
         }
     }
@@ -328,16 +334,24 @@ impl Sources<'_> {
         if let Some(token) = self.word("ADMIN_TOKEN") {
             return Some(ir::Secret::new(token.into_bytes()));
         }
-        match written? {
-            FileOrInline::Inline(text) => Some(ir::Secret::new(text.into_bytes())),
-            FileOrInline::File { file } => match super::files::read_bounded(file.as_ref()) {
-                Ok(content) => Some(ir::Secret::new(content.trim_ascii().to_vec())),
-                Err(reason) => {
-                    let reason = format!("cannot read `{file}`: {reason}");
-                    self.faults.push(Fault::Written("config.adminToken.file".to_owned(), reason));
-                    None
-                }
-            },
+        let (key, content) = match written? {
+            FileOrInline::Inline(text) => return Some(ir::Secret::new(text.into_bytes())),
+            FileOrInline::File { file } => {
+                let content = files::read_bounded(file.as_ref());
+                ("file", content.map_err(|reason| format!("cannot read `{file}`: {reason}")))
+            }
+            FileOrInline::Credential { credential } => {
+                let path = files::credential(&credential, self.env);
+                let content = path.and_then(|it| files::read_bounded(&it));
+                ("credential", content.map_err(|reason| format!("cannot read credential `{credential}`: {reason}")))
+            }
+        };
+        match content {
+            Ok(content) => Some(ir::Secret::new(content.trim_ascii().to_vec())),
+            Err(reason) => {
+                self.faults.push(Fault::Written(format!("config.adminToken.{key}"), reason));
+                None
+            }
         }
     }
 

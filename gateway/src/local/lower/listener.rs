@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use filters::FileRef;
 use ir::listener::{KeyExchangeGroup, TlsVersion};
 use ir::{Bind, BindAddress, BindKey, Hostname, ListenerKey, ObjectName, Parent, Phase, Protocol, ServerTls, Target};
 
@@ -248,7 +249,7 @@ impl Lowering<'_> {
         self.check(path, built).map(|_| terms)
     }
 
-    fn pem(&mut self, path: &str, key: &str, file: Option<String>) -> Option<Vec<u8>> {
+    fn pem(&mut self, path: &str, key: &str, file: Option<FileRef>) -> Option<Vec<u8>> {
         let Some(file) = file else {
             self.problem(format!("{path}.{key}"), format!("`{key}` is missing: name a PEM file"));
             return None;
