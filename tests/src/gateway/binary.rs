@@ -29,7 +29,15 @@ fn build() -> PathBuf {
         Some(name) => name,
     };
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
+    let mut command = Command::new(cargo);
+    // What the outer cargo says about this crate is not about the gateway. The build script of `ring` watches these
+    // names, and so ring, rustls, Pingora and the gateway would be compiled anew at every change between the two.
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|it| it.starts_with("CARGO_PKG_") || it.starts_with("CARGO_MANIFEST_")) {
+            command.env_remove(&name);
+        }
+    }
+    let output = command
         .args(["build", "--package", "gateway", "--bin", "agentgateway", "--profile", profile, "--target-dir"])
         .arg(target)
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
