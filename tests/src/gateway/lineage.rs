@@ -21,6 +21,8 @@ pub struct Handover {
     pub to: u32,
     /// From the order to the predecessor's word that the successor is ready.
     pub ready: Duration,
+    /// The most that the predecessor has had resident by then.
+    pub from_peak_kib: u64,
 }
 
 impl Lineage {
@@ -49,9 +51,9 @@ impl Lineage {
         let log = self.gateway.log();
         let successor = Successor::of(&log.wait_after(lines, |it| it.contains("started a successor")).await);
         let ready = log.wait_line(lines, READY, |it| it.contains("successor is ready")).await.at;
-        let to = successor.pid();
+        let (to, from_peak_kib) = (successor.pid(), self.peak_kib(from));
         self.successors.push(successor);
-        Handover { from, to, ready: ready.saturating_duration_since(start) }
+        Handover { from, to, ready: ready.saturating_duration_since(start), from_peak_kib }
     }
 
     /// Processes that were succeeded and still live.

@@ -31,6 +31,7 @@ use crate::http::Reply;
 use crate::wait::{PATIENCE, poll};
 pub use lineage::{Handover, Lineage};
 pub use log::{Line, Log};
+pub use process::allow_descriptors;
 pub use rustix::process::Signal;
 pub use status::{Bind, Status};
 pub use successor::Successor;

@@ -1,4 +1,16 @@
-//! What the kernel says about a process.
+//! What the kernel says about a process, and lets it have.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Raises the limit of open descriptors, for this process and the gateways it starts from now on.
+pub fn allow_descriptors(count: usize) {
+    let (count, limit) = (u64::try_from(count).expect("a count"), getrlimit(Resource::Nofile));
+    let maximum = limit.maximum.unwrap_or(u64::MAX);
+    assert!(maximum >= count, "no more than {maximum} descriptors are allowed (ulimit -Hn), and {count} are needed");
+    if limit.current.is_some_and(|it| it < count) {
+        setrlimit(Resource::Nofile, Rlimit { current: Some(count), maximum: limit.maximum }).expect("raise the limit");
+    }
+}
 
 /// Gone, or a zombie that nobody has waited for.
 pub(super) fn is_gone(pid: u32) -> bool {

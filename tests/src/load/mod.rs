@@ -11,6 +11,7 @@ mod site;
 mod streams;
 mod tally;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,7 +53,7 @@ pub struct Sizes {
 impl Sizes {
     /// The mix that an upgrade has to survive.
     pub const FULL: Sizes =
-        Sizes { requests: 4, posts: 3, events: 200, websockets: 50, calls: 20, tcp: 20, passthrough: 20 };
+        Sizes { requests: 8, posts: 3, events: 200, websockets: 50, calls: 20, tcp: 20, passthrough: 20 };
 
     /// A few of each, where the load is not the point.
     pub const SMALL: Sizes =
@@ -97,9 +98,9 @@ impl Load {
         self.tallies.push(tally);
     }
 
-    /// The books, a kind each.
-    pub fn tallies(&self) -> &[Arc<Tally>] {
-        &self.tallies
+    /// Further clients, who ask at one address after the other, over a connection each.
+    pub fn visit(&mut self, kind: &'static str, clients: usize, addrs: &[SocketAddr]) {
+        self.spawn(kind, clients, |it| requests::ask_anew(it, addrs.to_vec()));
     }
 
     /// Waits until every client of every kind has got answers since this was called, `rounds` of them on average, and
@@ -121,12 +122,6 @@ impl Load {
             assert!(tokio::time::Instant::now() < end, "traffic stands still: {:?}", stuck());
             sleep(Duration::from_millis(20)).await;
         }
-    }
-
-    /// Begins the next era, and gives its number.
-    pub fn advance(&self) -> u64 {
-        self.era.send_modify(|it| *it += 1);
-        *self.era.borrow()
     }
 
     /// Lets every stream come to its proper end, and gives the books.

@@ -10,7 +10,7 @@ use crate::Client;
 use crate::http::pattern;
 
 /// Between two requests of a client.
-const PAUSE: Duration = Duration::from_millis(10);
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// Between two requests of a client that connects for each: the ports of closed connections stay taken for a minute.
 const PAUSE_ANEW: Duration = Duration::from_millis(25);
@@ -31,10 +31,11 @@ pub(super) async fn ask(mut errand: Errand, client: Client) {
     close(&errand, &client).await;
 }
 
-/// Connects for each request.
-pub(super) async fn ask_anew(mut errand: Errand, addr: SocketAddr) {
+/// Connects for each request, to one address after the other.
+pub(super) async fn ask_anew(mut errand: Errand, addrs: Vec<SocketAddr>) {
+    let mut turn = addrs.iter().cycle();
     while !errand.is_over() {
-        let client = Client::h1(addr);
+        let client = Client::h1(*turn.next().expect("an address to go to"));
         match get(&client).await {
             Ok(()) => errand.tally.answered(),
             Err(error) => errand.fault("GET over a new connection", &error).await,

@@ -97,9 +97,21 @@ impl Site {
         self.echo.stats().requests()
     }
 
+    /// Requests to the same backends whose answers are not complete.
+    pub fn in_flight(&self) -> u64 {
+        self.echo.stats().in_flight()
+    }
+
     /// The doors of the first three binds.
     pub fn doors(&self, gateway: &Gateway) -> Doors {
-        Doors { http: gateway.addr(0), tls: gateway.addr(1), tcp: gateway.addr(2) }
+        let door = |index| gateway.addr_of(&format!("bind/127.0.0.1#{index}"));
+        Doors { http: door(0), tls: door(1), tcp: door(2) }
+    }
+
+    /// Begins the next era, and gives its number.
+    pub fn advance(&self) -> u64 {
+        self.era.send_modify(|it| *it += 1);
+        *self.era.borrow()
     }
 
     /// A client of the TLS bind that speaks HTTP/2.
@@ -117,7 +129,7 @@ impl Site {
         let mut load = Load::new(self.era.clone());
         let http = doors.http;
         load.spawn("h1 keep-alive", sizes.requests, |it| requests::ask(it, Client::h1(http)));
-        load.spawn("h1 connections", sizes.requests, |it| requests::ask_anew(it, http));
+        load.spawn("h1 connections", sizes.requests, |it| requests::ask_anew(it, vec![http]));
         load.spawn("h2c", sizes.requests, |it| requests::ask(it, Client::h2c(http)));
         load.spawn("tls h2", sizes.requests, |it| requests::ask(it, self.tls_client(doors)));
         load.spawn("post 1 MB", sizes.posts, |it| {
