@@ -14,6 +14,7 @@ pub mod gateway;
 pub mod grpc;
 pub mod http;
 pub mod io;
+pub mod load;
 pub mod wait;
 
 pub use backend::Backend;

@@ -81,9 +81,13 @@ impl GrpcClient {
 
     /// Opens a call to send and receive by turns. The server must send its headers before the first message.
     pub async fn duplex(&self, method: &str, metadata: &[(&str, &str)]) -> Duplex {
+        self.try_duplex(method, metadata).await.expect("the head of a gRPC answer")
+    }
+
+    pub async fn try_duplex(&self, method: &str, metadata: &[(&str, &str)]) -> anyhow::Result<Duplex> {
         let (sender, body) = channel();
-        let answer = self.call(method, metadata).stream_body(body).stream().await;
-        Duplex { sender: Some(sender), answer, frames: Frames::default() }
+        let answer = self.call(method, metadata).stream_body(body).try_stream().await?;
+        Ok(Duplex { sender: Some(sender), answer, frames: Frames::default() })
     }
 
     fn call(&self, method: &str, metadata: &[(&str, &str)]) -> Call {

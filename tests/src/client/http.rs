@@ -14,7 +14,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Mutex;
@@ -38,6 +38,18 @@ pub struct Client {
     live: Arc<Mutex<Option<Live>>>,
     dialled: Arc<AtomicU64>,
 }
+
+/// An HTTP/2 connection was closing and has not taken the request: whoever asks may ask again (RFC 9113 section 6.8).
+#[derive(Debug)]
+pub struct Unsent(hyper::Error);
+
+impl std::fmt::Display for Unsent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "not sent: {}", self.0)
+    }
+}
+
+impl std::error::Error for Unsent {}
 
 #[derive(Clone, Copy, PartialEq)]
 enum Speaks {
@@ -213,11 +225,20 @@ impl Client {
                 let path = request.uri().path_and_query().map_or("/", |it| it.as_str());
                 *request.uri_mut() =
                     http::Uri::builder().scheme(scheme).authority(self.host.as_str()).path_and_query(path).build()?;
-                sender.send_request(request).await?
+                sender.try_send_request(request).await.map_err(unsent)?
             }
         };
         Ok((answer, number, reused))
     }
+}
+
+/// Tells a request that was never on the wire from one that went wrong.
+fn unsent(mut fault: TrySendError<Request<Body>>) -> anyhow::Error {
+    let given_back = fault.take_message().is_some();
+    let error = fault.into_error();
+    let cause = std::error::Error::source(&error).and_then(|it| it.downcast_ref::<h2::Error>());
+    let leaving = |it: &h2::Error| it.is_go_away() && it.is_remote() && it.reason() == Some(h2::Reason::NO_ERROR);
+    if given_back || cause.is_some_and(leaving) { Unsent(error).into() } else { error.into() }
 }
 
 impl Live {
@@ -309,6 +330,15 @@ impl Call {
     pub async fn events(self) -> Events {
         let streaming = self.header("accept", "text/event-stream").stream().await;
         Events::new(streaming)
+    }
+
+    /// As [`Call::events`], where failing is an answer too.
+    pub async fn try_events(self) -> anyhow::Result<Events> {
+        let streaming = self.header("accept", "text/event-stream").try_stream().await?;
+        if streaming.status != StatusCode::OK {
+            bail!("status {} in place of an event stream", streaming.status);
+        }
+        Ok(Events::new(streaming))
     }
 
     fn what(&self) -> String {

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 pub use events::{Event, Events};
 pub use grpc::{Duplex, GrpcClient, GrpcReply};
-pub use http::{Call, Client, Streaming};
+pub use http::{Call, Client, Streaming, Unsent};
 pub use raw::{End, RawClient, RawHead};
 pub use websocket::{WsClient, WsRefused};
 

@@ -4,20 +4,30 @@ use std::io::{BufRead, BufReader, Read};
 use std::process::Child;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::wait::{PATIENCE, poll};
 
+type Lines = Arc<Mutex<Vec<Line>>>;
+
 /// The captured log of one process.
 pub struct Log {
-    lines: Arc<Mutex<Vec<String>>>,
+    lines: Lines,
     readers: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// A line, and when it was read.
+#[derive(Clone, Debug)]
+pub struct Line {
+    pub text: String,
+    pub at: Instant,
 }
 
 impl Log {
     pub(super) fn capture(child: &mut Child) -> Log {
-        let lines = Arc::default();
+        let lines = Lines::default();
         let stdout = child.stdout.take().expect("a pipe from the gateway's stdout");
         let stderr = child.stderr.take().expect("a pipe from the gateway's stderr");
         let readers = vec![reader(stdout, Arc::clone(&lines)), reader(stderr, Arc::clone(&lines))];
@@ -25,7 +35,12 @@ impl Log {
     }
 
     pub fn lines(&self) -> Vec<String> {
-        self.lines.lock().expect("no panic under the lock").clone()
+        self.lines.lock().expect("no panic under the lock").iter().map(|it| it.text.clone()).collect()
+    }
+
+    /// How many lines there are so far.
+    pub fn count(&self) -> usize {
+        self.lines.lock().expect("no panic under the lock").len()
     }
 
     pub fn text(&self) -> String {
@@ -34,14 +49,24 @@ impl Log {
 
     /// Waits for a line, past ones included; panics with the log when none comes.
     pub async fn wait(&self, wanted: impl Fn(&str) -> bool) -> String {
-        let found = poll(PATIENCE, || async { self.lines().into_iter().find(|it| wanted(it)) }).await;
-        found.unwrap_or_else(|| panic!("no such line in the log:\n{}", self.text()))
+        self.wait_line(0, PATIENCE, wanted).await.text
     }
 
     /// As [`Log::wait`], but passes over the first lines.
     pub async fn wait_after(&self, lines: usize, wanted: impl Fn(&str) -> bool) -> String {
-        let found = poll(PATIENCE, || async { self.lines().into_iter().skip(lines).find(|it| wanted(it)) }).await;
+        self.wait_line(lines, PATIENCE, wanted).await.text
+    }
+
+    /// As [`Log::wait_after`], with a deadline for what takes long, and with the time.
+    pub async fn wait_line(&self, lines: usize, deadline: Duration, wanted: impl Fn(&str) -> bool) -> Line {
+        let look = || self.find(lines, &wanted);
+        let found = poll(deadline, || std::future::ready(look())).await;
         found.unwrap_or_else(|| panic!("no such line in the log:\n{}", self.text()))
+    }
+
+    fn find(&self, after: usize, wanted: impl Fn(&str) -> bool) -> Option<Line> {
+        let lines = self.lines.lock().expect("no panic under the lock");
+        lines.iter().skip(after).find(|it| wanted(&it.text)).cloned()
     }
 
     /// The access lines so far.
@@ -50,7 +75,7 @@ impl Log {
     }
 
     #[track_caller]
-    pub(super) fn assert_no_panic(&self) {
+    pub fn assert_no_panic(&self) {
         let panicked = self.lines().into_iter().find(|it| it.contains("panicked"));
         assert!(panicked.is_none(), "the gateway panicked: {panicked:?}; its log:\n{}", self.text());
     }
@@ -69,11 +94,12 @@ fn access(line: Value) -> Option<Value> {
     (line.get("scope").is_some_and(|it| it == "request")).then_some(line)
 }
 
-fn reader(pipe: impl Read + Send + 'static, lines: Arc<Mutex<Vec<String>>>) -> JoinHandle<()> {
+fn reader(pipe: impl Read + Send + 'static, lines: Lines) -> JoinHandle<()> {
     std::thread::spawn(move || {
         for line in BufReader::new(pipe).split(b'\n') {
             let Ok(line) = line else { return };
-            lines.lock().expect("no panic under the lock").push(String::from_utf8_lossy(&line).into_owned());
+            let line = Line { text: String::from_utf8_lossy(&line).into_owned(), at: Instant::now() };
+            lines.lock().expect("no panic under the lock").push(line);
         }
     })
 }

@@ -7,8 +7,10 @@
 
 mod binary;
 mod document;
+mod lineage;
 mod log;
 mod metrics;
+mod process;
 mod status;
 mod successor;
 
@@ -27,7 +29,9 @@ use tokio::io::AsyncWriteExt;
 use crate::client::Client;
 use crate::http::Reply;
 use crate::wait::{PATIENCE, poll};
-pub use log::Log;
+pub use lineage::{Handover, Lineage};
+pub use log::{Line, Log};
+pub use process::allow_descriptors;
 pub use rustix::process::Signal;
 pub use status::{Bind, Status};
 pub use successor::Successor;
@@ -222,9 +226,7 @@ impl Gateway {
 
     /// Resident memory in KiB.
     pub fn rss_kib(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the process's status");
-        let line = status.lines().find_map(|it| it.strip_prefix("VmRSS:")).expect("a VmRSS line");
-        line.trim().trim_end_matches(" kB").parse().expect("VmRSS in kB")
+        process::memory_kib(self.pid(), "VmRSS").expect("a process that runs")
     }
 
     /// Open file descriptors.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::process;
 use crate::wait::poll;
 
 /// A successor. Dropping it kills the process.
@@ -42,15 +43,14 @@ impl Successor {
 
     /// Gone, or a zombie that nobody waits for: its parent has ended.
     pub fn is_gone(&self) -> bool {
-        let Ok(stat) = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())) else { return true };
-        stat.rsplit(") ").next().is_some_and(|it| it.starts_with('Z'))
+        process::is_gone(self.pid())
     }
 }
 
 impl Drop for Successor {
     fn drop(&mut self) {
-        if !self.ended {
-            // Fails only when it has already ended.
+        if !self.ended && !self.is_gone() {
+            // Fails only when it ended this moment.
             let _ = kill_process(self.pid, Signal::KILL);
         }
     }
