@@ -30,17 +30,23 @@ impl Life {
         tokio::join!(listening, self.answer());
     }
 
-    async fn answer(self: &Arc<Self>) {
-        let post = match Post::open(&self.place, self.predecessor_pid) {
-            Ok(post) => post,
-            Err(error) => {
-                return tracing::warn!(
-                    %error,
-                    "no control socket: `agentgateway upgrade` and `status` do not reach this process, SIGHUP does"
-                );
+    /// Opens the control socket. A successor moves its own over that of its predecessor.
+    pub(super) fn open_post(&self) {
+        match Post::open(&self.place, self.predecessor_pid) {
+            Ok(post) => {
+                tracing::info!(path = %post.path().display(), "control socket open");
+                *self.post.lock() = Some(post);
             }
-        };
-        tracing::info!(path = %post.path().display(), "control socket open");
+            Err(error) => tracing::warn!(
+                %error,
+                "no control socket: `agentgateway upgrade` and `status` do not reach this process, SIGHUP does"
+            ),
+        }
+    }
+
+    async fn answer(self: &Arc<Self>) {
+        let post = self.post.lock().take();
+        let Some(post) = post else { return };
         loop {
             let accepted = tokio::select! {
                 () = self.superseded() => return,

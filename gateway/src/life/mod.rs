@@ -83,6 +83,7 @@ pub struct Life {
     predecessor: Mutex<Option<Predecessor>>,
     predecessor_pid: Option<u32>,
     reports: OnceLock<Arc<Reports>>,
+    post: Mutex<Option<place::Post>>,
     /// Sockets of the process's own servers.
     own: Mutex<Vec<Offer>>,
     attempt: Mutex<Attempt>,
@@ -161,6 +162,7 @@ impl Life {
             predecessor_pid: predecessor.as_ref().map(|it| it.pid),
             predecessor: Mutex::new(predecessor),
             reports: OnceLock::new(),
+            post: Mutex::default(),
             own: Mutex::default(),
             attempt: Mutex::default(),
             mouth: Mutex::default(),
@@ -218,9 +220,14 @@ impl Life {
             }
         }
         let predecessor = self.predecessor.lock().take();
-        if let Some(predecessor) = predecessor
-            && let Err(reason) = self.succeed(predecessor, reports).await
-        {
+        let succeeded = match predecessor {
+            Some(predecessor) => self.succeed(predecessor, reports).await,
+            None => {
+                self.open_post();
+                Ok(())
+            }
+        };
+        if let Err(reason) = succeeded {
             tracing::error!(reason, "not taking over");
             *self.unfit.lock() = Some(reason);
             return self.end();
@@ -264,6 +271,8 @@ impl Life {
         let late: Inheritance = late.map_err(|error| error.to_string())?;
         self.transfers.import(&late.states);
         self.drain.open();
+        // Before the predecessor leaves: there is always somebody to ask.
+        self.open_post();
         let pid = predecessor.pid;
         let _ = tokio::task::spawn_blocking(move || predecessor.serving()).await;
         let seconds = self.born.elapsed().as_secs_f64();
@@ -282,7 +291,7 @@ impl Life {
         started: impl FnOnce(u32) + Send + 'static,
     ) -> Result<Ended, Declined> {
         let binary = binary.unwrap_or_else(|| self.program.clone());
-        let underway = self.begin(None)?;
+        let underway = self.begin(None).inspect_err(|_| self.telemetry.upgraded(Upgrade::Refused, 0.0))?;
         if let Err(reason) = upgrade::suitable(&binary) {
             return Err(self.decline(Refusal::Binary, reason));
         }
