@@ -11,7 +11,13 @@ use pingora_core::services::background::{BackgroundService, background_service};
 use tokio::runtime::Handle;
 
 use crate::admin::{self, AdminContext, Bound, Liveness, Readiness};
-use crate::life::{Life, SharedLife};
+use crate::life::generation::Load;
+use crate::life::heir::{Inheritance, Predecessor, Takeover};
+use crate::life::supervisor::Unsupervised;
+use crate::life::transfer::{Transfer, Transfers};
+use crate::life::{Life, Parts, SharedLife, place};
+use crate::listen::carried::Kind;
+use crate::listen::tickets::Keys;
 use crate::listen::{Drain, Listeners, Offer, Reports, Setup};
 use crate::local::source::{Input, Refused, Source};
 use crate::plan::Compiler;
@@ -21,8 +27,8 @@ use crate::state::State;
 use crate::statics::Statics;
 use crate::status::Status;
 use crate::systemd::{Attendance, Brought, Store, Supervisor};
-use crate::telemetry::{LogControl, Telemetry, logging};
-use crate::upstream::{Mirrors, Upstreams};
+use crate::telemetry::{LogControl, Telemetry, Upgrades, logging};
+use crate::upstream::{Endpoints, Mirrors, Upstreams};
 
 /// Attempts Pingora makes at most for one request; policies ask for fewer.
 const ATTEMPTS_MAX: usize = 32;
@@ -32,18 +38,40 @@ const POOL_SIZE: usize = 4096;
 /// Runs the gateway until it is told to end.
 ///
 /// # Errors
-/// A refused document, or an address of the process's own servers that cannot be bound.
-pub fn run(input: Input, takeover: bool) -> anyhow::Result<()> {
+/// A refused document, an address of the process's own servers that cannot be bound, or a predecessor that does not
+/// give way.
+pub fn run(input: Input, takeover: Option<Takeover>, inherited: Option<Inherited>) -> anyhow::Result<()> {
+    raise_open_files();
+    let mut transfers = Transfers::default();
+    transfers.add(Arc::new(Text::of(&input)));
+    let place_of = input.clone();
     let (source, warnings) = Source::open(input, |name| std::env::var(name).ok()).map_err(refused)?;
     let statics = source.statics().clone();
     let log = logging::init(&statics).map_err(|reason| anyhow!("config.logging.level: {reason}"))?;
     // Ours first: Pingora would install ring.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let telemetry = Telemetry::new(&statics);
-    let (predecessor, mut inherited) = inherit(&statics, takeover)?;
-    let supervisor = Arc::new(Supervisor::from_env(takeover));
+    let place = place::path(&statics, &place_of);
+    let (predecessor, inheritance) = match (inherited, takeover) {
+        (Some((predecessor, left)), _) => (Some(predecessor), left),
+        (None, Some(Takeover::Control)) => {
+            let failed = || format!("cannot take over through {}", place.display());
+            let (predecessor, left) = Predecessor::at(&place).with_context(failed)?;
+            (Some(predecessor), left)
+        }
+        (None, _) => (None, Inheritance::default()),
+    };
+    let Inheritance { offers: mut inherited, states, elders } = inheritance;
+    if predecessor.is_some() {
+        tracing::info!(sockets = inherited.len(), generations = elders.len(), "taking over");
+    }
+    let supervisor = Arc::new(Supervisor::from_env(predecessor.is_some()));
 
     let upstreams = Arc::new(Upstreams::new(&statics));
+    transfers.add(Arc::new(Keys));
+    transfers.add(Arc::new(Endpoints(upstreams.clone())));
+    transfers.add(Arc::new(Upgrades(telemetry.clone())));
+    transfers.import(&states);
     let state = State::new(Compiler::new(upstreams.clone(), statics.clone()));
     let status = Arc::new(Status::default());
     let mut reloader = Reloader::new(source, state.clone(), status.clone(), telemetry.clone());
@@ -54,11 +82,27 @@ pub fn run(input: Input, takeover: bool) -> anyhow::Result<()> {
     let liveness = Liveness::new();
     let guard = readiness.task("listeners");
     let servers = Servers::bind(&statics, &mut inherited)?;
-    let drain = Drain::new();
-    let life = Life::new(&statics, drain.clone(), readiness.clone(), telemetry.clone(), predecessor);
+    let drain = if predecessor.is_some() { Drain::shut() } else { Drain::new() };
+    let parts = Parts {
+        drain: drain.clone(),
+        readiness: readiness.clone(),
+        telemetry: telemetry.clone(),
+        supervisor: Arc::new(Unsupervised),
+        transfers,
+        place,
+        carries: carries(&drain, &upstreams),
+        predecessor,
+        elders,
+    };
+    let life = Life::new(&statics, parts);
 
     let mut server = server(&statics);
-    let proxy = Proxy { state: state.clone(), telemetry: telemetry.clone(), mirrors: Arc::new(Mirrors::default()) };
+    let proxy = Proxy {
+        state: state.clone(),
+        telemetry: telemetry.clone(),
+        mirrors: Arc::new(Mirrors::default()),
+        carried: drain.carried().clone(),
+    };
     let mut app = pingora_proxy::http_proxy(&server.configuration, proxy);
     app.server_options = Some(Default::default());
     let plans = state.clone();
@@ -90,6 +134,9 @@ pub fn run(input: Input, takeover: bool) -> anyhow::Result<()> {
     server.add_service(background_service("control", control));
     server.run(RunArgs { shutdown_signal: Box::new(SharedLife(life.clone())) });
     telemetry.flush(Duration::from_secs(2));
+    if let Some(reason) = life.unfit() {
+        return Err(anyhow!("not taking over: {reason}"));
+    }
     tracing::info!("ended");
     Ok(())
 }
@@ -100,18 +147,63 @@ fn refused(refused: Refused) -> anyhow::Error {
     anyhow!("the configuration is refused:\n{}", lines.join("\n"))
 }
 
-type Inherited = (Option<crate::listen::handoff::Predecessor>, Vec<Offer>);
+/// A predecessor, and what it has left.
+pub type Inherited = (Predecessor, Inheritance);
 
-/// The predecessor's sockets, where there is one.
-fn inherit(statics: &Statics, takeover: bool) -> anyhow::Result<Inherited> {
-    if !takeover {
-        return Ok((None, Vec::new()));
+/// What the process carries at this moment.
+fn carries(drain: &Arc<Drain>, upstreams: &Arc<Upstreams>) -> Box<dyn Fn() -> Load + Send + Sync> {
+    let (drain, upstreams) = (drain.clone(), upstreams.clone());
+    Box::new(move || {
+        let carried = drain.carried();
+        Load {
+            connections: drain.live(),
+            http1: carried.count(Kind::Http1),
+            http2: carried.count(Kind::Http2),
+            tcp: carried.count(Kind::Tcp),
+            passthrough: carried.count(Kind::Passthrough),
+            sse: carried.count(Kind::Sse),
+            websocket: carried.count(Kind::WebSocket),
+            requests: upstreams.inflight(),
+        }
+    })
+}
+
+/// As many descriptors as the system allows: each connection takes two, and a hand-over doubles the listening ones
+/// for a moment.
+fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    // Where it cannot be raised, it stays.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+}
+
+/// The document that came through standard input. A successor cannot read it there again.
+pub struct Text(String);
+
+impl Text {
+    pub const NAME: &str = "document";
+
+    fn of(input: &Input) -> Self {
+        Self(match input {
+            Input::Text { name, text } if name == Input::STDIN => text.clone(),
+            _ => String::new(),
+        })
     }
-    let path = statics.handoff.as_ref().context("taking over needs config.handoffSocket")?;
-    let (predecessor, offers) =
-        crate::listen::handoff::fetch(path).with_context(|| format!("cannot take over through {}", path.display()))?;
-    tracing::info!(sockets = offers.len(), "taking over");
-    Ok((Some(predecessor), offers))
+}
+
+impl Transfer for Text {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
+    fn export(&self) -> Vec<u8> {
+        self.0.clone().into_bytes()
+    }
+
+    /// It is taken before anything else is there: where the command line is read.
+    fn import(&self, _: u32, _: &[u8]) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 fn server(statics: &Statics) -> Server {
@@ -138,7 +230,7 @@ fn context(
     statics: &Arc<Statics>,
     (reports, upstreams, life): (&Arc<Reports>, &Arc<Upstreams>, &Arc<Life>),
 ) -> AdminContext {
-    let (reports, upstreams, life) = (reports.clone(), upstreams.clone(), life.clone());
+    let (reports, upstreams, life, told) = (reports.clone(), upstreams.clone(), life.clone(), life.clone());
     AdminContext {
         state: state.clone(),
         telemetry: telemetry.clone(),
@@ -161,6 +253,7 @@ fn context(
             let report = upstreams.report();
             serde_json::to_value(report).unwrap_or_default()
         }),
+        generations: Arc::new(move || told.report()),
         drain: Arc::new(move || life.end()),
     }
 }
@@ -237,12 +330,14 @@ impl BackgroundService for Control {
                 let generation = wanted.borrow().generation;
                 reports.reconciled(generation).await;
                 drop(guard);
-                life.started(&reports);
+                if !life.started(&reports).await {
+                    return;
+                }
                 let Some((attendance, store)) = attendance else { return };
                 attendance.run(store, life.superseded()).await;
             }
         });
-        tokio::join!(self.serve(servers), self.upstreams.run(), reloader.run());
+        tokio::join!(self.serve(servers), self.life.attend(), self.upstreams.run(), reloader.run());
     }
 }
 

@@ -6,12 +6,17 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::life::client::{self, Code};
+use crate::life::heir::{Predecessor, Takeover};
+use crate::life::{init, place};
 use crate::local::schema;
 use crate::local::source::{Input, Refused, Source};
 use crate::{boot, reference};
 
 /// What a gateway without any configuration serves.
 const DEMO: &str = include_str!("demo/default.yaml");
+
+const DEMO_NAME: &str = "embedded demo";
 
 /// Exit code of a refused configuration.
 const REFUSED: u8 = 1;
@@ -47,6 +52,28 @@ enum Command {
         #[arg(long)]
         strict: bool,
     },
+    /// Replace the running gateway by a new process, without a lost connection.
+    ///
+    /// Exit code 0: the successor has taken over (without --wait: was started); 3: refused, such as for a program that
+    /// cannot be started or a gateway that is shutting down; 4: the successor did not become ready and the gateway
+    /// serves on; 5: no gateway there; 6: another upgrade is under way; 7: it is another user's; 1: anything else.
+    Upgrade {
+        #[command(flatten)]
+        whom: Whom,
+        /// Wait until the successor serves, or has failed.
+        #[arg(long)]
+        wait: bool,
+        /// The program to start, an absolute path. Default: the one the gateway was started from.
+        #[arg(long)]
+        binary: Option<PathBuf>,
+    },
+    /// Show the running gateway, the predecessors that still drain, and what each carries. Exit codes as `upgrade`.
+    Status {
+        #[command(flatten)]
+        whom: Whom,
+        #[arg(long)]
+        json: bool,
+    },
     /// Print the JSON schema of the configuration.
     Schema,
     /// Print the reference manual of the configuration, in Markdown.
@@ -62,9 +89,38 @@ struct Run {
     /// Configuration as text, or a file's path.
     #[arg(short = 'c', long = "config")]
     config: Option<String>,
-    /// Take the listening sockets over from the process that serves.
-    #[arg(long, hide = true)]
-    takeover: bool,
+    /// Take over from the process that serves, through its control socket.
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "control")]
+    takeover: Option<Takeover>,
+    /// Stay above the gateway and its successors: forward signals, reap, and end with the last one. So it is always
+    /// as PID 1.
+    #[arg(long)]
+    supervise: bool,
+}
+
+/// Which gateway is meant.
+#[derive(clap::Args)]
+struct Whom {
+    /// Its configuration file.
+    #[arg(short = 'f', long = "file", conflicts_with = "socket")]
+    file: Option<PathBuf>,
+    /// Its control socket.
+    #[arg(long)]
+    socket: Option<PathBuf>,
+}
+
+impl Whom {
+    /// Where its control socket may be.
+    fn places(self) -> Vec<PathBuf> {
+        let Self { file, socket } = self;
+        let input = file.map_or_else(|| Input::Text { name: String::new(), text: DEMO.to_owned() }, Input::File);
+        // A file that is refused at the moment still names the gateway by where it is.
+        let named = || {
+            let statics = Source::open(input.clone(), |name| std::env::var(name).ok()).ok()?.0.statics().clone();
+            statics.handoff.clone()
+        };
+        place::candidates(socket.or_else(named), &input)
+    }
 }
 
 /// Runs the program.
@@ -77,6 +133,8 @@ pub fn main() -> ExitCode {
         return say(&build_info().to_string());
     }
     match command {
+        Some(Command::Upgrade { whom, wait, binary }) => answered(client::upgrade(&whom.places(), binary, wait)),
+        Some(Command::Status { whom, json }) => answered(client::status(&whom.places(), json)),
         Some(Command::Schema) => say(schema::text().trim_end()),
         Some(Command::Reference) => say(reference::text().trim_end()),
         Some(Command::Validate { run, strict }) => validate(&run, strict),
@@ -86,20 +144,42 @@ pub fn main() -> ExitCode {
     }
 }
 
+fn answered((code, text): client::Answer) -> ExitCode {
+    match code {
+        Code::Done => say(&text),
+        code => {
+            tell(&text);
+            ExitCode::from(code as u8)
+        }
+    }
+}
+
 fn serve(run: &Run) -> ExitCode {
-    let input = match input(run) {
+    if init::is_needed(run.supervise) {
+        return init::stand().unwrap_or_else(|error| fail(&format!("cannot supervise: {error:#}")));
+    }
+    let inherited = match run.takeover {
+        Some(Takeover::Stdin) => match Predecessor::at_stdin() {
+            Ok(inherited) => Some(inherited),
+            Err(fault) => return fail(&format!("cannot take over: {fault}")),
+        },
+        Some(Takeover::Control) | None => None,
+    };
+    let given = inherited.as_ref().and_then(|(_, left)| left.states.iter().find(|it| it.name == boot::Text::NAME));
+    let input = match input(run, given.map(|it| it.bytes.as_slice())) {
         Ok(Some(input)) => input,
+        Ok(None) if inherited.is_some() => Input::Text { name: DEMO_NAME.to_owned(), text: DEMO.to_owned() },
         Ok(None) => demo(),
         Err(reason) => return fail(&reason),
     };
-    match boot::run(input, run.takeover) {
+    match boot::run(input, run.takeover, inherited) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&format!("{error:#}")),
     }
 }
 
 fn validate(run: &Run, strict: bool) -> ExitCode {
-    let input = match input(run) {
+    let input = match input(run, None) {
         Ok(Some(input)) => input,
         Ok(None) => return fail("nothing to validate: name a file with -f"),
         Err(reason) => return fail(&reason),
@@ -127,13 +207,17 @@ fn validate(run: &Run, strict: bool) -> ExitCode {
     }
 }
 
-/// The configuration that the flags name; `None` where they name none.
-fn input(run: &Run) -> Result<Option<Input>, String> {
+/// The configuration that the flags name; `None` where they name none. A successor is `given` by its predecessor what
+/// that read from standard input.
+fn input(run: &Run, given: Option<&[u8]>) -> Result<Option<Input>, String> {
     if let Some(file) = &run.file {
         if file.as_os_str() == "-" {
             let mut text = String::new();
-            std::io::stdin().read_to_string(&mut text).map_err(|error| format!("standard input: {error}"))?;
-            return Ok(Some(Input::Text { name: "stdin".to_owned(), text }));
+            match given {
+                Some(given) => text = String::from_utf8_lossy(given).into_owned(),
+                None => drop(std::io::stdin().read_to_string(&mut text).map_err(|it| format!("standard input: {it}"))?),
+            }
+            return Ok(Some(Input::Text { name: Input::STDIN.to_owned(), text }));
         }
         return Ok(Some(Input::File(file.clone())));
     }
@@ -163,7 +247,7 @@ fn demo() -> Input {
          \x20 agentgateway -f config.yaml                 your own; edits take effect at once\n\
          \x20 agentgateway schema > schema.json           completion in editors\n",
     );
-    Input::Text { name: "embedded demo".to_owned(), text: DEMO.to_owned() }
+    Input::Text { name: DEMO_NAME.to_owned(), text: DEMO.to_owned() }
 }
 
 fn build_info() -> serde_json::Value {

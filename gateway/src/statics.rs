@@ -69,6 +69,8 @@ pub struct Statics {
     pub metrics_removed: Vec<String>,
     /// Label request metrics with route and rule as well.
     pub metrics_per_route: bool,
-    /// Socket on which a successor asks for our listening sockets; absent means no hand-off.
+    /// The control socket, where it is named; see `life::place` for where it is otherwise.
     pub handoff: Option<PathBuf>,
+    /// For a successor to become ready.
+    pub handoff_timeout: Duration,
 }

@@ -179,6 +179,7 @@ fn statics_json(statics: &Statics) -> Value {
         metrics_removed,
         metrics_per_route,
         handoff,
+        handoff_timeout,
     } = statics;
     json!({
         "enableIpv6": enable_ipv6,
@@ -205,6 +206,7 @@ fn statics_json(statics: &Statics) -> Value {
         "metricsRemoved": metrics_removed,
         "metricsPerRoute": metrics_per_route,
         "handoff": handoff,
+        "handoffTimeoutMs": handoff_timeout.as_millis(),
     })
 }
 

@@ -46,6 +46,8 @@ pub struct AdminContext {
     pub listeners: Report,
     /// Clusters, endpoints and their health, for `/backends`.
     pub upstreams: Report,
+    /// This process, those that drain, and how upgrades went, for `/generations`.
+    pub generations: Report,
     /// Starts a graceful drain; returns at once and may be called again.
     pub drain: Arc<dyn Fn() + Send + Sync>,
 }

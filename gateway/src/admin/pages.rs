@@ -30,6 +30,7 @@ const PAGES: &[(&str, &str, &str)] = &[
     ("/config/status", "GET, HEAD", "generation, last error, warnings, binds"),
     ("/config/effective", "GET, HEAD", "merged policies of a route: ?route=<key>"),
     ("/backends", "GET, HEAD", "backends, endpoints and their health"),
+    ("/generations", "GET, HEAD", "this process, predecessors that drain, and upgrades"),
     ("/logging", "GET, HEAD, POST", "levels of the log: ?level=info|module=debug,…, ?reset"),
     ("/quitquitquit", "POST", "graceful drain"),
     ("/memory", "GET, HEAD", "memory of the process"),
@@ -83,6 +84,7 @@ impl Admin {
             }
             "/config/effective" => self.effective(query),
             "/backends" => answer::json(&self.redacted((context.upstreams)())),
+            "/generations" => answer::json(&(context.generations)()),
             "/logging" => self.logging(method, query),
             "/quitquitquit" => {
                 (context.drain)();

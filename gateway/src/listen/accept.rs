@@ -35,6 +35,11 @@ where
     /// Accepts until halted. What is accepted is served to its end, halted or not.
     pub(super) async fn run(self: Arc<Self>, mut halt: watch::Receiver<bool>) {
         let mut inherited = None;
+        let mut opened = self.shared.drain.opened();
+        tokio::select! {
+            () = raised(&mut halt) => return,
+            () = raised(&mut opened) => {}
+        }
         loop {
             let accepted = tokio::select! {
                 biased;

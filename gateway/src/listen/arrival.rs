@@ -11,6 +11,7 @@ use pingora_core::apps::HttpServerApp;
 use tokio::time::Instant as Clock;
 
 use super::account::Account;
+use super::carried::Kind;
 use super::drain::Seat;
 use super::handshake::{self, Turns};
 use super::info::{ConnInfo, Peer, TlsInfo};
@@ -57,6 +58,17 @@ enum Turned<A> {
     Raw(Box<Passage>, Layer),
 }
 
+impl<A> Turned<A> {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Http1(..) => Kind::Http1,
+            Self::Http2(..) => Kind::Http2,
+            Self::Raw(passage, Layer::Plain(_)) if passage.sni.is_some() => Kind::Passthrough,
+            Self::Raw(..) => Kind::Tcp,
+        }
+    }
+}
+
 impl<A> Reception<A>
 where
     A: HttpServerApp + Send + Sync + 'static,
@@ -64,11 +76,22 @@ where
     /// To the end of the connection. Each part has its own box: a task is as large as its largest part,
     /// for as long as the connection lives.
     pub(super) async fn serve(self, socket: Socket, seat: Seat) {
-        match Box::pin(self.receive(socket, seat)).await {
-            None => {}
-            Some(Turned::Http1(mut talk, stream)) => Box::pin(http1::serve(&mut talk, stream)).await,
-            Some(Turned::Http2(mut talk, stream)) => Box::pin(http2::serve(&mut talk, stream)).await,
-            Some(Turned::Raw(passage, mut layer)) => Box::pin((*passage).serve(&mut layer)).await,
+        let carried = Arc::clone(self.shared.drain.carried());
+        let Some(turned) = Box::pin(self.receive(socket, seat)).await else { return };
+        let _load = carried.take(turned.kind());
+        match turned {
+            Turned::Http1(mut talk, stream) => Box::pin(http1::serve(&mut talk, stream)).await,
+            Turned::Http2(mut talk, stream) => Box::pin(http2::serve(&mut talk, stream)).await,
+            Turned::Raw(passage, mut layer) => Box::pin((*passage).serve(&mut layer)).await,
+        }
+    }
+
+    /// A connection of our own: what stands before HTTP is for strangers.
+    pub(super) async fn prove(self, socket: Socket, seat: Seat) {
+        let account = Account::new(Arc::clone(&self.shared.telemetry), self.arrival.bind.clone(), seat);
+        let layer = Layer::Plain(Wire::new(socket, account));
+        if let Some(Turned::Http1(mut talk, stream)) = Box::pin(self.http(layer, Protocol::Http, Greeting::default())).await {
+            Box::pin(http1::serve(&mut talk, stream)).await;
         }
     }
 

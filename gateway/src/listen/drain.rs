@@ -11,6 +11,8 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout_at};
 
+use super::carried::Carried;
+
 /// How far the end of the process has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
@@ -24,9 +26,12 @@ pub enum Stage {
 /// One per process.
 #[derive(Debug, Default)]
 pub struct Drain {
+    /// Whether connections are accepted yet.
+    open: watch::Sender<bool>,
     stage: watch::Sender<Stage>,
     exits: Mutex<Vec<Weak<Exit>>>,
     live: Arc<Live>,
+    carried: Arc<Carried>,
 }
 
 /// The way out for the connections of one bind.
@@ -49,12 +54,34 @@ struct Live {
 }
 
 impl Drain {
+    /// Connections are accepted from the beginning.
     pub fn new() -> Arc<Self> {
+        let drain = Self::shut();
+        drain.open();
+        drain
+    }
+
+    /// Sockets are there, and nobody accepts until [`Self::open`] says so.
+    pub fn shut() -> Arc<Self> {
         Arc::default()
+    }
+
+    pub fn open(&self) {
+        self.open.send_replace(true);
+    }
+
+    /// True once connections are accepted.
+    pub fn opened(&self) -> watch::Receiver<bool> {
+        self.open.subscribe()
     }
 
     pub fn stage(&self) -> watch::Receiver<Stage> {
         self.stage.subscribe()
+    }
+
+    /// What connections turned out to be.
+    pub fn carried(&self) -> &Arc<Carried> {
+        &self.carried
     }
 
     /// Live connections of all binds.

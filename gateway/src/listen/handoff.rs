@@ -1,38 +1,26 @@
-//! Handing listening sockets to a successor, with an acknowledgement.
+//! Handing listening sockets to a successor: frames over a Unix socket, with descriptors.
 //!
-//! The predecessor [`serve`]s on a Unix socket; the successor [`fetch`]es, builds its whole configuration,
-//! opens its listeners and says READY. Only then does the predecessor drain. Whatever goes wrong before,
-//! the predecessor carries on as if nobody had asked.
-//!
-//! On the wire: frames of a length (4 bytes, big endian) and a JSON manifest `{"v":1,"sockets":[…],"more":…}`
-//! whose descriptors, at most [`BATCH`], travel as `SCM_RIGHTS` with its first byte. Then `READY\n` back.
+//! The order of words between the two is in `life`; what they can say in [`message`]. Everything here blocks, within
+//! one deadline for the whole conversation, and is meant for a thread of its own or the start of a process.
+
+pub mod message;
+#[cfg(test)]
+mod tests;
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
 };
-use serde::{Deserialize, Serialize};
-use tokio::net::UnixListener;
+
+use self::message::{Entry, FrameFault, HEAD_BYTES, Message, SOCKETS_MAX};
 
 /// Descriptors in one message; the kernel takes 253.
-const BATCH: usize = 64;
-
-/// The only version so far. Another one is refused by name.
-const VERSION: u32 = 1;
-
-/// For the successor to become ready.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-const MANIFEST_BYTES_MAX: usize = 1 << 20;
-
-const READY: &[u8] = b"READY\n";
+pub const BATCH: usize = 64;
 
 /// Room for the descriptors of one message.
 const SPACE_BYTES: usize = rustix::cmsg_space!(ScmRights(BATCH));
@@ -48,202 +36,183 @@ pub struct Offer {
 
 #[derive(Debug, thiserror::Error)]
 pub enum HandoffFault {
-    #[error("hand-off socket: {0}")]
+    #[error("the connection between predecessor and successor: {0}")]
     Io(#[from] io::Error),
-    #[error("hand-off manifest: {0}")]
-    Manifest(#[from] serde_json::Error),
-    #[error("hand-off of version {0}, and we speak {VERSION}: restart instead")]
-    Version(u32),
-    #[error("hand-off manifest of {0} bytes is too long")]
-    TooLong(usize),
-    #[error("hand-off manifest names {named} sockets and brings {brought}")]
+    #[error("the peer has gone away")]
+    Gone,
+    #[error("the peer did not answer in time")]
+    Late,
+    #[error("hand-off: {0}")]
+    Frame(#[from] FrameFault),
+    #[error("a hand-off message names {named} descriptors and brings {brought}: is the limit of open files too low?")]
     Count { named: usize, brought: usize },
-    #[error("successor is not ready")]
-    NotReady,
-    #[error("hand-off was abandoned")]
-    Abandoned,
+    #[error("a hand-off of more than {most} {what} is refused")]
+    TooMany { what: &'static str, most: usize },
+    #[error("{0}")]
+    Version(String),
+    #[error("unexpected in a hand-off: {0}")]
+    Unexpected(&'static str),
+    #[error("{0}")]
+    Refused(String),
+    #[error("user {0} may not talk to this gateway: only its own user and root may")]
+    Stranger(u32),
 }
 
-#[derive(Serialize, Deserialize)]
-struct Manifest {
-    v: u32,
-    #[serde(default)]
-    sockets: Vec<Entry>,
-    /// Another manifest follows.
-    #[serde(default)]
-    more: bool,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Entry {
-    key: String,
-    address: String,
-}
-
-/// A predecessor that waits for us to be ready. Dropped without [`Self::ready`], it carries on.
+/// A conversation, with a deadline for all of it.
 #[derive(Debug)]
-pub struct Predecessor(UnixStream);
-
-impl Predecessor {
-    /// We accept connections: the predecessor may leave.
-    pub fn ready(mut self) -> Result<(), HandoffFault> {
-        Ok(self.0.write_all(READY)?)
-    }
+pub struct Line {
+    stream: UnixStream,
+    deadline: Instant,
 }
 
-/// The socket file on which a successor may ask. Removed on drop, unless a successor has put its own there.
+/// What came in one frame.
 #[derive(Debug)]
-pub struct Post {
-    listener: UnixListener,
-    path: PathBuf,
-    inode: Option<u64>,
+pub struct Received {
+    pub message: Message,
+    pub payload: Vec<u8>,
+    pub descriptors: Vec<OwnedFd>,
 }
 
-impl Post {
-    /// Binds under another name and moves over whatever is at the path: a predecessor's socket, usually.
-    pub fn open(path: &Path) -> Result<Self, HandoffFault> {
-        let mut aside = path.as_os_str().to_owned();
-        aside.push(format!(".{}", std::process::id()));
-        let aside = PathBuf::from(aside);
-        match std::fs::remove_file(&aside) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
-            _ => {}
-        }
-        let listener = UnixListener::bind(&aside)?;
-        // Under the final name it is never open to others.
-        std::fs::set_permissions(&aside, std::fs::Permissions::from_mode(0o600))?;
-        std::fs::rename(&aside, path)?;
-        Ok(Self { listener, path: path.to_owned(), inode: inode(path) })
-    }
-}
-
-fn inode(path: &Path) -> Option<u64> {
-    use std::os::unix::fs::MetadataExt;
-    std::fs::symlink_metadata(path).ok().map(|it| it.ino())
-}
-
-impl Drop for Post {
-    fn drop(&mut self) {
-        if self.inode.is_some() && inode(&self.path) == self.inode {
-            let _ = std::fs::remove_file(&self.path);
-        }
-    }
-}
-
-/// Answers successors until one is ready. `offers` is asked anew for each.
-pub async fn serve<F>(post: &Post, offers: F) -> Result<(), HandoffFault>
-where
-    F: Fn() -> io::Result<Vec<Offer>> + Send,
-{
-    loop {
-        let (stream, _) = post.listener.accept().await?;
-        match hand_over(stream, offers()).await {
-            Ok(count) => {
-                tracing::info!(sockets = count, "successor is ready");
-                return Ok(());
-            }
-            Err(error) => tracing::warn!(%error, "successor failed: carrying on"),
-        }
-    }
-}
-
-async fn hand_over(stream: tokio::net::UnixStream, offers: io::Result<Vec<Offer>>) -> Result<usize, HandoffFault> {
-    let offers = offers?;
-    let stream = stream.into_std()?;
-    // A blocking task, because descriptors travel by calls tokio does not have. It ends by the timeouts.
-    tokio::task::spawn_blocking(move || {
+impl Line {
+    /// Refuses a peer of another user than ours or root.
+    pub fn new(stream: UnixStream, patience: Duration) -> Result<Self, HandoffFault> {
         stream.set_nonblocking(false)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
-        send_all(&stream, &offers)?;
-        wait_ready(&stream)?;
-        Ok(offers.len())
-    })
-    .await
-    .unwrap_or(Err(HandoffFault::Abandoned))
-}
+        let peer = rustix::net::sockopt::socket_peercred(&stream).map_err(io::Error::from)?;
+        if !peer.uid.is_root() && peer.uid != rustix::process::getuid() {
+            return Err(HandoffFault::Stranger(peer.uid.as_raw()));
+        }
+        Ok(Self { stream, deadline: Instant::now() + patience })
+    }
 
-fn wait_ready(mut stream: &UnixStream) -> Result<(), HandoffFault> {
-    let mut answer = [0; READY.len()];
-    match stream.read_exact(&mut answer) {
-        Ok(()) if answer == READY => Ok(()),
-        _ => Err(HandoffFault::NotReady),
+    /// The process at the other end, as of when the connection was made.
+    pub fn peer(&self) -> Option<u32> {
+        let peer = rustix::net::sockopt::socket_peercred(&self.stream).ok()?;
+        u32::try_from(peer.pid.as_raw_nonzero().get()).ok()
+    }
+
+    /// So much time from now for what is still to be said.
+    pub fn prolong(&mut self, patience: Duration) {
+        self.deadline = Instant::now() + patience;
+    }
+
+    /// Ends reading and writing for both, wherever they wait.
+    pub fn try_clone(&self) -> io::Result<UnixStream> {
+        self.stream.try_clone()
+    }
+
+    fn left(&self) -> Result<Option<Duration>, HandoffFault> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() { Err(HandoffFault::Late) } else { Ok(Some(left)) }
+    }
+
+    pub fn say(&self, message: &Message) -> Result<(), HandoffFault> {
+        self.send(message, &[], &[])
+    }
+
+    /// Sends one frame; at most [`BATCH`] descriptors.
+    pub fn send(
+        &self,
+        message: &Message,
+        payload: &[u8],
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<(), HandoffFault> {
+        let frame = message::encode(message, payload)?;
+        self.stream.set_write_timeout(self.left()?)?;
+        let mut space = [MaybeUninit::uninit(); SPACE_BYTES];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
+            return Err(HandoffFault::TooMany { what: "descriptors in one message", most: BATCH });
+        }
+        let sent = rustix::net::sendmsg(&self.stream, &[IoSlice::new(&frame)], &mut control, SendFlags::NOSIGNAL);
+        let sent = sent.map_err(|error| told(error.into()))?;
+        let mut rest = frame.get(sent..).unwrap_or_default();
+        while !rest.is_empty() {
+            self.stream.set_write_timeout(self.left()?)?;
+            let written = (&self.stream).write(rest).map_err(told)?;
+            rest = rest.get(written..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// Sends sockets, in as many frames as they need.
+    pub fn send_sockets(&self, offers: &[Offer]) -> Result<(), HandoffFault> {
+        for batch in offers.chunks(BATCH) {
+            let entry = |it: &Offer| Entry { key: it.key.clone(), address: it.address.clone() };
+            let sockets: Vec<_> = batch.iter().map(|it| it.socket.as_fd()).collect();
+            self.send(&Message::Sockets { entries: batch.iter().map(entry).collect() }, &[], &sockets)?;
+        }
+        Ok(())
+    }
+
+    /// Receives one frame.
+    pub fn receive(&self) -> Result<Received, HandoffFault> {
+        let mut head = [0; HEAD_BYTES];
+        let mut descriptors = Vec::new();
+        // Descriptors come with the first byte of a frame.
+        let got = self.receive_some(&mut head, &mut descriptors)?;
+        self.read_exact(head.get_mut(got..).unwrap_or_default())?;
+        let (message, payload) = message::lengths(head)?;
+        let mut json = vec![0; message];
+        self.read_exact(&mut json)?;
+        let message = message::decode(&json)?;
+        let mut bytes = vec![0; payload];
+        self.read_exact(&mut bytes)?;
+        let named = match &message {
+            Message::Sockets { entries } => entries.len(),
+            Message::Channels { views } => views.len(),
+            Message::Stderr => 1,
+            _ => 0,
+        };
+        // A message that is not known may bring what it likes: it is dropped.
+        if named != descriptors.len() && message != Message::Unknown {
+            return Err(HandoffFault::Count { named, brought: descriptors.len() });
+        }
+        Ok(Received { message, payload: bytes, descriptors })
+    }
+
+    fn receive_some(&self, into: &mut [u8], descriptors: &mut Vec<OwnedFd>) -> Result<usize, HandoffFault> {
+        self.stream.set_read_timeout(self.left()?)?;
+        let mut space = [MaybeUninit::uninit(); SPACE_BYTES];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let flags = RecvFlags::CMSG_CLOEXEC;
+        let received = rustix::net::recvmsg(&self.stream, &mut [IoSliceMut::new(into)], &mut control, flags)
+            .map_err(|error| told(error.into()))?;
+        for message in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(brought) = message {
+                descriptors.extend(brought);
+            }
+        }
+        if received.bytes == 0 { Err(HandoffFault::Gone) } else { Ok(received.bytes) }
+    }
+
+    /// By parts, so that who sends a byte now and then cannot stay for longer than the deadline.
+    fn read_exact(&self, mut into: &mut [u8]) -> Result<(), HandoffFault> {
+        while !into.is_empty() {
+            self.stream.set_read_timeout(self.left()?)?;
+            let got = (&self.stream).read(into).map_err(told)?;
+            if got == 0 {
+                return Err(HandoffFault::Gone);
+            }
+            into = into.get_mut(got..).unwrap_or_default();
+        }
+        Ok(())
     }
 }
 
-/// Asks the process that serves at `path` for its sockets. Blocking: meant for the start of a process.
-pub fn fetch(path: &Path) -> Result<(Predecessor, Vec<Offer>), HandoffFault> {
-    let stream = UnixStream::connect(path)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    let mut offers = Vec::new();
-    while receive(&stream, &mut offers)? {}
-    Ok((Predecessor(stream), offers))
-}
-
-fn send_all(stream: &UnixStream, offers: &[Offer]) -> Result<(), HandoffFault> {
-    let mut batches = offers.chunks(BATCH).peekable();
-    if batches.peek().is_none() {
-        return send(stream, &[], false);
+/// Adds the sockets of one frame to those before.
+pub fn collect(offers: &mut Vec<Offer>, entries: Vec<Entry>, sockets: Vec<OwnedFd>) -> Result<(), HandoffFault> {
+    if offers.len() + entries.len() > SOCKETS_MAX {
+        return Err(HandoffFault::TooMany { what: "sockets", most: SOCKETS_MAX });
     }
-    while let Some(batch) = batches.next() {
-        send(stream, batch, batches.peek().is_some())?;
-    }
+    let both = entries.into_iter().zip(sockets);
+    offers.extend(both.map(|(Entry { key, address }, socket)| Offer { key, address, socket }));
     Ok(())
 }
 
-fn send(mut stream: &UnixStream, batch: &[Offer], more: bool) -> Result<(), HandoffFault> {
-    let entry = |it: &Offer| Entry { key: it.key.clone(), address: it.address.clone() };
-    let manifest = Manifest { v: VERSION, sockets: batch.iter().map(entry).collect(), more };
-    let manifest = serde_json::to_vec(&manifest)?;
-    let length = u32::try_from(manifest.len()).map_err(|_| HandoffFault::TooLong(manifest.len()))?;
-    stream.write_all(&length.to_be_bytes())?;
-    let sockets: Vec<BorrowedFd<'_>> = batch.iter().map(|it| it.socket.as_fd()).collect();
-    let mut space = [MaybeUninit::uninit(); SPACE_BYTES];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    if !sockets.is_empty() && !control.push(SendAncillaryMessage::ScmRights(&sockets)) {
-        return Err(HandoffFault::Count { named: sockets.len(), brought: BATCH });
+fn told(error: io::Error) -> HandoffFault {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => HandoffFault::Late,
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof => HandoffFault::Gone,
+        _ => HandoffFault::Io(error),
     }
-    let sent = rustix::net::sendmsg(stream, &[IoSlice::new(&manifest)], &mut control, SendFlags::NOSIGNAL)
-        .map_err(io::Error::from)?;
-    Ok(stream.write_all(manifest.get(sent..).unwrap_or_default())?)
 }
-
-/// Receives one manifest with its descriptors; true if another follows.
-fn receive(mut stream: &UnixStream, offers: &mut Vec<Offer>) -> Result<bool, HandoffFault> {
-    let mut length = [0; 4];
-    stream.read_exact(&mut length)?;
-    let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
-    if length > MANIFEST_BYTES_MAX {
-        return Err(HandoffFault::TooLong(length));
-    }
-    let mut manifest = vec![0; length];
-    let mut space = [MaybeUninit::uninit(); SPACE_BYTES];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let got =
-        rustix::net::recvmsg(stream, &mut [IoSliceMut::new(&mut manifest)], &mut control, RecvFlags::CMSG_CLOEXEC)
-            .map_err(io::Error::from)?
-            .bytes;
-    let mut sockets = Vec::new();
-    for message in control.drain() {
-        if let RecvAncillaryMessage::ScmRights(brought) = message {
-            sockets.extend(brought);
-        }
-    }
-    stream.read_exact(manifest.get_mut(got..).unwrap_or_default())?;
-    let manifest: Manifest = serde_json::from_slice(&manifest)?;
-    if manifest.v != VERSION {
-        return Err(HandoffFault::Version(manifest.v));
-    }
-    let (named, brought) = (manifest.sockets.len(), sockets.len());
-    if named != brought {
-        return Err(HandoffFault::Count { named, brought });
-    }
-    let entries = manifest.sockets.into_iter().zip(sockets);
-    offers.extend(entries.map(|(Entry { key, address }, socket)| Offer { key, address, socket }));
-    Ok(manifest.more)
-}
-
-#[cfg(test)]
-#[path = "handoff_tests.rs"]
-mod tests;

@@ -20,6 +20,8 @@ pub enum Peer {
     Inet(SocketAddr),
     /// A process on this host, through a Unix socket.
     Unix,
+    /// This process, which checks itself.
+    Own,
 }
 
 impl Peer {
@@ -27,7 +29,7 @@ impl Peer {
     pub fn address(self) -> SocketAddr {
         match self {
             Self::Inet(it) => it,
-            Self::Unix => SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0),
+            Self::Unix | Self::Own => SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0),
         }
     }
 }

@@ -9,6 +9,7 @@ mod accept;
 mod account;
 mod arrival;
 mod boundary;
+pub mod carried;
 mod coalesce;
 pub mod drain;
 pub mod handoff;
@@ -16,6 +17,7 @@ mod handshake;
 mod http1;
 mod http2;
 mod info;
+mod probe;
 mod proxy_header;
 mod reconcile;
 mod refused;
@@ -24,6 +26,7 @@ mod sockets;
 mod stream;
 mod talk;
 mod tcp;
+pub mod tickets;
 pub mod tls;
 mod wire;
 
@@ -117,9 +120,13 @@ pub struct Reports {
     done: watch::Sender<u64>,
     /// Where connections are served.
     runtime: OnceLock<Handle>,
+    probe: OnceLock<probe::Probe>,
 }
 
-impl<A> Listeners<A> {
+impl<A> Listeners<A>
+where
+    A: HttpServerApp + Send + Sync + 'static,
+{
     /// The service, and the view others have of it.
     pub fn new(setup: Setup<A>, wanted: watch::Receiver<Arc<Wanted>>) -> (Self, Arc<Reports>) {
         let Setup { app, plans, telemetry, drain, enable_ipv6, removed_bind_deadline, inherited } = setup;
@@ -134,8 +141,10 @@ impl<A> Listeners<A> {
             connections,
             dice: RandomState::new(),
         };
+        let shared = Arc::new(shared);
         let reports = Arc::new(Reports::default());
-        (Self { shared: Arc::new(shared), wanted, reports: Arc::clone(&reports), inherited }, reports)
+        let _ = reports.probe.set(probe::of(Arc::clone(&shared)));
+        (Self { shared, wanted, reports: Arc::clone(&reports), inherited }, reports)
     }
 }
 
@@ -173,6 +182,16 @@ impl Reports {
         match self.runtime.get() {
             Some(runtime) => runtime.spawn(async {}).await.is_err(),
             None => false,
+        }
+    }
+
+    /// Sends a request through the data plane of this process, as a client's would come, and waits for its answer.
+    /// It goes to no backend and appears in no log. The error says what did not answer.
+    pub async fn prove(&self) -> Result<(), String> {
+        let open: Vec<_> = self.open.lock().iter().map(|(key, ..)| key.clone()).collect();
+        match self.probe.get() {
+            Some(probe) => probe.run(open).await,
+            None => Ok(()),
         }
     }
 

@@ -20,6 +20,8 @@ use rustls::server::{
 use rustls::{RootCertStore, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::tickets::Ticketer;
+
 /// Sessions of TLS 1.2 clients without tickets, kept per set of client roots.
 const SESSIONS_MAX: usize = 4096;
 
@@ -157,8 +159,7 @@ impl Resumption {
         }
         // Those no configuration holds any more, whose clients would not be let in anyway.
         all.retain(|roots, it| roots.is_none() || Arc::strong_count(&it.ticketer) > 1);
-        let ticketer = aws_lc_rs::Ticketer::new().map_err(|error| format!("no keys for session tickets: {error}"))?;
-        let it = Self { ticketer, sessions: ServerSessionMemoryCache::new(SESSIONS_MAX) };
+        let it = Self { ticketer: Ticketer::of(client_roots)?, sessions: ServerSessionMemoryCache::new(SESSIONS_MAX) };
         all.insert(roots, it.clone());
         Ok(it)
     }

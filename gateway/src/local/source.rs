@@ -43,6 +43,9 @@ pub enum Input {
 }
 
 impl Input {
+    /// The name of what came through standard input.
+    pub const STDIN: &str = "stdin";
+
     /// The name that problems carry.
     pub fn name(&self) -> String {
         match self {

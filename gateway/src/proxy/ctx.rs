@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use filters::{Effective, Facts, Reason, Reply};
 
+use crate::listen::carried::Load;
 use crate::plan::{Entry, ListenerPlan, Plan, Resolved};
 use crate::session::Slot;
 use crate::upstream::{Counted, EndpointId, Lease, MirrorBody, Permit};
@@ -36,6 +37,8 @@ pub struct Ctx {
     pub is_upgrade: bool,
     /// The client's side speaks HTTP/2.
     pub is_h2: bool,
+    /// Counted as what keeps a process that drains alive.
+    pub load: Option<Load>,
 }
 
 /// The request as the client sent it, for the log: filters change the head.
@@ -120,6 +123,7 @@ impl Ctx {
             is_grpc: false,
             is_upgrade: false,
             is_h2: false,
+            load: None,
         }
     }
 

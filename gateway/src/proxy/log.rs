@@ -11,7 +11,7 @@ use pingora_proxy::Session;
 
 use super::Proxy;
 use super::ctx::Ctx;
-use crate::listen::conn_info;
+use crate::listen::{Peer, conn_info};
 use crate::telemetry::RequestEvent;
 
 pub(super) fn ended(proxy: &Proxy, session: &mut Session, error: Option<&Error>, ctx: &mut Ctx) {
@@ -23,7 +23,7 @@ pub(super) fn ended(proxy: &Proxy, session: &mut Session, error: Option<&Error>,
     {
         ctx.outcome.error = Some(error.to_string());
     }
-    let Some(conn) = conn_info(session) else { return };
+    let Some(conn) = conn_info(session).filter(|it| it.peer != Peer::Own) else { return };
     conn.told.store(true, Ordering::Relaxed);
     let head = session.req_header();
     let listener = ctx.listener.as_ref().map(|it| &it.listener);

@@ -32,6 +32,7 @@ use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
 pub use ctx::Ctx;
 
+use crate::listen::carried::Carried;
 use crate::state::State;
 use crate::telemetry::Telemetry;
 use crate::upstream::Mirrors;
@@ -41,6 +42,7 @@ pub struct Proxy {
     pub state: Arc<State>,
     pub telemetry: Arc<Telemetry>,
     pub mirrors: Arc<Mirrors>,
+    pub carried: Arc<Carried>,
 }
 
 #[async_trait]
@@ -88,6 +90,7 @@ impl ProxyHttp for Proxy {
     }
 
     async fn response_filter(&self, session: &mut Session, head: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
+        response::carry(self, head, ctx);
         response::filter(session, head, ctx)
     }
 

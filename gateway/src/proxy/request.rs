@@ -15,7 +15,7 @@ use protocols::http::{authority, path};
 
 use super::ctx::Ctx;
 use super::{Proxy, answer, body, compression, demo, forwarded, route};
-use crate::listen::{ConnInfo, conn_info};
+use crate::listen::{ConnInfo, Peer, conn_info};
 use crate::plan::{BackendTarget, Terms};
 
 /// Returns whether the request was answered here.
@@ -74,6 +74,9 @@ async fn decide(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx) -> Result<D
         session.set_keepalive(None);
         return Err(Stop::Reply(Reply::text(404, Reason::NotFound, "listener not found\n")));
     };
+    if conn.peer == Peer::Own {
+        return Ok(Decision::Reply(Reply::text(200, Reason::DirectResponse, "self-check\n")));
+    }
     listener(ctx, &conn, bind)?;
     let Some(listener) = ctx.listener.clone() else {
         return Err(Stop::Reply(Reply::text(404, Reason::NotFound, "listener not found\n")));

@@ -2,16 +2,18 @@
 
 use std::time::Duration;
 
-use http::header::{RETRY_AFTER, TRANSFER_ENCODING};
+use http::header::{CONTENT_TYPE, RETRY_AFTER, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora_error::{Error, ErrorType, Result};
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
 use super::ctx::Ctx;
-use super::{answer, compression, failure};
+use super::{Proxy, answer, compression, failure};
+use crate::listen::carried::Kind;
 use crate::upstream::Outcome;
 
+const EVENTS: &[u8] = b"text/event-stream";
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
@@ -51,6 +53,19 @@ fn report(head: &ResponseHeader, ctx: &Ctx) {
     };
     let latency = ctx.attempt.started.map(|at| at.elapsed());
     lease.report(Outcome { ok, connect_failed: false, latency, retry_after }, health);
+}
+
+/// Counts what may last long: a process that drains says what it still carries.
+pub(super) fn carry(proxy: &Proxy, head: &ResponseHeader, ctx: &mut Ctx) {
+    let is_events = || {
+        let kind = head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+        kind.get(..EVENTS.len()).is_some_and(|it| it.eq_ignore_ascii_case(EVENTS))
+    };
+    ctx.load = match head.status {
+        http::StatusCode::SWITCHING_PROTOCOLS => Some(proxy.carried.take(Kind::WebSocket)),
+        http::StatusCode::OK if is_events() => Some(proxy.carried.take(Kind::Sse)),
+        _ => None,
+    };
 }
 
 /// `response_filter`: the head as it goes to the client.

@@ -38,6 +38,7 @@ pub(super) struct Metrics {
     pub(super) handshakes: Family<HandshakeCells>,
     pub(super) connects: Family<Histogram<Connect>>,
     pub(super) calls: Family<Histogram<Request>>,
+    pub(super) upgrades: Family<UpgradeCells>,
     pub(super) config: ConfigCells,
     pub(super) runtimes: Mutex<Vec<Runtime>>,
     pub(super) removed: HashSet<String>,
@@ -96,6 +97,21 @@ impl Cells for HandshakeCells {
     }
 }
 
+/// Hand-overs to a successor, seen from whoever serves afterwards.
+#[derive(Default)]
+pub(super) struct UpgradeCells {
+    pub(super) count: Counter,
+    pub(super) duration: Histogram<Request>,
+}
+
+impl Cells for UpgradeCells {
+    fn absorb(&self, other: &Self) {
+        let Self { count, duration } = self;
+        count.absorb(&other.count);
+        duration.absorb(&other.duration);
+    }
+}
+
 /// Figures of the configuration in force.
 #[derive(Default)]
 pub(super) struct ConfigCells {
@@ -136,6 +152,7 @@ impl Metrics {
             handshakes: Family::new(&connections, SERIES_MAX, shards),
             connects: Family::new(&[Label::closed("transport")], SERIES_MAX, shards),
             calls: Family::new(&calls, SERIES_MAX, shards),
+            upgrades: Family::new(&[Label::closed("outcome")], SERIES_MAX, 1),
             config: ConfigCells::default(),
             runtimes: Mutex::default(),
             removed: statics.metrics_removed.iter().map(|it| super::exposition::bare_name(it).to_owned()).collect(),

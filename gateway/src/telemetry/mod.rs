@@ -17,6 +17,7 @@ mod metrics;
 mod process;
 mod scrape;
 mod sink;
+mod upgrade;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -39,6 +40,7 @@ pub use event::{Phases, RequestEvent, TcpEvent};
 pub use exposition::Exposition;
 pub use logging::LogControl;
 pub use process::{RuntimeFigures, memory};
+pub use upgrade::{Upgrade, Upgrades};
 
 /// Metrics and access log of the process.
 pub struct Telemetry {
@@ -116,6 +118,14 @@ impl Telemetry {
     /// A call besides the primary one ended: kind `Policy` or `Mirror`, subtype such as `Http`.
     pub fn upstream_call(&self, kind: &'static str, subtype: &'static str, seconds: f64) {
         self.metrics.calls.record(&[kind, subtype], |cells| cells.observe(metrics::seconds(seconds)));
+    }
+
+    /// An upgrade ended, after so long.
+    pub fn upgraded(&self, outcome: Upgrade, seconds: f64) {
+        self.metrics.upgrades.record(&[outcome.label()], |cells| {
+            cells.count.add(1);
+            cells.duration.observe(metrics::seconds(seconds));
+        });
     }
 
     /// A configuration is in force.

@@ -20,6 +20,10 @@ impl Metrics {
         self.encode_connections(&mut out);
         self.encode_upstreams(&mut out);
         self.encode_config(&mut out);
+        let upgrades = &self.upgrades;
+        out.counter("upgrades", "Upgrades to a successor, by how they ended.", (upgrades, |cells| &cells.count));
+        let help = "Time from the start of a successor to how the upgrade ended.";
+        out.histogram("upgrade_seconds", help, (upgrades, |cells| &cells.duration));
         let help = "Access-log lines dropped because the output was too slow or closed.";
         out.single("access_log_dropped", Kind::Counter, help, number(log_lines_dropped));
         self.encode_runtimes(&mut out);

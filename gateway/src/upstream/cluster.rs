@@ -243,8 +243,13 @@ impl Cluster {
             self.set.load().all().for_each(|member| member.endpoint.forget_checks());
             return;
         };
+        let first = old.is_none();
         let checks = Arc::new(Checks { active, template: template.clone() });
         self.checks.store(Some(checks.clone()));
+        if first {
+            let set = self.set.load();
+            set.all().for_each(|member| self.checker.memory.recall(self.name(), &member.endpoint, true));
+        }
         self.checker.begin(Arc::downgrade(self), &checks);
     }
 
@@ -298,7 +303,12 @@ impl Cluster {
         if let Some(problem) = listing.problem.take() {
             seeds.reason = Some(problem);
         }
-        self.set.store(Arc::new(listing.set()));
+        let set = listing.set();
+        let checked = self.checks.load().is_some();
+        for member in set.all().filter(|it| !known.contains_key(&it.endpoint.address)) {
+            self.checker.memory.recall(self.name(), &member.endpoint, checked);
+        }
+        self.set.store(Arc::new(set));
     }
 
     pub(super) fn problem(&self) -> Option<Text> {

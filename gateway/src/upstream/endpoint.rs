@@ -16,12 +16,16 @@ use filters::health;
 use ir::Text;
 use pingora_core::protocols::l4::socket::SocketAddr as PeerAddress;
 
+use super::memory::Record;
 use crate::random;
 
 /// Weight of a new sample in the moving averages.
 const ALPHA: f64 = 0.3;
 /// How much each request in flight adds to an endpoint's expected latency.
 const INFLIGHT_WEIGHT: f64 = 0.1;
+
+/// Longest ejection that is believed of a predecessor.
+const EJECTION_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// Where an endpoint is dialled.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -234,6 +238,39 @@ impl Endpoint {
             self.check_streak.store(0, Relaxed);
             self.failing_checks.store(!passed, Relaxed);
             tracing::info!(endpoint = %self.text, healthy = passed, "health check changed its mind");
+        }
+    }
+
+    /// What a successor should know; absent where there is nothing but the beginning.
+    pub(super) fn record(&self, cluster: Text, now: Instant) -> Option<Record> {
+        let ejected = self.ejected_for(|| now);
+        let restore = Some(f64::from_bits(self.restore.load(Relaxed))).filter(|it| !it.is_nan());
+        let record = Record {
+            cluster,
+            address: self.text.clone(),
+            score: self.score(),
+            latency: self.latency(),
+            failing_checks: self.fails_checks(),
+            failures: self.failures.load(Relaxed),
+            ejections: self.ejections.load(Relaxed),
+            ejected_ms: ejected.map_or(0, |it| u64::try_from(it.as_millis()).unwrap_or(u64::MAX)),
+            restore,
+        };
+        let blank = record.score >= 1.0 && record.latency == 0.0 && !record.failing_checks && ejected.is_none();
+        (!blank).then_some(record)
+    }
+
+    /// Takes over what a predecessor knew at `since`.
+    pub(super) fn recall(&self, record: &Record, checked: bool, (since, now): (Instant, Instant)) {
+        self.score.store(record.score.clamp(0.0, 1.0).to_bits(), Relaxed);
+        self.latency.store(record.latency.max(0.0).to_bits(), Relaxed);
+        self.failures.store(record.failures, Relaxed);
+        self.ejections.store(record.ejections, Relaxed);
+        self.failing_checks.store(record.failing_checks && checked, Relaxed);
+        let until = since + Duration::from_millis(record.ejected_ms).min(EJECTION_MAX);
+        if record.ejected_ms > 0 && until > now {
+            self.restore.store(record.restore.unwrap_or(f64::NAN).to_bits(), Relaxed);
+            self.ejected_until.store(stamp(until), Relaxed);
         }
     }
 

@@ -19,6 +19,7 @@ use super::cluster::{AppProtocol, Cluster, Place, Seed, Seeds};
 use super::dns::{Names, Resolve, System};
 use super::endpoint::Address;
 use super::health::Checker;
+use super::memory::{Memory, Record};
 use crate::statics::{LookupFamily, Statics};
 
 /// Clusters, and endpoints of each, that one report lists.
@@ -264,6 +265,29 @@ impl Upstreams {
         clusters.sort_by_cached_key(|cluster| (cluster.problem().is_none(), cluster.name().clone()));
         clusters.truncate(REPORT_CLUSTERS_MAX);
         clusters.iter().map(cluster_report).collect()
+    }
+
+    /// Requests with a backend at this moment.
+    pub fn inflight(&self) -> usize {
+        let clusters: Vec<_> = self.table.lock().clusters.values().filter_map(Weak::upgrade).collect();
+        clusters.iter().flat_map(|it| it.set().all().map(|it| it.endpoint.inflight() as usize).collect::<Vec<_>>()).sum()
+    }
+
+    /// What is known of endpoints, at most of so many.
+    pub(super) fn records(&self, max: usize) -> Vec<Record> {
+        let clusters: Vec<_> = self.table.lock().clusters.values().filter_map(Weak::upgrade).collect();
+        let now = std::time::Instant::now();
+        let mut records = Vec::new();
+        for cluster in clusters {
+            let set = cluster.set();
+            let known = set.all().filter_map(|it| it.endpoint.record(cluster.name().clone(), now));
+            records.extend(known.take(max - records.len()));
+        }
+        records
+    }
+
+    pub(super) fn memory(&self) -> &Memory {
+        &self.checker.memory
     }
 }
 

@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 
 use super::agenda::Agenda;
 use super::cluster::Cluster;
+use super::memory::Memory;
 use super::template::Template;
 use crate::random;
 
@@ -35,6 +36,8 @@ pub(super) struct Checks {
 pub(super) struct Checker {
     agenda: Agenda<Round>,
     probes: Semaphore,
+    /// What a predecessor knew.
+    pub(super) memory: Memory,
 }
 
 /// The next round of one cluster.
@@ -45,7 +48,7 @@ struct Round {
 
 impl Default for Checker {
     fn default() -> Self {
-        Self { agenda: Agenda::default(), probes: Semaphore::new(PROBES_MAX) }
+        Self { agenda: Agenda::default(), probes: Semaphore::new(PROBES_MAX), memory: Memory::default() }
     }
 }
 
