@@ -28,8 +28,8 @@ use ir::{Hostname, Secret, Text};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{FileRef, Scope};
 use crate::tls_terms;
+use crate::{FileRef, Scope};
 
 /// TLS towards a backend.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

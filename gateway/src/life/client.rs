@@ -45,7 +45,10 @@ pub fn upgrade(places: &[PathBuf], binary: Option<PathBuf>, wait: bool) -> Answe
     loop {
         match line.receive().map(|it| it.message) {
             Ok(Message::Started { pid }) if !wait => {
-                return (Code::Done, format!("started a successor, pid {pid}; `agentgateway status` shows the outcome"));
+                return (
+                    Code::Done,
+                    format!("started a successor, pid {pid}; `agentgateway status` shows the outcome"),
+                );
             }
             Ok(Message::Started { .. } | Message::Unknown) => {}
             Ok(Message::Ended { pid, error: None, seconds }) => {
@@ -83,14 +86,20 @@ fn connect(places: &[PathBuf]) -> Result<Line, Answer> {
         match UnixStream::connect(place) {
             Ok(stream) => return Line::new(stream, PATIENCE).map_err(|fault| (Code::Forbidden, fault.to_string())),
             Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-                return Err((Code::Forbidden, format!("{}: no permission; ask as its user or as root", place.display())));
+                return Err((
+                    Code::Forbidden,
+                    format!("{}: no permission; ask as its user or as root", place.display()),
+                ));
             }
             Err(error) => last = Some(error),
         }
     }
     let shown: Vec<_> = places.iter().map(|it| Path::display(it).to_string()).collect();
     let reason = last.map(|it| format!(" ({it})")).unwrap_or_default();
-    Err((Code::Absent, format!("no gateway serves {}{reason}; name its file with -f or its socket with --socket", shown.join(" or "))))
+    Err((
+        Code::Absent,
+        format!("no gateway serves {}{reason}; name its file with -f or its socket with --socket", shown.join(" or ")),
+    ))
 }
 
 fn refused(why: Refusal, reason: &str) -> Answer {
@@ -111,10 +120,8 @@ fn lost(fault: &HandoffFault) -> Answer {
 
 /// The report for people: a line for each generation, and how the last upgrade went.
 fn table(report: &serde_json::Value) -> String {
-    let views: Vec<View> = report
-        .get("generations")
-        .and_then(|it| serde_json::from_value(it.clone()).ok())
-        .unwrap_or_default();
+    let views: Vec<View> =
+        report.get("generations").and_then(|it| serde_json::from_value(it.clone()).ok()).unwrap_or_default();
     let mut text = String::from(
         "GENERATION  PID      STATE     VERSION  RSS-MIB  CONNS  HTTP1  HTTP2  SSE  WEBSOCKET  TCP  PASSTHROUGH  REQUESTS  STARTED\n",
     );

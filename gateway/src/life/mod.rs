@@ -382,7 +382,8 @@ impl Life {
         let mut failing = Vec::new();
         if let Some(reports) = self.reports.get() {
             offers = reports.offers().map_err(io)?;
-            failing = reports.bound().into_iter().filter(|it| it.error.is_some()).map(|it| it.key.to_string()).collect();
+            failing =
+                reports.bound().into_iter().filter(|it| it.error.is_some()).map(|it| it.key.to_string()).collect();
         }
         for Offer { key, address, socket } in self.own.lock().iter() {
             let socket = socket.try_clone().map_err(io)?;

@@ -66,15 +66,15 @@ impl Transfers {
     /// What is to be handed over at this moment.
     pub fn export(&self, moment: Moment) -> Vec<Carried> {
         let parts = self.0.iter().filter(|it| it.moment() == moment).take(STATES_MAX);
-        let carried = parts.map(|it| Carried {
-            name: it.name().to_owned(),
-            version: it.version(),
-            bytes: it.export(),
-        });
+        let carried = parts.map(|it| Carried { name: it.name().to_owned(), version: it.version(), bytes: it.export() });
         let small = |it: &Carried| {
             let fits = it.bytes.len() <= PAYLOAD_BYTES_MAX;
             if !fits {
-                tracing::warn!(state = it.name, bytes = it.bytes.len(), "too large to hand over: the successor begins afresh");
+                tracing::warn!(
+                    state = it.name,
+                    bytes = it.bytes.len(),
+                    "too large to hand over: the successor begins afresh"
+                );
             }
             fits
         };
@@ -130,8 +130,10 @@ mod tests {
 
     #[test]
     fn parts_go_to_their_namesakes_and_what_is_not_known_is_ignored() {
-        let old = of(&[&part("a", Moment::Early, b"1"), &part("gone", Moment::Early, b"2"), &part("b", Moment::Late, b"3")]);
-        let (a, b, fresh) = (part("a", Moment::Early, b""), part("b", Moment::Late, b""), part("new", Moment::Early, b"?"));
+        let old =
+            of(&[&part("a", Moment::Early, b"1"), &part("gone", Moment::Early, b"2"), &part("b", Moment::Late, b"3")]);
+        let (a, b, fresh) =
+            (part("a", Moment::Early, b""), part("b", Moment::Late, b""), part("new", Moment::Early, b"?"));
         let new = of(&[&a, &b, &fresh]);
         new.import(&old.export(Moment::Early));
         assert_eq!((&**a.2.lock(), &**b.2.lock(), &**fresh.2.lock()), (&b"1"[..], &b""[..], &b"?"[..]));

@@ -132,8 +132,7 @@ pub fn start(
     let arguments = std::env::args_os().skip(1).filter(|it| !it.to_string_lossy().starts_with("--takeover"));
     // Standard input, because no other descriptor reaches a child without a moment in which any child could have it.
     command.args(arguments).arg("--takeover=stdin").stdin(OwnedFd::from(theirs)).stderr(Stdio::piped());
-    let mut child =
-        command.spawn().map_err(|source| UpgradeFault::Start { path: order.binary.clone(), source })?;
+    let mut child = command.spawn().map_err(|source| UpgradeFault::Start { path: order.binary.clone(), source })?;
     // Its copy of their end would keep the connection open when they have gone.
     drop(command);
     let pid = child.id();

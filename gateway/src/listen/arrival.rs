@@ -90,7 +90,9 @@ where
     pub(super) async fn prove(self, socket: Socket, seat: Seat) {
         let account = Account::new(Arc::clone(&self.shared.telemetry), self.arrival.bind.clone(), seat);
         let layer = Layer::Plain(Wire::new(socket, account));
-        if let Some(Turned::Http1(mut talk, stream)) = Box::pin(self.http(layer, Protocol::Http, Greeting::default())).await {
+        if let Some(Turned::Http1(mut talk, stream)) =
+            Box::pin(self.http(layer, Protocol::Http, Greeting::default())).await
+        {
             Box::pin(http1::serve(&mut talk, stream)).await;
         }
     }

@@ -110,12 +110,7 @@ impl Line {
     }
 
     /// Sends one frame; at most [`BATCH`] descriptors.
-    pub fn send(
-        &self,
-        message: &Message,
-        payload: &[u8],
-        descriptors: &[BorrowedFd<'_>],
-    ) -> Result<(), HandoffFault> {
+    pub fn send(&self, message: &Message, payload: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<(), HandoffFault> {
         let frame = message::encode(message, payload)?;
         self.stream.set_write_timeout(self.left()?)?;
         let mut space = [MaybeUninit::uninit(); SPACE_BYTES];

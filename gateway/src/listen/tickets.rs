@@ -242,10 +242,8 @@ mod tests {
         let ticket = open.encrypt(b"session").unwrap();
         let mut left = read(1, &Keys.export(), now()).unwrap();
         let heir = |keys| Ticketer(Mutex::new(keys));
-        let (open, closed) = (
-            heir(left.remove(&named(None)).unwrap()),
-            (heir(left.remove(&named(Some(b"roots"))).unwrap()), closed).0,
-        );
+        let (open, closed) =
+            (heir(left.remove(&named(None)).unwrap()), (heir(left.remove(&named(Some(b"roots"))).unwrap()), closed).0);
         assert_eq!(open.decrypt(&ticket).as_deref(), Some(&b"session"[..]));
         assert_eq!(closed.decrypt(&ticket), None, "the keys of other roots stay apart");
     }

@@ -17,9 +17,9 @@ mod metrics;
 mod process;
 mod scrape;
 mod sink;
-mod upgrade;
 #[cfg(test)]
 pub(crate) mod tests;
+mod upgrade;
 
 use std::io::Write;
 use std::sync::Arc;

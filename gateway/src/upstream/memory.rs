@@ -164,7 +164,9 @@ mod tests {
     #[test]
     fn records_that_make_no_sense_are_harmless() {
         let memory = Memory::default();
-        memory.fill([Record { score: 7e300, latency: -3.0, ejected_ms: u64::MAX, restore: Some(9.0), ..ejected() }].into_iter());
+        memory.fill(
+            [Record { score: 7e300, latency: -3.0, ejected_ms: u64::MAX, restore: Some(9.0), ..ejected() }].into_iter(),
+        );
         let heir = endpoint();
         memory.recall(&"shop".into(), &heir, true);
         assert!((0.0..=1.0).contains(&heir.score()) && heir.latency() >= 0.0);

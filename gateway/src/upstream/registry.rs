@@ -270,7 +270,10 @@ impl Upstreams {
     /// Requests with a backend at this moment.
     pub fn inflight(&self) -> usize {
         let clusters: Vec<_> = self.table.lock().clusters.values().filter_map(Weak::upgrade).collect();
-        clusters.iter().flat_map(|it| it.set().all().map(|it| it.endpoint.inflight() as usize).collect::<Vec<_>>()).sum()
+        clusters
+            .iter()
+            .flat_map(|it| it.set().all().map(|it| it.endpoint.inflight() as usize).collect::<Vec<_>>())
+            .sum()
     }
 
     /// What is known of endpoints, at most of so many.

@@ -103,7 +103,8 @@ fn what_is_not_a_message_is_refused_and_what_is_not_known_is_not() {
         frame.extend(json.as_bytes());
         frame
     };
-    for json in ["", "null", "{}", "[1]", r#"{"type":7}"#, r#"{"type":"sockets"}"#, r#"{"type":"sockets","entries":3}"#] {
+    for json in ["", "null", "{}", "[1]", r#"{"type":7}"#, r#"{"type":"sockets"}"#, r#"{"type":"sockets","entries":3}"#]
+    {
         assert!(matches!(read(&frame(json)), Err(HandoffFault::Frame(_))), "{json}");
     }
     let unknown = read(&frame(r#"{"type":"ofTheFuture","entries":3}"#)).unwrap();
