@@ -13,7 +13,6 @@ use tokio::runtime::Handle;
 use crate::admin::{self, AdminContext, Bound, Liveness, Readiness};
 use crate::life::generation::Load;
 use crate::life::heir::{Inheritance, Predecessor, Takeover};
-use crate::life::supervisor::Unsupervised;
 use crate::life::transfer::{Transfer, Transfers};
 use crate::life::{Life, Parts, SharedLife, place};
 use crate::listen::carried::Kind;
@@ -87,7 +86,7 @@ pub fn run(input: Input, takeover: Option<Takeover>, inherited: Option<Inherited
         drain: drain.clone(),
         readiness: readiness.clone(),
         telemetry: telemetry.clone(),
-        supervisor: Arc::new(Unsupervised),
+        supervisor: supervisor.clone(),
         transfers,
         place,
         carries: carries(&drain, &upstreams),

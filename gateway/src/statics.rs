@@ -74,3 +74,37 @@ pub struct Statics {
     /// For a successor to become ready.
     pub handoff_timeout: Duration,
 }
+
+#[cfg(test)]
+impl Statics {
+    /// What unit tests start from; the process's own servers are off.
+    pub(crate) fn of_tests() -> Self {
+        Self {
+            enable_ipv6: true,
+            lookup_family: LookupFamily::Auto,
+            edns0: None,
+            namespace: "default".to_owned(),
+            gateway: "default".to_owned(),
+            admin: ServerAddress::Off,
+            stats: ServerAddress::Off,
+            readiness: ServerAddress::Off,
+            admin_token: None,
+            log_format: LogFormat::Text,
+            log_filter: String::new(),
+            worker_threads: 1,
+            termination_deadline: Duration::from_secs(5),
+            termination_deadline_min: Duration::ZERO,
+            sensitive_headers: Vec::new(),
+            connect_timeout: Duration::from_secs(5),
+            keepalives: Keepalives::default(),
+            pool_idle_timeout: Duration::from_secs(90),
+            pool_size_max: None,
+            locality: Default::default(),
+            node: String::new(),
+            metrics_removed: Vec::new(),
+            metrics_per_route: false,
+            handoff: None,
+            handoff_timeout: Duration::from_secs(30),
+        }
+    }
+}

@@ -17,9 +17,6 @@ const LAST_ANSWERS: Duration = Duration::from_secs(5);
 /// How often a process that drains says what it still carries.
 const REPORT: Duration = Duration::from_secs(1);
 
-/// How often a supervisor is asked for more time, and for how much.
-const EXTEND: Duration = Duration::from_secs(10);
-
 /// The same life, seen by Pingora, which wants to own its watch.
 pub struct SharedLife(pub Arc<Life>);
 
@@ -87,19 +84,13 @@ impl Life {
 
     /// No successor is wanted any more: one that is being started must not outlive us, and take over from the dead.
     fn give_up(&self) {
-        let superseded = {
-            let attempt = self.attempt.lock();
-            self.reign.send_if_modified(|it| {
-                *it = (*it).max(Reign::Ending);
-                false
-            });
-            if let Some((underway, _)) = &attempt.underway {
-                underway.give_up();
-            }
-            *self.reign.borrow() == Reign::Superseded
-        };
-        if !superseded {
-            self.supervisor.stopping();
+        let attempt = self.attempt.lock();
+        self.reign.send_if_modified(|it| {
+            *it = (*it).max(Reign::Ending);
+            false
+        });
+        if let Some((underway, _)) = &attempt.underway {
+            underway.give_up();
         }
     }
 
@@ -114,7 +105,7 @@ impl Life {
         let superseded = *self.reign.borrow() == Reign::Superseded;
         let left = tokio::select! {
             left = self.wait(superseded) => left,
-            () = self.tell(superseded) => 0,
+            () = self.tell() => 0,
         };
         if left > 0 {
             tracing::warn!(connections = left, "drain limit reached; closing what is left");
@@ -151,22 +142,13 @@ impl Life {
         }
     }
 
-    /// Says what is still carried, for ever.
-    async fn tell(&self, superseded: bool) {
-        let mut count = 0_u32;
+    /// Says to whoever serves what is still carried, for ever.
+    async fn tell(&self) {
         loop {
             let view = self.view();
-            if superseded {
-                if let Some(mouth) = self.mouth.lock().as_ref() {
-                    mouth.report(&view);
-                }
-            } else {
-                self.supervisor.status(&format!("draining: {} connections", view.carries.connections));
-                if count.is_multiple_of(5) {
-                    self.supervisor.extend(EXTEND);
-                }
+            if let Some(mouth) = self.mouth.lock().as_ref() {
+                mouth.report(&view);
             }
-            count = count.wrapping_add(1);
             tokio::time::sleep(REPORT).await;
         }
     }

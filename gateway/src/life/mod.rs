@@ -20,7 +20,6 @@ pub mod generation;
 pub mod heir;
 pub mod init;
 pub mod place;
-pub mod supervisor;
 pub mod transfer;
 pub mod upgrade;
 
@@ -34,13 +33,13 @@ use tokio::sync::{Notify, Semaphore, watch};
 
 use self::generation::{Ear, Elders, Load, Mouth, Phase, View};
 use self::heir::{Inheritance, Predecessor};
-use self::supervisor::Supervisor;
 use self::transfer::Transfers;
 use self::upgrade::{Estate, Order, Underway, UpgradeFault};
 use crate::admin::Readiness;
 use crate::listen::handoff::message::Refusal;
 use crate::listen::{Drain, Offer, Reports};
 use crate::statics::Statics;
+use crate::systemd::Supervisor;
 use crate::telemetry::{Telemetry, Upgrade, rfc3339};
 
 pub use self::ending::SharedLife;
@@ -68,7 +67,7 @@ pub struct Life {
     drain: Arc<Drain>,
     readiness: Arc<Readiness>,
     telemetry: Arc<Telemetry>,
-    supervisor: Arc<dyn Supervisor>,
+    supervisor: Arc<Supervisor>,
     transfers: Transfers,
     deadline_min: Duration,
     deadline: Duration,
@@ -102,7 +101,7 @@ pub struct Parts {
     pub drain: Arc<Drain>,
     pub readiness: Arc<Readiness>,
     pub telemetry: Arc<Telemetry>,
-    pub supervisor: Arc<dyn Supervisor>,
+    pub supervisor: Arc<Supervisor>,
     pub transfers: Transfers,
     pub place: PathBuf,
     pub carries: Box<dyn Fn() -> Load + Send + Sync>,
@@ -209,8 +208,8 @@ impl Life {
         self.unfit.lock().take()
     }
 
-    /// The listeners stand: a predecessor is asked to give way, and clients are let in.
-    pub async fn started(self: &Arc<Self>, reports: &Arc<Reports>) {
+    /// The listeners stand: a predecessor is asked to give way, and clients are let in. False where it does not.
+    pub async fn started(self: &Arc<Self>, reports: &Arc<Reports>) -> bool {
         for bound in reports.bound() {
             match (&bound.address, &bound.error) {
                 (_, Some(error)) => tracing::error!(bind = %bound.key, %error, "cannot listen"),
@@ -230,18 +229,14 @@ impl Life {
         if let Err(reason) = succeeded {
             tracing::error!(reason, "not taking over");
             *self.unfit.lock() = Some(reason);
-            return self.end();
+            self.end();
+            return false;
         }
-        let main = {
-            let mut me = self.me.lock();
-            me.state = Phase::Serving;
-            me.pid
-        };
-        self.supervisor.main_pid(main);
+        self.me.lock().state = Phase::Serving;
         init::announce();
         self.reign.send_replace(Reign::Serving);
-        self.supervisor.ready();
         tracing::info!("ready");
+        true
     }
 
     /// Proves itself and takes over. The error is for the predecessor, and for whoever asked it.
@@ -358,7 +353,7 @@ impl Life {
                 let error = fault.to_string();
                 tracing::error!(error, seconds, "the successor did not become ready; carrying on");
                 self.telemetry.upgraded(Upgrade::Failed, seconds);
-                self.supervisor.resumed();
+                self.supervisor.ready();
                 (started, Some(error))
             }
         };
@@ -375,20 +370,21 @@ impl Life {
         ended
     }
 
+    /// Duplicates of all listening sockets.
+    pub fn offers(&self) -> std::io::Result<Vec<Offer>> {
+        let mut offers = self.reports.get().map_or_else(|| Ok(Vec::new()), |it| it.offers())?;
+        for Offer { key, address, socket } in self.own.lock().iter() {
+            offers.push(Offer { key: key.clone(), address: address.clone(), socket: socket.try_clone()? });
+        }
+        Ok(offers)
+    }
+
     /// Everything a successor gets, and what we keep to report through.
     fn estate(&self) -> Result<(Estate, Mouth), UpgradeFault> {
         let io = crate::listen::handoff::HandoffFault::from;
-        let mut offers = Vec::new();
-        let mut failing = Vec::new();
-        if let Some(reports) = self.reports.get() {
-            offers = reports.offers().map_err(io)?;
-            failing =
-                reports.bound().into_iter().filter(|it| it.error.is_some()).map(|it| it.key.to_string()).collect();
-        }
-        for Offer { key, address, socket } in self.own.lock().iter() {
-            let socket = socket.try_clone().map_err(io)?;
-            offers.push(Offer { key: key.clone(), address: address.clone(), socket });
-        }
+        let offers = self.offers().map_err(io)?;
+        let bound = self.reports.get().map(|it| it.bound()).unwrap_or_default();
+        let failing = bound.into_iter().filter(|it| it.error.is_some()).map(|it| it.key.to_string()).collect();
         let (mouth, ear) = generation::channel().map_err(io)?;
         let mut elders = self.elders.duplicates().map_err(io)?;
         elders.push((ear.0, View { state: Phase::Draining, ..self.view() }));

@@ -189,9 +189,9 @@ impl Reports {
     /// It goes to no backend and appears in no log. The error says what did not answer.
     pub async fn prove(&self) -> Result<(), String> {
         let open: Vec<_> = self.open.lock().iter().map(|(key, ..)| key.clone()).collect();
-        match self.probe.get() {
-            Some(probe) => probe.run(open).await,
-            None => Ok(()),
+        match (self.probe.get(), self.runtime.get()) {
+            (Some(probe), Some(runtime)) => probe.run(runtime, open).await,
+            _ => Err("the listeners have not begun".to_owned()),
         }
     }
 

@@ -11,6 +11,7 @@ use ir::BindKey;
 use pingora_core::apps::HttpServerApp;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
+use tokio::runtime::Handle;
 
 use super::Shared;
 use super::arrival::{Arrival, Reception};
@@ -26,7 +27,7 @@ const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: self-check.invalid\r\nconnectio
 const ANSWER: &[u8] = b"HTTP/1.1 200 ";
 const ANSWER_BYTES_MAX: u64 = 4096;
 
-type Ask = dyn Fn(BindKey) -> BoxFuture<'static, Result<(), String>> + Send + Sync;
+type Ask = dyn Fn(Handle, BindKey) -> BoxFuture<'static, Result<(), String>> + Send + Sync;
 
 /// Asks one bind.
 pub(super) struct Probe(Box<Ask>);
@@ -42,23 +43,23 @@ pub(super) fn of<A>(shared: Arc<Shared<A>>) -> Probe
 where
     A: HttpServerApp + Send + Sync + 'static,
 {
-    Probe(Box::new(move |key| Box::pin(ask(Arc::clone(&shared), key))))
+    Probe(Box::new(move |runtime, key| Box::pin(ask(Arc::clone(&shared), runtime, key))))
 }
 
 impl Probe {
     /// Asks some of these binds; the first that fails is the answer.
-    pub(super) async fn run(&self, open: Vec<BindKey>) -> Result<(), String> {
+    pub(super) async fn run(&self, runtime: &Handle, open: Vec<BindKey>) -> Result<(), String> {
         // Where there is nothing to ask, the threads that would answer must at least run.
-        let turned = pingora_runtime::current_handle().spawn(async {});
+        let turned = runtime.spawn(async {});
         turned.await.map_err(|error| format!("the data plane does not run: {error}"))?;
         for key in open.into_iter().take(BINDS_MAX) {
-            (self.0)(key).await?;
+            (self.0)(runtime.clone(), key).await?;
         }
         Ok(())
     }
 }
 
-async fn ask<A>(shared: Arc<Shared<A>>, key: BindKey) -> Result<(), String>
+async fn ask<A>(shared: Arc<Shared<A>>, runtime: Handle, key: BindKey) -> Result<(), String>
 where
     A: HttpServerApp + Send + Sync + 'static,
 {
@@ -68,7 +69,10 @@ where
         return Ok(());
     }
     let told = |error: std::io::Error| format!("{key}: {error}");
-    let (mut client, server) = UnixStream::pair().map_err(told)?;
+    // The server's end belongs to the runtime that serves.
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(told)?;
+    ours.set_nonblocking(true).and_then(|()| theirs.set_nonblocking(true)).map_err(told)?;
+    let mut client = UnixStream::from_std(ours).map_err(told)?;
     let exit = shared.drain.exit();
     let Some(seat) = exit.sit(None) else { return Ok(()) };
     let arrival = Arrival {
@@ -81,7 +85,11 @@ where
         proxied: false,
     };
     let reception = Reception { shared, plan, bind, turns: Arc::new(Turns::new()), arrival, exit };
-    pingora_runtime::current_handle().spawn(reception.prove(Socket::Unix(server), seat));
+    runtime.spawn(async move {
+        if let Ok(server) = UnixStream::from_std(theirs) {
+            reception.prove(Socket::Unix(server), seat).await;
+        }
+    });
     let mut answer = Vec::new();
     let talked = async {
         client.write_all(REQUEST).await?;

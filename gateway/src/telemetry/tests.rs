@@ -9,37 +9,12 @@ use http::{HeaderMap, HeaderValue};
 
 use super::sink::tests::Kept;
 use super::*;
-use crate::statics::{LogFormat, LookupFamily, ServerAddress};
+use crate::statics::LogFormat;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(crate) fn statics() -> Statics {
-    Statics {
-        enable_ipv6: true,
-        lookup_family: LookupFamily::Auto,
-        edns0: None,
-        namespace: String::new(),
-        gateway: String::new(),
-        admin: ServerAddress::Off,
-        stats: ServerAddress::Off,
-        readiness: ServerAddress::Off,
-        admin_token: None,
-        log_format: LogFormat::Text,
-        log_filter: String::new(),
-        worker_threads: 2,
-        termination_deadline: Duration::from_secs(5),
-        termination_deadline_min: Duration::ZERO,
-        sensitive_headers: vec!["X-Session".to_owned()],
-        connect_timeout: Duration::from_secs(5),
-        keepalives: Default::default(),
-        pool_idle_timeout: Duration::from_secs(60),
-        pool_size_max: None,
-        locality: Default::default(),
-        node: String::new(),
-        metrics_removed: Vec::new(),
-        metrics_per_route: false,
-        handoff: None,
-    }
+    Statics { sensitive_headers: vec!["X-Session".to_owned()], ..Statics::of_tests() }
 }
 
 fn request(headers: &HeaderMap) -> RequestEvent<'_> {

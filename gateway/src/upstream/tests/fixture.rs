@@ -22,37 +22,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use crate::statics::{LogFormat, LookupFamily, ServerAddress, Statics};
+use crate::statics::Statics;
 use crate::upstream::dns::{Answer, Resolve};
 use crate::upstream::{Cluster, Template, Upstreams};
 
 pub(super) fn statics() -> Statics {
-    Statics {
-        enable_ipv6: true,
-        lookup_family: LookupFamily::Auto,
-        edns0: None,
-        namespace: "default".to_owned(),
-        gateway: "default".to_owned(),
-        admin: ServerAddress::Off,
-        stats: ServerAddress::Off,
-        readiness: ServerAddress::Off,
-        admin_token: None,
-        log_format: LogFormat::Text,
-        log_filter: String::new(),
-        worker_threads: 1,
-        termination_deadline: Duration::from_secs(5),
-        termination_deadline_min: Duration::ZERO,
-        sensitive_headers: Vec::new(),
-        connect_timeout: Duration::from_secs(5),
-        keepalives: Default::default(),
-        pool_idle_timeout: Duration::from_secs(90),
-        pool_size_max: None,
-        locality: ir::backend::Locality { region: "r1".into(), zone: "z1".into(), subzone: Text::default() },
-        node: "n1".to_owned(),
-        metrics_removed: Vec::new(),
-        metrics_per_route: false,
-        handoff: None,
-    }
+    let locality = ir::backend::Locality { region: "r1".into(), zone: "z1".into(), subzone: Text::default() };
+    Statics { locality, node: "n1".to_owned(), ..Statics::of_tests() }
 }
 
 /// Answers every name with the same address, or not at all.
