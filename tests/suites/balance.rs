@@ -374,6 +374,33 @@ async fn a_backend_that_comes_back_is_used_again_at_once() {
 }
 
 #[tokio::test]
+async fn strict_locality_never_leaves_its_place() {
+    let service = Service::new(3);
+    let place = |n: usize| match n {
+        0 => "locality: { region: here, zone: a }".to_owned(),
+        1 => "locality: { region: here, zone: b }".to_owned(),
+        _ => "locality: { region: there, zone: a }".to_owned(),
+    };
+    let yaml = |mode: &str| {
+        let balancer = format!("loadBalancer: {{ routingPreferences: [region, zone], mode: {mode} }}");
+        service.yaml("health: { eviction: { duration: 1m } }", &balancer, place)
+    };
+    let gateway = Gateway::setup(&yaml("strict")).env("LOCALITY", "here/a").start().await;
+    let client = gateway.client();
+    ask(&client, 20).await;
+    assert_eq!(service.counts(), [20, 0, 0]);
+    service.backends[0].down().await;
+    for _ in 0..5 {
+        client.get("/").await.expect_status(503);
+    }
+    assert_eq!(service.counts(), [20, 0, 0], "rather none than one elsewhere");
+    gateway.reload(&yaml("failover")).await;
+    ask(&client, 5).await;
+    assert_eq!(service.counts(), [20, 5, 0]);
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn endpoints_nearby_come_first_and_others_when_they_fail() {
     let service = Service::new(3);
     let place = |n: usize| match n {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tests::gateway::{Signal, Successor};
 use tests::wait::PATIENCE;
-use tests::{Backend, Client, Gateway, RawClient, WsClient, eventually};
+use tests::{Authority, Backend, Client, Gateway, RawClient, WsClient, eventually};
 
 fn yaml(backend: &Backend, extra: &str) -> String {
     format!(
@@ -26,15 +26,19 @@ struct Load {
 impl Load {
     /// `fresh`: a connection for each request.
     fn start(addr: SocketAddr, clients: usize, fresh: bool) -> Load {
+        Load::of(move || Client::h1(addr), clients, fresh)
+    }
+
+    fn of(connect: impl Fn() -> Client + Clone + Send + 'static, clients: usize, fresh: bool) -> Load {
         let (stop, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let tasks = (0..clients).map(|_| {
-            let (stop, asked) = (stop.clone(), asked.clone());
+            let (stop, asked, connect) = (stop.clone(), asked.clone(), connect.clone());
             tokio::spawn(async move {
                 let mut failures = Vec::new();
-                let mut client = Client::h1(addr);
+                let mut client = connect();
                 while !stop.load(Ordering::Relaxed) {
                     if fresh {
-                        client = Client::h1(addr);
+                        client = connect();
                     }
                     match client.get("/load").try_send().await {
                         Ok(reply) if reply.status == 200 => {}
@@ -105,6 +109,56 @@ async fn a_hand_over_fails_no_request_and_refuses_no_connection() {
     assert!(failures.is_empty(), "new connections: {} of {asked}: {:?}", failures.len(), failures.first());
     assert_eq!(gateway.addr(0), addr);
     assert_eq!(gateway.status().await.binds.first().map(|it| it.address.clone()), Some(addr.to_string()));
+    successor.stop(PATIENCE).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hand_over_fails_no_request_over_tls_and_http2() {
+    let backend = Backend::echo();
+    let authority = Authority::new("tests");
+    let server = authority.server(&["a.example"]);
+    let tls = format!(
+        "  - protocol: HTTPS\n    tls: {{ cert: '{}', key: '{}' }}\n    routes:",
+        server.cert_path.display(),
+        server.key_path.display()
+    );
+    let text = yaml(&backend, "  connectionTerminationDeadline: 20s\n").replacen("  - routes:", &tls, 1);
+    let mut gateway = Gateway::start(&text).await;
+    let addr = gateway.addr(0);
+    let client = |alpn: &'static str| {
+        let config = authority.client_config(None, &[alpn]);
+        move || Client::tls(addr, "a.example", config.clone())
+    };
+    let loads = [("http/1.1", false), ("http/1.1", true), ("h2", false), ("h2", true)];
+    let loads = loads.map(|(alpn, fresh)| (alpn, fresh, Load::of(client(alpn), 2, fresh)));
+    for (_, _, load) in &loads {
+        load.reach(100).await;
+    }
+    let mut streams = Vec::new();
+    for alpn in ["http/1.1", "h2"] {
+        let client = client(alpn)().deadline(Duration::from_secs(60));
+        let mut events = client.get("/sse?n=40&ms=50").events().await;
+        assert!(events.next().await.is_ok_and(|it| it.is_some()), "the stream runs in the first process");
+        streams.push((client, events));
+    }
+    let successor = succeed(&mut gateway).await;
+    for (_, _, load) in &loads {
+        load.reach(load.asked() + 100).await;
+    }
+    for (client, mut events) in streams {
+        let mut heard = 1;
+        while events.next().await.expect("the stream goes on in the old process").is_some() {
+            heard += 1;
+        }
+        assert_eq!(heard, 41, "40 events and the last word");
+        drop(events);
+        client.disconnect().await;
+    }
+    assert!(gateway.wait_succeeded(PATIENCE).await.success(), "the old process ends when its last stream has");
+    for (alpn, fresh, load) in loads {
+        let (asked, failures) = load.stop().await;
+        assert!(failures.is_empty(), "{alpn}, fresh: {fresh}: {} of {asked}: {:?}", failures.len(), failures.first());
+    }
     successor.stop(PATIENCE).await;
 }
 

@@ -1,9 +1,9 @@
 //! Sockets that listen: their addresses, kinds and limits, and how they change at run time.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tests::wait::PATIENCE;
-use tests::{Authority, Backend, Client, Gateway, RawClient, eventually};
+use tests::{Authority, Backend, Client, Gateway, RawClient, config, eventually};
 
 fn routes(backend: &Backend) -> String {
     format!("routes:\n    - backends: [{{ host: '{}' }}]\n", backend.addr())
@@ -201,5 +201,40 @@ async fn http2_streams_at_once_are_limited() {
         assert_eq!(reply.expect("an answer, sooner or later").status, 200);
     }
     assert_eq!(client.connections(), 1);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_process_out_of_descriptors_waits_and_recovers() {
+    let backend = Backend::echo();
+    let gateway = Gateway::start(&config::route(&backend, "")).await;
+    // Opened before: there is no descriptor for another later.
+    let stats = Client::unix(gateway.dir().join("stats.sock"));
+    let refused = || async {
+        let text = stats.get("/metrics").await.expect_status(200).text();
+        let line = text.lines().find(|it| it.contains("connections_refused_total") && it.contains("\"exhausted\""));
+        line.and_then(|it| it.rsplit(' ').next()?.parse::<f64>().ok()).unwrap_or(0.0)
+    };
+    assert_eq!(refused().await, 0.0);
+    gateway.limit_fds(10);
+    let mut held = Vec::new();
+    for _ in 0..60 {
+        // The kernel accepts for the gateway, which is to answer later.
+        held.push(RawClient::connect(gateway.addr(0)).await);
+    }
+    gateway.wait_log(|it| it.contains("cannot accept connections")).await;
+    let (start, before) = (Instant::now(), refused().await);
+    eventually(PATIENCE, || async { refused().await >= before + 10.0 }).await;
+    let rate = (refused().await - before) / start.elapsed().as_secs_f64();
+    assert!(rate < 200.0, "{rate} tries in a second: it spins");
+    let mut last = held.pop().expect("one of many").deadline(PATIENCE);
+    last.write("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.expect("written");
+    drop(held);
+    assert_eq!(last.reply().await.expect("an answer, late").status, 200);
+    gateway.client().get("/").await.expect_status(200);
+    gateway.wait_log(|it| it.contains("accepted again")).await;
+    let told = gateway.logs().iter().filter(|it| it.contains("cannot accept connections")).count();
+    assert!(told <= 2, "{told} lines of one shortage, for as many tasks that accept");
+    stats.disconnect().await;
     gateway.stop().await;
 }

@@ -410,3 +410,57 @@ async fn a_write_in_pieces_and_a_storm_of_writes_end_in_the_last_version() {
     assert_eq!(client.connections(), 1);
     gateway.stop().await;
 }
+
+/// A document of one answer in a shape of which every edit is read as a whole; `more` adds a key at its end.
+fn shaped(shape: &str, gateway: &Gateway, text: &str, more: &str) -> String {
+    let nested = format!(
+        "binds:\n- port: 0\n  address: 127.0.0.1\n  listeners:\n  - routes:\n    - name: all\n      policies: {{directResponse: {{status: 200, body: {text}}}}}\n"
+    );
+    let yaml = |body: &str| whole_of(gateway, &format!("{body}{more}"));
+    match shape {
+        "nested" => yaml(&nested),
+        "crlf" => yaml(&says(text)).replace('\n', "\r\n"),
+        _ => {
+            let dir = gateway.dir().display().to_string();
+            let socket = |name: &str| format!("unix:{dir}/{name}.sock");
+            let mut document = serde_json::json!({
+                "config": {
+                    "adminAddr": socket("admin"), "statsAddr": socket("stats"), "readinessAddr": socket("ready")
+                },
+                "gateways": {"default": {"port": 0}},
+                "routes": [{"name": "all", "policies": {"directResponse": {"status": 200, "body": text}}}],
+            });
+            if let Some((key, _)) = more.split_once(':') {
+                document[key] = serde_json::json!([]);
+            }
+            serde_json::to_string_pretty(&document).expect("JSON")
+        }
+    }
+}
+
+#[tokio::test]
+async fn json_crlf_and_nested_documents_are_taken_and_refused_like_any_other() {
+    for shape in ["json", "crlf", "nested"] {
+        let gateway = Gateway::start(&says("start")).await;
+        let before = gateway.status().await.generation;
+        gateway.write_raw(&shaped(shape, &gateway, "one", ""));
+        eventually(PATIENCE, || async { gateway.status().await.generation > before }).await;
+        eventually(PATIENCE, || async { gateway.status().await.binds.iter().all(|it| it.state == "listening") }).await;
+        gateway.status().await;
+        let client = gateway.client();
+        eventually_says(&client, "one").await;
+        gateway.write_raw(&shaped(shape, &gateway, "two", ""));
+        eventually_says(&client, "two").await;
+        let bad = shaped(shape, &gateway, "three", "routez: []\n");
+        gateway.write_raw(&bad);
+        eventually(PATIENCE, || async { gateway.status().await.last_error.is_some() }).await;
+        let problem = gateway.status().await.last_error.expect("an error")["problems"][0].clone();
+        let line = bad.lines().position(|it| it.contains("routez")).expect("the line") + 1;
+        assert_eq!((&problem["path"], &problem["line"]), (&"routez".into(), &line.into()), "{shape}: {problem}");
+        assert_eq!(client.get("/").await.text(), "two", "{shape}: a refused edit changes nothing");
+        gateway.write_raw(&shaped(shape, &gateway, "three", ""));
+        eventually_says(&client, "three").await;
+        assert_eq!(client.connections(), 1, "{shape}: one kept-alive connection saw every plan");
+        gateway.stop().await;
+    }
+}

@@ -37,7 +37,11 @@ pub(super) fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Body>
 
 pub(super) fn json(value: &impl Serialize) -> Response<Body> {
     match serde_json::to_vec_pretty(value) {
-        Ok(body) => typed(StatusCode::OK, "application/json", body),
+        Ok(mut body) => {
+            // For the prompt of whoever asks by hand.
+            body.push(b'\n');
+            typed(StatusCode::OK, "application/json", body)
+        }
         Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("cannot be shown: {error}\n")),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use filters::backend_tcp::Keepalives;
 use ir::BindKey;
@@ -18,6 +18,9 @@ use super::sockets::{Accepted, Listening};
 
 /// Out of descriptors or memory: time for connections to end.
 const BACK_OFF: Duration = Duration::from_millis(50);
+
+/// A shortage that comes and goes is not told of more often.
+const SHORTAGE_TOLD_EVERY: Duration = Duration::from_secs(60);
 
 /// One open bind.
 pub(super) struct Door<A> {
@@ -40,6 +43,7 @@ where
             () = raised(&mut halt) => return,
             () = raised(&mut opened) => {}
         }
+        let mut shortage = Shortage::default();
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -47,10 +51,13 @@ where
                 accepted = self.listening.accept() => accepted,
             };
             match accepted {
-                Ok(accepted) => self.admit(accepted, &mut inherited),
+                Ok(accepted) => {
+                    shortage.ended(&self.key);
+                    self.admit(accepted, &mut inherited);
+                }
                 Err(error) if is_exhaustion(&error) => {
                     self.shared.telemetry.connection_refused(&self.key, "exhausted");
-                    tracing::warn!(%error, bind = %self.key, "cannot accept connections");
+                    shortage.met(&error, &self.key);
                     tokio::time::sleep(BACK_OFF).await;
                 }
                 // The client was gone before we came; the next one is not.
@@ -97,6 +104,29 @@ where
             exit: Arc::clone(&self.exit),
         };
         pingora_runtime::current_handle().spawn(reception.serve(socket, seat));
+    }
+}
+
+/// Whether descriptors or memory are short, and when that was last told.
+#[derive(Default)]
+struct Shortage {
+    lasts: bool,
+    told: Option<Instant>,
+}
+
+impl Shortage {
+    fn met(&mut self, error: &io::Error, bind: &BindKey) {
+        if self.told.is_none_or(|at| at.elapsed() >= SHORTAGE_TOLD_EVERY) {
+            tracing::warn!(%error, %bind, "cannot accept connections: they wait until others have ended");
+            self.told = Some(Instant::now());
+            self.lasts = true;
+        }
+    }
+
+    fn ended(&mut self, bind: &BindKey) {
+        if std::mem::take(&mut self.lasts) {
+            tracing::info!(%bind, "connections are accepted again");
+        }
     }
 }
 

@@ -234,6 +234,14 @@ impl Gateway {
         std::fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("the process's descriptors").count()
     }
 
+    /// Lets the process open so many descriptors more, and no others.
+    pub fn limit_fds(&self, more: usize) {
+        let pid = i32::try_from(self.pid()).ok().and_then(rustix::process::Pid::from_raw);
+        let most = u64::try_from(self.fds() + more).expect("a small number");
+        let limit = rustix::process::Rlimit { current: Some(most), maximum: Some(most) };
+        rustix::process::prlimit(pid, rustix::process::Resource::Nofile, limit).expect("limit the gateway");
+    }
+
     pub fn threads(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/task", self.pid())).expect("the process's threads").count()
     }

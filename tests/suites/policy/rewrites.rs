@@ -142,6 +142,31 @@ async fn a_mirror_that_is_dead_or_slow_harms_nobody() {
 }
 
 #[tokio::test]
+async fn a_service_can_be_a_mirror() {
+    let backend = Backend::echo();
+    let mirrors = [2, 3].map(|n| ([127, 0, 0, n], n));
+    let first = Backend::setup().on((mirrors[0].0, 0).into()).echo();
+    let second = Backend::setup().on((mirrors[1].0, first.port()).into()).echo();
+    let port = first.port();
+    let policy = "requestMirror: { backend: { service: { name: default/copies.example, port: 80 } } }";
+    let yaml = config::route(&backend, policy)
+        + &format!("services: [{{ name: copies, hostname: copies.example, ports: {{ '80': {port} }} }}]\nworkloads:\n")
+        + &mirrors.map(|(_, n)| {
+            format!("- {{ name: w{n}, workloadIps: [127.0.0.{n}], services: {{ default/copies.example: {{ '80': {port} }} }} }}\n")
+        }).concat();
+    let gateway = Gateway::start(&yaml).await;
+    let client = gateway.client();
+    for _ in 0..40 {
+        client.post("/x").body("hello").await.expect_status(200);
+    }
+    let seen = || first.stats().seen().into_iter().chain(second.stats().seen());
+    eventually(PATIENCE, || async { seen().filter(|it| it.complete && it.body == "hello").count() == 40 }).await;
+    assert!(first.stats().requests() > 0 && second.stats().requests() > 0, "over all its endpoints");
+    assert_eq!(backend.stats().requests(), 40);
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn a_mirror_takes_its_share() {
     let (backend, mirror) = (Backend::echo(), Backend::echo());
     let policy = format!("requestMirror: {{ backend: {{ host: '{}' }}, percentage: 0.2 }}", mirror.addr());

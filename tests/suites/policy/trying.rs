@@ -173,3 +173,30 @@ async fn a_full_backend_refuses_or_queues_as_told() {
     waited.expect("an answer").expect_status(200);
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn no_more_retries_at_once_than_allowed() {
+    let backend = Backend::echo();
+    let gateway = Gateway::start(&config::routes(&format!(
+        "- policies: {{ retry: {{ attempts: 1, codes: [503] }} }}\n  \
+         backends: [{{ host: '{}', policies: {{ circuitBreaker: {{ maxParallelRetries: 1 }} }} }}]\n",
+        backend.addr()
+    )))
+    .await;
+    let fails = || Failure::Status(http::StatusCode::SERVICE_UNAVAILABLE);
+    backend.stats().script([fails(), Failure::Stall]);
+    let first = Client::h1(gateway.addr(0));
+    let call = tokio::spawn(first.get("/first").try_send());
+    eventually(PATIENCE, || async { backend.stats().requests() == 2 }).await;
+    backend.stats().script([fails()]);
+    gateway.client().get("/second").await.expect_status(503);
+    assert_eq!(backend.stats().requests(), 3, "its retry has no place");
+    let line = gateway.wait_access(1).await.remove(0);
+    assert_eq!((&line["http.path"], &line["reason"]), (&"/second".into(), &"Overflow".into()), "{line}");
+    call.abort();
+    first.disconnect().await;
+    gateway.wait_access(2).await;
+    backend.stats().script([fails()]);
+    gateway.client().get("/third").await.expect_status(200);
+    gateway.stop().await;
+}

@@ -318,6 +318,14 @@ fn whatever_is_edited_the_result_is_that_of_a_full_parse() {
     assert!(in_parts > 3_000 && accepted > 2_000 && refused > 2_000, "{in_parts} {accepted} {refused}");
 }
 
+/// The scanner has no place for them, and what stands in for it depends on the list around.
+#[test]
+fn a_blank_block_is_in_the_same_place_in_parts_and_in_one() {
+    for text in ["any:\n\n- >", "any:\n- 1\n- |\n- 2\n", "any:\n  - a: >\n  - |", "any:\n- - |\n- b: [1]\n"] {
+        assert_eq!(incremental().update(text).unwrap().to_node(), full(text).unwrap(), "{text:?}");
+    }
+}
+
 #[test]
 fn a_list_in_brackets_is_a_list() {
     let mut incremental = incremental();

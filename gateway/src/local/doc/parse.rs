@@ -51,11 +51,12 @@ pub fn parse(source_name: &str, text: &str) -> Result<Node, Vec<Problem>> {
 }
 
 /// A part of a document that stands alone, `depth` collections down, and its number of nodes. None
-/// whenever it is not certain to mean the same as in its document: any problem, any anchor.
+/// whenever it is not certain to mean the same as in its document: any problem, any anchor, an item whose place only
+/// its list can tell.
 pub(super) fn parse_part(text: &str, depth: usize) -> Option<(Node, usize)> {
     let mut builder = Builder::new(depth);
     builder.run(text).ok()?;
-    if !builder.problems.is_empty() || builder.has_anchors {
+    if !builder.problems.is_empty() || builder.is_bound {
         return None;
     }
     Some((builder.root?, builder.nodes))
@@ -65,7 +66,8 @@ struct Builder {
     open: Vec<Frame>,
     root: Option<Node>,
     anchors: HashMap<usize, Node, foldhash::fast::RandomState>,
-    has_anchors: bool,
+    /// Whether something would not be the same in a part of the text alone.
+    is_bound: bool,
     nodes: usize,
     alias_nodes: usize,
     depth: usize,
@@ -94,7 +96,7 @@ impl Builder {
             open: Vec::new(),
             root: None,
             anchors: HashMap::default(),
-            has_anchors: false,
+            is_bound: false,
             nodes: 0,
             alias_nodes: 0,
             depth,
@@ -188,7 +190,13 @@ impl Builder {
             let node = Node { quoted: true, ..Node::new(Value::Str(scalar.text.to_owned()), at) };
             return self.remember(anchor, &node);
         }
-        let at = if scalar.is_blank_block() { self.place_of_owner().unwrap_or(at) } else { at };
+        let at = if scalar.is_blank_block() {
+            // An item of the outermost list: the place of that list is that of its first item.
+            self.is_bound |= matches!(self.open.as_slice(), [Frame { body: Body::Seq(_), .. }]);
+            self.place_of_owner().unwrap_or(at)
+        } else {
+            at
+        };
         let node = match scalar.node(at) {
             Ok(node) => node,
             Err(problem) => {
@@ -237,7 +245,7 @@ impl Builder {
     }
 
     fn remember(&mut self, anchor: usize, node: &Node) -> Result<(), Problem> {
-        self.has_anchors = true;
+        self.is_bound = true;
         self.count_copies(node.size(), node.at)?;
         self.anchors.insert(anchor, node.clone());
         Ok(())
@@ -246,7 +254,7 @@ impl Builder {
     /// A copy of what the anchor marks. Its root is where the alias stands; what is inside keeps
     /// the place where it was written.
     fn alias(&mut self, anchor: usize, at: Place) -> Result<(), Problem> {
-        self.has_anchors = true;
+        self.is_bound = true;
         let Some(node) = self.anchors.get(&anchor) else {
             return Err(Problem::new(at, "", "an alias stands within the node it refers to"));
         };
