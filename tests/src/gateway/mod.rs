@@ -13,6 +13,7 @@ mod metrics;
 mod process;
 mod status;
 mod successor;
+mod upgrade;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -35,6 +36,7 @@ pub use process::allow_descriptors;
 pub use rustix::process::Signal;
 pub use status::{Bind, Status};
 pub use successor::Successor;
+pub use upgrade::Upgraded;
 
 /// A gateway that runs. Dropping it kills the process; a test that ends well calls [`Gateway::stop`].
 pub struct Gateway {
@@ -49,6 +51,8 @@ pub struct Setup {
     yaml: String,
     args: Vec<String>,
     env: Vec<(String, String)>,
+    /// A program, and its arguments, that starts the gateway.
+    wrapper: Vec<String>,
     dir: TempDir,
 }
 
@@ -73,7 +77,7 @@ impl Gateway {
     pub fn setup(yaml: &str) -> Setup {
         // Short, because a Unix socket's path has room for 108 bytes.
         let dir = tempfile::Builder::new().prefix("agw-").tempdir().expect("a directory for the gateway");
-        Setup { yaml: yaml.to_owned(), args: Vec::new(), env: Vec::new(), dir }
+        Setup { yaml: yaml.to_owned(), args: Vec::new(), env: Vec::new(), wrapper: Vec::new(), dir }
     }
 
     /// Starts with a configuration that must keep the process from starting.
@@ -345,6 +349,13 @@ impl Setup {
         self
     }
 
+    /// Started by another program, which gets the gateway's command line behind these arguments.
+    #[must_use]
+    pub fn wrapped(mut self, program: &str, args: &[&str]) -> Setup {
+        self.wrapper = [&[program], args].concat().into_iter().map(str::to_owned).collect();
+        self
+    }
+
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Setup {
         self.env.push((name.to_owned(), value.to_owned()));
@@ -377,10 +388,20 @@ impl Setup {
     pub fn spawn(self) -> Gateway {
         let config = self.dir.path().join("config.yaml");
         write_by_rename(&config, &document::complete(&self.yaml, self.dir.path()));
-        let mut child = Command::new(binary::path())
+        let mut command = match self.wrapper.split_first() {
+            None => Command::new(binary::path()),
+            Some((program, args)) => {
+                let mut command = Command::new(program);
+                command.args(args).arg(binary::path());
+                command
+            }
+        };
+        let mut child = command
             .arg("-f")
             .arg(&config)
             .args(&self.args)
+            // Where the control socket is, where no other place is named.
+            .env("XDG_RUNTIME_DIR", self.dir.path())
             .envs(self.env)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
