@@ -15,6 +15,7 @@ mod status;
 mod successor;
 
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::Mutex;
@@ -50,6 +51,7 @@ pub struct Setup {
     args: Vec<String>,
     env: Vec<(String, String)>,
     dir: TempDir,
+    passed: Option<(String, OwnedFd)>,
 }
 
 /// The binary under test, for what [`Setup`] cannot arrange.
@@ -73,7 +75,7 @@ impl Gateway {
     pub fn setup(yaml: &str) -> Setup {
         // Short, because a Unix socket's path has room for 108 bytes.
         let dir = tempfile::Builder::new().prefix("agw-").tempdir().expect("a directory for the gateway");
-        Setup { yaml: yaml.to_owned(), args: Vec::new(), env: Vec::new(), dir }
+        Setup { yaml: yaml.to_owned(), args: Vec::new(), env: Vec::new(), dir, passed: None }
     }
 
     /// Starts with a configuration that must keep the process from starting.
@@ -343,6 +345,13 @@ impl Setup {
         self
     }
 
+    /// A socket the process is started with, as a service manager passes it; one at most.
+    #[must_use]
+    pub fn passed(mut self, name: &str, socket: impl Into<OwnedFd>) -> Setup {
+        self.passed = Some((name.to_owned(), socket.into()));
+        self
+    }
+
     /// A file beside the configuration, at `{{dir}}/name`.
     #[must_use]
     pub fn file(self, name: &str, content: impl AsRef<[u8]>) -> Setup {
@@ -369,12 +378,11 @@ impl Setup {
     pub fn spawn(self) -> Gateway {
         let config = self.dir.path().join("config.yaml");
         write_by_rename(&config, &document::complete(&self.yaml, self.dir.path()));
-        let mut child = Command::new(binary::path())
+        let mut child = command(self.passed)
             .arg("-f")
             .arg(&config)
             .args(&self.args)
             .envs(self.env)
-            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -382,6 +390,19 @@ impl Setup {
         let log = Log::capture(&mut child);
         Gateway { child, log, dir: self.dir, status: Mutex::default() }
     }
+}
+
+/// The binary; where a socket is passed, by way of a shell that makes it descriptor 3 and knows its own number.
+fn command(passed: Option<(String, OwnedFd)>) -> Command {
+    let Some((name, socket)) = passed else {
+        let mut command = Command::new(binary::path());
+        command.stdin(Stdio::null());
+        return command;
+    };
+    let script = r#"exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec "$@""#;
+    let mut command = Command::new("sh");
+    command.args(["-c", script, "sh"]).arg(binary::path()).env("LISTEN_FDNAMES", name).stdin(socket);
+    command
 }
 
 fn write_by_rename(path: &Path, text: &str) {
