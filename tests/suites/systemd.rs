@@ -4,7 +4,7 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
-use tests::gateway::{Setup, Signal};
+use tests::gateway::{Setup, Signal, Successor};
 use tests::wait::PATIENCE;
 use tests::{Authority, Backend, Client, Gateway, Manager, eventually};
 
@@ -188,9 +188,12 @@ async fn a_successor_says_that_it_is_the_main_process_and_nobody_says_stopping()
     let mut gateway = supervised(&manager, &yaml).env("WATCHDOG_USEC", "200000").start().await;
     let pid = gateway.pid();
     let address = gateway.addr(0);
-    let successor = gateway.succeed().await;
+    let between = gateway.succeed().await;
     let ready = manager.wait(|it| it.has("READY=1") && it.pid != pid).await;
-    assert_eq!((ready.pid, ready.value("MAINPID")), (successor.pid(), Some(successor.pid().to_string().as_str())));
+    assert_eq!(ready.value("MAINPID"), Some(ready.pid.to_string().as_str()));
+    let successor = Successor::numbered(ready.pid);
+    assert!(between.is_gone(), "what stood between has left");
+    assert!(![pid, between.pid()].contains(&successor.parent()), "an orphan, given to whoever manages");
     assert!(gateway.wait_succeeded(PATIENCE).await.success());
     manager.wait(|it| it.has("WATCHDOG=1") && it.pid == successor.pid()).await;
     assert!(!manager.said().iter().any(|it| it.has("STOPPING=1")), "the unit goes on: {:#?}", manager.said());
@@ -199,6 +202,20 @@ async fn a_successor_says_that_it_is_the_main_process_and_nobody_says_stopping()
     assert_eq!(Client::h1(address).get("/").await.expect_status(200).text(), "here");
     successor.stop(PATIENCE).await;
     manager.wait(|it| it.has("STOPPING=1") && it.pid == ready.pid).await;
+}
+
+#[tokio::test]
+async fn a_successor_that_fails_is_seen_to_fail_and_the_service_goes_on() {
+    let manager = Manager::new();
+    let yaml = format!("config:\n  handoffSocket: '{{{{dir}}}}/handoff.sock'\n{ONE}");
+    let gateway = supervised(&manager, &yaml).start().await;
+    manager.wait(|it| it.has("READY=1")).await;
+    gateway.write_raw("routes: nonsense\n");
+    gateway.signal(Signal::HUP);
+    gateway.wait_log(|it| it.contains("the successor ended") && it.contains("exit status: 1")).await;
+    assert_eq!(gateway.client().get("/").await.expect_status(200).text(), "here");
+    assert!(manager.said().iter().all(|it| it.pid == gateway.pid()), "{:#?}", manager.said());
+    gateway.stop().await;
 }
 
 const TLS: &str = "binds:
