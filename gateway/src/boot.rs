@@ -1,5 +1,6 @@
 //! The order of birth and death, top to bottom.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,35 +42,20 @@ const POOL_SIZE: usize = 4096;
 /// give way.
 pub fn run(input: Input, takeover: Option<Takeover>, inherited: Option<Inherited>) -> anyhow::Result<()> {
     raise_open_files();
-    let mut transfers = Transfers::default();
-    transfers.add(Arc::new(Text::of(&input)));
-    let place_of = input.clone();
+    let written = input.clone();
     let (source, warnings) = Source::open(input, |name| std::env::var(name).ok()).map_err(refused)?;
     let statics = source.statics().clone();
     let log = logging::init(&statics).map_err(|reason| anyhow!("config.logging.level: {reason}"))?;
     // Ours first: Pingora would install ring.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let telemetry = Telemetry::new(&statics);
-    let place = place::path(&statics, &place_of);
-    let (predecessor, inheritance) = match (inherited, takeover) {
-        (Some((predecessor, left)), _) => (Some(predecessor), left),
-        (None, Some(Takeover::Control)) => {
-            let failed = || format!("cannot take over through {}", place.display());
-            let (predecessor, left) = Predecessor::at(&place).with_context(failed)?;
-            (Some(predecessor), left)
-        }
-        (None, _) => (None, Inheritance::default()),
-    };
+    let place = place::path(&statics, &written);
+    let (predecessor, inheritance) = inherit(inherited, takeover, &place)?;
     let Inheritance { offers: mut inherited, states, elders } = inheritance;
-    if predecessor.is_some() {
-        tracing::info!(sockets = inherited.len(), generations = elders.len(), "taking over");
-    }
     let supervisor = Arc::new(Supervisor::from_env(predecessor.is_some()));
 
     let upstreams = Arc::new(Upstreams::new(&statics));
-    transfers.add(Arc::new(Keys));
-    transfers.add(Arc::new(Endpoints(upstreams.clone())));
-    transfers.add(Arc::new(Upgrades(telemetry.clone())));
+    let transfers = transfers(&written, &upstreams, &telemetry);
     transfers.import(&states);
     let state = State::new(Compiler::new(upstreams.clone(), statics.clone()));
     let status = Arc::new(Status::default());
@@ -96,14 +82,7 @@ pub fn run(input: Input, takeover: Option<Takeover>, inherited: Option<Inherited
     let life = Life::new(&statics, parts);
 
     let mut server = server(&statics);
-    let proxy = Proxy {
-        state: state.clone(),
-        telemetry: telemetry.clone(),
-        mirrors: Arc::new(Mirrors::default()),
-        carried: drain.carried().clone(),
-    };
-    let mut app = pingora_proxy::http_proxy(&server.configuration, proxy);
-    app.server_options = Some(Default::default());
+    let app = app(&server, &state, &telemetry, &drain);
     let plans = state.clone();
     let setup = Setup {
         app: Arc::new(app),
@@ -134,12 +113,60 @@ pub fn run(input: Input, takeover: Option<Takeover>, inherited: Option<Inherited
     server.add_service(listeners);
     server.add_service(background_service("control", control));
     server.run(RunArgs { shutdown_signal: Box::new(SharedLife(life.clone())) });
+    ended(&telemetry, &life)
+}
+
+fn ended(telemetry: &Telemetry, life: &Life) -> anyhow::Result<()> {
     telemetry.flush(Duration::from_secs(2));
     if let Some(reason) = life.unfit() {
         return Err(anyhow!("not taking over: {reason}"));
     }
     tracing::info!("ended");
     Ok(())
+}
+
+/// The state that a successor inherits.
+fn transfers(written: &Input, upstreams: &Arc<Upstreams>, telemetry: &Arc<Telemetry>) -> Transfers {
+    let mut transfers = Transfers::default();
+    transfers.add(Arc::new(Text::of(written)));
+    transfers.add(Arc::new(Keys));
+    transfers.add(Arc::new(Endpoints(upstreams.clone())));
+    transfers.add(Arc::new(Upgrades(telemetry.clone())));
+    transfers
+}
+
+/// What a predecessor leaves, and it itself, waiting to hear that we are ready.
+fn inherit(
+    inherited: Option<Inherited>,
+    takeover: Option<Takeover>,
+    place: &Path,
+) -> anyhow::Result<(Option<Predecessor>, Inheritance)> {
+    let (predecessor, left) = match (inherited, takeover) {
+        (Some(inherited), _) => inherited,
+        (None, Some(Takeover::Control)) => {
+            Predecessor::at(place).with_context(|| format!("cannot take over through {}", place.display()))?
+        }
+        (None, _) => return Ok((None, Inheritance::default())),
+    };
+    tracing::info!(sockets = left.offers.len(), generations = left.elders.len(), "taking over");
+    Ok((Some(predecessor), left))
+}
+
+fn app(
+    server: &Server,
+    state: &Arc<State>,
+    telemetry: &Arc<Telemetry>,
+    drain: &Arc<Drain>,
+) -> pingora_proxy::HttpProxy<Proxy> {
+    let proxy = Proxy {
+        state: state.clone(),
+        telemetry: telemetry.clone(),
+        mirrors: Arc::new(Mirrors::default()),
+        carried: drain.carried().clone(),
+    };
+    let mut app = pingora_proxy::http_proxy(&server.configuration, proxy);
+    app.server_options = Some(Default::default());
+    app
 }
 
 /// One line for each problem, as the operator reads them.

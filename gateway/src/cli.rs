@@ -11,7 +11,7 @@ use crate::life::heir::{Predecessor, Takeover};
 use crate::life::{init, place};
 use crate::local::schema;
 use crate::local::source::{Input, Refused, Source};
-use crate::{boot, reference};
+use crate::{boot, reference, systemd};
 
 /// What a gateway without any configuration serves.
 const DEMO: &str = include_str!("demo/default.yaml");
@@ -157,6 +157,11 @@ fn answered((code, text): client::Answer) -> ExitCode {
 fn serve(run: &Run) -> ExitCode {
     if init::is_needed(run.supervise) {
         return init::stand().unwrap_or_else(|error| fail(&format!("cannot supervise: {error:#}")));
+    }
+    if run.takeover == Some(Takeover::Stdin)
+        && let Some(code) = systemd::adoption::stand_between()
+    {
+        return code;
     }
     let inherited = match run.takeover {
         Some(Takeover::Stdin) => match Predecessor::at_stdin() {

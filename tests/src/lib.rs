@@ -15,6 +15,7 @@ pub mod grpc;
 pub mod http;
 pub mod io;
 pub mod load;
+pub mod manager;
 pub mod wait;
 
 pub use backend::Backend;
@@ -22,4 +23,5 @@ pub use certs::Authority;
 pub use client::{Client, GrpcClient, RawClient, WsClient};
 pub use gateway::Gateway;
 pub use http::Reply;
+pub use manager::Manager;
 pub use wait::{eventually, within};

@@ -185,14 +185,6 @@ impl Reports {
         self.done.subscribe()
     }
 
-    /// Resolves when the runtime that serves connections has run a task; true where there is none any more.
-    pub async fn turn(&self) -> bool {
-        match self.runtime.get() {
-            Some(runtime) => runtime.spawn(async {}).await.is_err(),
-            None => false,
-        }
-    }
-
     /// Sends a request through the data plane of this process, as a client's would come, and waits for its answer.
     /// It goes to no backend and appears in no log. The error says what did not answer.
     pub async fn prove(&self) -> Result<(), String> {

@@ -1,4 +1,5 @@
-//! The service manager: what it is told ([`notify`]), the sockets it brings ([`activation`]) and keeps ([`store`]).
+//! The service manager: what it is told ([`notify`]), the sockets it brings ([`activation`]) and keeps ([`store`]),
+//! and how a successor becomes its child ([`adoption`]).
 //!
 //! [`Attendance::run`] is the conversation while the process lives: status, watchdog, stored sockets, and the end.
 //! Everything is a no-op where no manager listens. Who serves when, and what a hand-over is, is
@@ -6,6 +7,7 @@
 //! any longer.
 
 pub mod activation;
+pub mod adoption;
 pub mod notify;
 pub mod store;
 mod watchdog;
@@ -64,12 +66,7 @@ impl Attendance {
             line: Arc::new(move || line(state.plan().generation, gauge.live(), &bound.bound())),
             probe: Arc::new(move || {
                 let data = Arc::clone(&data);
-                Box::pin(async move {
-                    match data.turn().await {
-                        true => Err("the runtime has ended".to_owned()),
-                        false => Ok(()),
-                    }
-                })
+                Box::pin(async move { data.prove().await })
             }),
         }
     }
@@ -79,6 +76,7 @@ impl Attendance {
         if !self.supervisor.is_there() {
             return;
         }
+        adoption::leave().await;
         self.supervisor.ready();
         tokio::select! {
             biased;

@@ -15,7 +15,9 @@ mod status;
 mod successor;
 mod upgrade;
 
+use std::ffi::OsStr;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::Mutex;
@@ -54,6 +56,7 @@ pub struct Setup {
     /// A program, and its arguments, that starts the gateway.
     wrapper: Vec<String>,
     dir: TempDir,
+    passed: Option<(String, OwnedFd)>,
 }
 
 /// The binary under test, for what [`Setup`] cannot arrange.
@@ -77,7 +80,7 @@ impl Gateway {
     pub fn setup(yaml: &str) -> Setup {
         // Short, because a Unix socket's path has room for 108 bytes.
         let dir = tempfile::Builder::new().prefix("agw-").tempdir().expect("a directory for the gateway");
-        Setup { yaml: yaml.to_owned(), args: Vec::new(), env: Vec::new(), wrapper: Vec::new(), dir }
+        Setup { yaml: yaml.to_owned(), args: Vec::new(), env: Vec::new(), wrapper: Vec::new(), dir, passed: None }
     }
 
     /// Starts with a configuration that must keep the process from starting.
@@ -362,6 +365,13 @@ impl Setup {
         self
     }
 
+    /// A socket the process is started with, as a service manager passes it; one at most.
+    #[must_use]
+    pub fn passed(mut self, name: &str, socket: impl Into<OwnedFd>) -> Setup {
+        self.passed = Some((name.to_owned(), socket.into()));
+        self
+    }
+
     /// A file beside the configuration, at `{{dir}}/name`.
     #[must_use]
     pub fn file(self, name: &str, content: impl AsRef<[u8]>) -> Setup {
@@ -388,22 +398,13 @@ impl Setup {
     pub fn spawn(self) -> Gateway {
         let config = self.dir.path().join("config.yaml");
         write_by_rename(&config, &document::complete(&self.yaml, self.dir.path()));
-        let mut command = match self.wrapper.split_first() {
-            None => Command::new(binary::path()),
-            Some((program, args)) => {
-                let mut command = Command::new(program);
-                command.args(args).arg(binary::path());
-                command
-            }
-        };
-        let mut child = command
+        let mut child = command(&self.wrapper, self.passed)
             .arg("-f")
             .arg(&config)
             .args(&self.args)
             // Where the control socket is, where no other place is named.
             .env("XDG_RUNTIME_DIR", self.dir.path())
             .envs(self.env)
-            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -411,6 +412,22 @@ impl Setup {
         let log = Log::capture(&mut child);
         Gateway { child, log, dir: self.dir, status: Mutex::default() }
     }
+}
+
+/// The binary, started by the `wrapper`; where a socket is passed, by way of a shell that makes it descriptor 3 and
+/// knows its own number.
+fn command(wrapper: &[String], passed: Option<(String, OwnedFd)>) -> Command {
+    let words = wrapper.iter().map(OsStr::new).chain([binary::path().as_os_str()]);
+    let Some((name, socket)) = passed else {
+        let mut words = words;
+        let mut command = Command::new(words.next().expect("at least the binary"));
+        command.args(words).stdin(Stdio::null());
+        return command;
+    };
+    let script = r#"exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec "$@""#;
+    let mut command = Command::new("sh");
+    command.args(["-c", script, "sh"]).args(words).env("LISTEN_FDNAMES", name).stdin(socket);
+    command
 }
 
 fn write_by_rename(path: &Path, text: &str) {

@@ -21,8 +21,19 @@ impl Successor {
             Some((_, rest)) => rest.chars().take_while(char::is_ascii_digit).collect(),
             None => panic!("no pid in {line}"),
         };
-        let pid = digits.parse().ok().and_then(Pid::from_raw).expect("a process id");
+        Successor::numbered(digits.parse().expect("a process id"))
+    }
+
+    pub fn numbered(pid: u32) -> Successor {
+        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a process id");
         Successor { pid, ended: false }
+    }
+
+    /// The process that hears of its end.
+    pub fn parent(&self) -> u32 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("a process that runs");
+        let parent = stat.rsplit(") ").next().and_then(|it| it.split(' ').nth(1)).expect("the number of its parent");
+        parent.parse().expect("a process id")
     }
 
     pub fn pid(&self) -> u32 {
