@@ -90,7 +90,9 @@ class Bench:
 
     def __enter__(self):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="bench-"))
-        self.cert, self.key = str(self.folder / "cert.pem"), str(self.folder / "key.pem")
+        # The gateway watches the folders of its files: what is written beside them would be its work.
+        (self.folder / "tls").mkdir()
+        self.cert, self.key = (str(self.folder / "tls" / name) for name in ("cert.pem", "key.pem"))
         subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
                         "-keyout", self.key, "-out", self.cert, "-days", "30", "-subj", "/CN=bench.test",
                         "-addext", "subjectAltName=DNS:bench.test,DNS:localhost,IP:127.0.0.1"],

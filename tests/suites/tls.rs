@@ -234,6 +234,15 @@ async fn cipher_lists_and_key_exchange_groups_are_obeyed() {
     let gateway = one(&ca, ", cipherSuites: [TLS_CHACHA20_POLY1305_SHA256]", "", &backend).await;
     assert_eq!(agreed(&gateway, client()).await.expect("a handshake").suite, "TLS13_CHACHA20_POLY1305_SHA256");
     gateway.stop().await;
+    // The client offers AES-256 first; the order that counts is the operator's, and without one the gateway's.
+    for (list, suite) in [
+        (", cipherSuites: [TLS_CHACHA20_POLY1305_SHA256, TLS_AES_256_GCM_SHA384]", "TLS13_CHACHA20_POLY1305_SHA256"),
+        ("", "TLS13_AES_128_GCM_SHA256"),
+    ] {
+        let gateway = one(&ca, list, "", &backend).await;
+        assert_eq!(agreed(&gateway, client()).await.expect("a handshake").suite, suite, "{list}");
+        gateway.stop().await;
+    }
     for (group, wanted) in [
         ("X25519_MLKEM768", NamedGroup::X25519MLKEM768),
         ("X25519", NamedGroup::X25519),

@@ -1,18 +1,21 @@
 //! The accept loop of one socket.
 
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use filters::backend_tcp::Keepalives;
 use ir::BindKey;
 use pingora_core::apps::HttpServerApp;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
 
 use super::Shared;
 use super::arrival::{Arrival, Reception};
-use super::drain::{Exit, raised};
+use super::drain::Exit;
+use super::flag::raised;
 use super::handshake::Turns;
 use super::sockets::{Accepted, Listening};
 
@@ -21,6 +24,17 @@ const BACK_OFF: Duration = Duration::from_millis(50);
 
 /// A shortage that comes and goes is not told of more often.
 const SHORTAGE_TOLD_EVERY: Duration = Duration::from_secs(60);
+
+/// A timer that rings earlier than those of connections: for each that would be the earliest of all, the runtime
+/// writes to itself, one system call for each new connection.
+const PULSE: Duration = Duration::from_secs(1);
+
+/// What an accept loop knows without asking the kernel for each connection.
+struct Lasting {
+    port: u16,
+    /// Keep-alive options that the socket hands on to those it accepts.
+    inherited: Option<Keepalives>,
+}
 
 /// One open bind.
 pub(super) struct Door<A> {
@@ -36,29 +50,34 @@ where
     A: HttpServerApp + Send + Sync + 'static,
 {
     /// Accepts until halted. What is accepted is served to its end, halted or not.
-    pub(super) async fn run(self: Arc<Self>, mut halt: watch::Receiver<bool>) {
-        let mut inherited = None;
-        let mut opened = self.shared.drain.opened();
+    pub(super) async fn run(self: Arc<Self>, halt: watch::Receiver<bool>) {
+        let mut lasting = Lasting { port: self.listening.port().unwrap_or(0), inherited: None };
+        let mut halt = pin!(raised(halt));
         tokio::select! {
-            () = raised(&mut halt) => return,
-            () = raised(&mut opened) => {}
+            () = halt.as_mut() => return,
+            () = raised(self.shared.drain.opened()) => {}
         }
         let mut shortage = Shortage::default();
+        let mut pulse = pin!(sleep(PULSE));
         loop {
             let accepted = tokio::select! {
                 biased;
-                () = raised(&mut halt) => return,
+                () = halt.as_mut() => return,
                 accepted = self.listening.accept() => accepted,
+                () = pulse.as_mut() => {
+                    pulse.as_mut().reset(Instant::now() + PULSE);
+                    continue;
+                }
             };
             match accepted {
                 Ok(accepted) => {
                     shortage.ended(&self.key);
-                    self.admit(accepted, &mut inherited);
+                    self.admit(accepted, &mut lasting);
                 }
                 Err(error) if is_exhaustion(&error) => {
                     self.shared.telemetry.connection_refused(&self.key, "exhausted");
                     shortage.met(&error, &self.key);
-                    tokio::time::sleep(BACK_OFF).await;
+                    sleep(BACK_OFF).await;
                 }
                 // The client was gone before we came; the next one is not.
                 Err(error) => tracing::debug!(%error, bind = %self.key, "accept"),
@@ -67,8 +86,8 @@ where
     }
 
     /// Gives a connection its own task, or closes it at once.
-    fn admit(&self, accepted: Accepted, inherited: &mut Option<Keepalives>) {
-        let Accepted { socket, peer, local } = accepted;
+    fn admit(&self, accepted: Accepted, lasting: &mut Lasting) {
+        let Accepted { socket, peer } = accepted;
         let plan = (self.shared.plans)();
         let Some(bind) = plan.bind(&self.key).cloned() else {
             return self.shared.telemetry.connection_refused(&self.key, "no_plan");
@@ -78,22 +97,21 @@ where
         let Some(seat) = self.exit.sit(terms.max_connections) else {
             return self.shared.telemetry.connection_refused(&self.key, "max_connections");
         };
-        if inherited.as_ref() != Some(&terms.keepalives) {
+        if lasting.inherited.as_ref() != Some(&terms.keepalives) {
             // From here on accepted sockets have the options from the start, which saves a call for each; those
             // that wait to be accepted right now may still have the ones before.
             let all = [self.listening.tcp(), socket.tcp()];
             for error in all.into_iter().flatten().filter_map(|it| prepare(&it, &terms.keepalives).err()) {
                 tracing::debug!(%error, bind = %self.key, "socket options");
             }
-            *inherited = Some(terms.keepalives.clone());
+            lasting.inherited = Some(terms.keepalives.clone());
         }
         let arrival = Arrival {
             id: self.shared.next_id(),
             bind: self.key.clone(),
             peer,
             client: peer.address(),
-            local,
-            local_port: local.map_or(0, |it| it.port()),
+            local_port: lasting.port,
             proxied: false,
         };
         let reception = Reception {

@@ -28,7 +28,6 @@ pub(super) struct Arrival {
     pub(super) bind: BindKey,
     pub(super) peer: Peer,
     pub(super) client: SocketAddr,
-    pub(super) local: Option<SocketAddr>,
     pub(super) local_port: u16,
     pub(super) proxied: bool,
 }
@@ -244,7 +243,7 @@ where
     }
 
     fn info(&self, protocol: Protocol, greeting: Greeting, stream: &Downstream) -> ConnInfo {
-        let Arrival { id, bind, peer, client, local, local_port, proxied } = &self.arrival;
+        let Arrival { id, bind, peer, client, local_port, proxied } = &self.arrival;
         ConnInfo {
             id: *id,
             bind: bind.clone(),
@@ -256,7 +255,6 @@ where
             peer: *peer,
             client: *client,
             local_port: *local_port,
-            local: *local,
             proxied: *proxied,
             tls: greeting.tls,
             drain: self.exit.draining(),

@@ -45,8 +45,7 @@ where
     let mut settings: Option<HttpPersistentSettings> = None;
     // An owner is not needed for a flag that is up for good.
     let (_, leaving) = watch::channel(true);
-    let mut cutting = talk.cut.clone();
-    let mut cut = pin!(super::drain::raised(&mut cutting));
+    let mut cut = pin!(super::flag::raised(talk.cut.clone()));
     let mut alarm = pin!(sleep(talk.terms.http.http1_idle_timeout));
     let conn = info_of(&stream.digest()).cloned();
     while talk.first_byte(&mut stream, cut.as_mut(), alarm.as_mut()).await {

@@ -1,8 +1,9 @@
 //! HTTP/2 on one connection: Pingora's sessions, our loop, so that each bind has its own settings, pings
 //! and limits (Pingora's are fixed per application).
 
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,10 +15,9 @@ use pingora_core::apps::HttpServerApp;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::http::v2::server::{H2Accept, H2Options, HttpSession, default_h2_options, handshake};
 use pingora_core::protocols::{Digest, Stream};
-use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::drain::raised;
+use super::flag::raised;
 use super::refused::{self, Ending};
 use super::stream::{Downstream, info_of};
 use super::talk::Talk;
@@ -85,7 +85,7 @@ where
         Ok(Err(error)) => return tracing::debug!(%error, bind = %talk.bind, "HTTP/2 preface"),
         Err(_) => return talk.telemetry.connection_refused(&talk.bind, "request_header_timeout"),
     };
-    Session { connection, digest, busy: Arc::default(), malformed: 0, leaving: false }.run(talk).await;
+    Session { connection, digest, busy: Busy::new(), malformed: 0, leaving: false }.run(talk).await;
 }
 
 struct Session {
@@ -102,17 +102,23 @@ impl Session {
     where
         A: HttpServerApp + Send + Sync + 'static,
     {
-        let ping = pings(self.connection.ping_pong(), &talk.terms.http);
-        tokio::pin!(ping);
+        let mut ping = pin!(pings(self.connection.ping_pong(), &talk.terms.http));
+        let mut cut = pin!(raised(talk.cut.clone()));
+        let mut drain = pin!(raised(talk.drain.clone()));
         let due = talk.due().unwrap_or_else(|| Instant::now() + Duration::from_secs(86_400 * 365));
+        let mut due = pin!(sleep_until(due));
         let idle = talk.terms.http.http1_idle_timeout;
+        // Lives as long as the connection, and is moved when it rings too early: streams come and go, and to set a
+        // timer for each costs more than serving some.
+        let mut alarm = pin!(sleep(idle));
+        let mut quiet_from = Instant::now();
         loop {
-            let quiet = if self.leaving { FAREWELL } else { idle };
+            let leaving = self.leaving;
             tokio::select! {
                 biased;
-                () = raised(&mut talk.cut) => return,
-                () = raised(&mut talk.drain), if !self.leaving => self.leave(),
-                () = tokio::time::sleep_until(due), if !self.leaving => self.leave(),
+                () = cut.as_mut() => return,
+                () = drain.as_mut(), if !leaving => self.leave(),
+                () = due.as_mut(), if !leaving => self.leave(),
                 accepted = HttpSession::from_h2_conn(&mut self.connection, Arc::clone(&self.digest)) => {
                     match accepted {
                         Ok(Some(H2Accept::Session(session))) => self.begin(talk, session),
@@ -122,13 +128,22 @@ impl Session {
                         Err(error) => return tracing::debug!(%error, bind = %talk.bind, "HTTP/2 connection"),
                     }
                 }
-                () = &mut ping => return talk.telemetry.connection_refused(&talk.bind, "keepalive_timeout"),
-                () = self.busy.idle_for(quiet) => {
-                    if self.leaving {
+                () = ping.as_mut() => return talk.telemetry.connection_refused(&talk.bind, "keepalive_timeout"),
+                () = alarm.as_mut() => {
+                    let quiet = if leaving { FAREWELL } else { idle };
+                    let until = self.busy.quiet_since().max(quiet_from) + quiet;
+                    if until > Instant::now() {
+                        alarm.as_mut().reset(until);
+                    } else if leaving {
                         return;
+                    } else {
+                        self.leave();
                     }
-                    self.leave();
                 }
+            }
+            if self.leaving && !leaving {
+                quiet_from = Instant::now();
+                alarm.as_mut().reset(quiet_from + FAREWELL);
             }
         }
     }
@@ -154,14 +169,14 @@ impl Session {
         A: HttpServerApp + Send + Sync + 'static,
     {
         let app = Arc::clone(&talk.app);
-        let (shutdown, mut cut) = (talk.drain.clone(), talk.cut.clone());
+        let (shutdown, cut) = (talk.drain.clone(), raised(talk.cut.clone()));
         let stream = self.busy.stream();
         tokio::spawn(async move {
             let _stream = stream;
             tokio::select! {
                 biased;
                 _ = app.process_new_http(ServerSession::new_http2(session), &shutdown) => {}
-                () = raised(&mut cut) => {}
+                () = cut => {}
             }
         });
     }
@@ -182,33 +197,39 @@ async fn pings(ping_pong: Option<PingPong>, policy: &Policy) {
 }
 
 /// Streams under way.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Busy {
     streams: AtomicUsize,
-    none: Notify,
+    opened: Instant,
+    /// When the last stream ended, in milliseconds after `opened`.
+    ended_ms: AtomicU64,
 }
 
 struct BusyStream(Arc<Busy>);
 
 impl Busy {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { streams: AtomicUsize::new(0), opened: Instant::now(), ended_ms: AtomicU64::new(0) })
+    }
+
     fn stream(self: &Arc<Self>) -> BusyStream {
         self.streams.fetch_add(1, Ordering::Relaxed);
         BusyStream(Arc::clone(self))
     }
 
-    async fn idle_for(&self, time: Duration) {
-        while self.streams.load(Ordering::Relaxed) > 0 {
-            self.none.notified().await;
+    /// Since when there is no stream; now, while there is one.
+    fn quiet_since(&self) -> Instant {
+        match self.streams.load(Ordering::Acquire) {
+            0 => self.opened + Duration::from_millis(self.ended_ms.load(Ordering::Relaxed)),
+            _ => Instant::now(),
         }
-        sleep(time).await;
     }
 }
 
 impl Drop for BusyStream {
     fn drop(&mut self) {
-        if self.0.streams.fetch_sub(1, Ordering::Relaxed) == 1 {
-            // A permit is kept for a waiter that comes later.
-            self.0.none.notify_one();
-        }
+        let after = u64::try_from(self.0.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.0.ended_ms.store(after, Ordering::Relaxed);
+        self.0.streams.fetch_sub(1, Ordering::Release);
     }
 }

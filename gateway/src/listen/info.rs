@@ -52,8 +52,6 @@ pub struct ConnInfo {
     pub client: SocketAddr,
     /// The port the client meant: the destination of the PROXY header, else our own; 0 for a Unix socket.
     pub local_port: u16,
-    /// Our own address, absent for a Unix socket.
-    pub local: Option<SocketAddr>,
     pub proxied: bool,
     pub tls: Option<TlsInfo>,
     /// True once responses must say `Connection: close`.

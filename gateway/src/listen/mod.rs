@@ -12,6 +12,7 @@ mod boundary;
 pub mod carried;
 mod coalesce;
 pub mod drain;
+mod flag;
 pub mod handoff;
 mod handshake;
 mod http1;

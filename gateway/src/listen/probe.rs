@@ -80,7 +80,6 @@ where
         bind: key.clone(),
         peer: Peer::Own,
         client: Peer::Own.address(),
-        local: None,
         local_port: 0,
         proxied: false,
     };

@@ -30,7 +30,6 @@ pub(super) enum Listening {
 pub(super) struct Accepted {
     pub(super) socket: Socket,
     pub(super) peer: Peer,
-    pub(super) local: Option<SocketAddr>,
 }
 
 impl Listening {
@@ -76,6 +75,14 @@ impl Listening {
         }
     }
 
+    /// Its port, which is that of each connection it accepts; absent for a Unix socket.
+    pub(super) fn port(&self) -> Option<u16> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().ok().map(|it| it.port()),
+            Self::Unix { .. } => None,
+        }
+    }
+
     /// A descriptor of the same socket, for a successor.
     pub(super) fn duplicate(&self) -> io::Result<OwnedFd> {
         match self {
@@ -97,12 +104,11 @@ impl Listening {
         match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
-                let local = stream.local_addr().ok().map(canonical);
-                Ok(Accepted { socket: Socket::Tcp(stream), peer: Peer::Inet(canonical(peer)), local })
+                Ok(Accepted { socket: Socket::Tcp(stream), peer: Peer::Inet(canonical(peer)) })
             }
             Self::Unix { listener, .. } => {
                 let (stream, _) = listener.accept().await?;
-                Ok(Accepted { socket: Socket::Unix(stream), peer: Peer::Unix, local: None })
+                Ok(Accepted { socket: Socket::Unix(stream), peer: Peer::Unix })
             }
         }
     }

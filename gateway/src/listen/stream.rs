@@ -6,7 +6,6 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -26,7 +25,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::boundary::Boundary;
 use super::coalesce::Coalesce;
-use super::info::ConnInfo;
+use super::info::{ConnInfo, Peer};
 use super::wire::{Ahead, Traffic, Wire};
 
 /// The connection a request came on; `None` for requests that came on no connection of ours.
@@ -87,10 +86,12 @@ impl Downstream {
 
     /// Attaches what is known, once it is.
     pub(super) fn introduce(&mut self, info: ConnInfo) -> io::Result<()> {
-        // Presets spare system calls, and make the client of a PROXY header the client everywhere.
-        let address = |it: SocketAddr| Some(PingoraAddress::Inet(it));
-        let _ = self.socket.peer_addr.set(address(info.client));
-        let _ = self.socket.local_addr.set(info.local.and_then(address));
+        // Presets spare system calls, and make the client of a PROXY header the client everywhere. Our own address is
+        // asked for by nobody, and found out when it is.
+        let _ = self.socket.peer_addr.set(Some(PingoraAddress::Inet(info.client)));
+        if !matches!(info.peer, Peer::Inet(_)) {
+            let _ = self.socket.local_addr.set(None);
+        }
         self.http2 = info.http2;
         if info.http2 {
             self.out = None;

@@ -8,7 +8,7 @@ use ir::BindKey;
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::drain::raised;
+use super::flag::raised;
 use super::stream::Downstream;
 use crate::plan::Terms;
 use crate::telemetry::Telemetry;
@@ -41,8 +41,7 @@ impl<A> Talk<A> {
 
     /// Waits for the first byte of all. False: close.
     pub(super) async fn begins(&self, stream: &mut Downstream) -> bool {
-        let mut cutting = self.cut.clone();
-        let cut = pin!(raised(&mut cutting));
+        let cut = pin!(raised(self.cut.clone()));
         let alarm = pin!(sleep(self.terms.http.http1_idle_timeout));
         self.first_byte(stream, cut, alarm).await
     }

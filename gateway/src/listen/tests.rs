@@ -94,7 +94,6 @@ fn downstream(wire: Wire, exit: &Exit, http2: bool) -> Box<Downstream> {
         peer: Peer::Inet(address),
         client: address,
         local_port: 80,
-        local: None,
         proxied: false,
         tls: None,
         drain: exit.draining(),

@@ -36,11 +36,16 @@ struct Inputs {
     clusters: Vec<Option<Arc<Cluster>>>,
 }
 
-/// Weighted backends of a rule.
+/// Weighted backends of a rule. Most rules have one: it lies here and not at the end of a pointer, as with many routes
+/// each step to memory is one that no cache has.
+#[derive(Default)]
 pub struct Backends {
-    all: Vec<Backend>,
-    /// Running sums of the weights.
+    first: Option<Backend>,
+    rest: Vec<Backend>,
+    /// Running sums of the weights, where there are several.
     sums: Vec<u64>,
+    /// All weights together.
+    total: u64,
 }
 
 pub struct Backend {
@@ -125,25 +130,21 @@ impl Entry {
         let (own, per_backend) = inputs.levels.split_at(3.min(inputs.levels.len()));
         let effective = met(&inputs.base, own);
         let mut settings = None;
-        let mut sums = Vec::with_capacity(self.route.backends.len());
-        let mut sum = 0u64;
-        let all = self
+        let backends = self
             .route
             .backends
             .iter()
             .zip(per_backend.chunks(2))
             .zip(&inputs.clusters)
             .map(|((it, levels), cluster)| {
-                sum += u64::from(it.weight);
-                sums.push(sum);
                 let base = settings.get_or_insert_with(|| Arc::new(effective.settings_only()));
                 let effective = met(base, levels);
                 let target = target_of(plan, &it.backend, cluster.as_ref(), &effective);
                 let host = host_of(plan, &it.backend, effective.backend_tls().is_some());
-                Backend { reference: it.backend.clone(), effective, target, host }
+                (it.weight, Backend { reference: it.backend.clone(), effective, target, host })
             })
             .collect();
-        Resolved { epoch: AtomicU64::new(plan.epoch), inputs, effective, backends: Backends { all, sums } }
+        Resolved { epoch: AtomicU64::new(plan.epoch), inputs, effective, backends }
     }
 }
 
@@ -220,27 +221,50 @@ impl Inputs {
     }
 }
 
+impl FromIterator<(u32, Backend)> for Backends {
+    fn from_iter<I: IntoIterator<Item = (u32, Backend)>>(weighted: I) -> Self {
+        let (mut it, mut sums) = (Self::default(), Vec::new());
+        for (weight, backend) in weighted {
+            it.total += u64::from(weight);
+            sums.push(it.total);
+            match &it.first {
+                None => it.first = Some(backend),
+                Some(_) => it.rest.push(backend),
+            }
+        }
+        if !it.rest.is_empty() {
+            it.sums = sums;
+        }
+        it
+    }
+}
+
 impl Backends {
     /// Position of one drawn by weight; `random` is uniform over all of `u64`. `None`: there is none,
     /// or all weigh nothing.
     pub fn draw(&self, random: u64) -> Option<usize> {
-        let total = self.sums.last().copied().filter(|total| *total > 0)?;
-        if self.sums.len() == 1 {
+        if self.total == 0 {
+            return None;
+        }
+        if self.rest.is_empty() {
             return Some(0);
         }
-        let ticket = random % total;
+        let ticket = random % self.total;
         Some(self.sums.partition_point(|sum| *sum <= ticket))
     }
 
     pub fn get(&self, position: usize) -> Option<&Backend> {
-        self.all.get(position)
+        match position.checked_sub(1) {
+            None => self.first.as_ref(),
+            Some(behind) => self.rest.get(behind),
+        }
     }
 
     pub fn is_empty(&self) -> bool {
-        self.all.is_empty()
+        self.first.is_none()
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Backend> {
-        self.all.iter()
+        self.first.iter().chain(&self.rest)
     }
 }

@@ -34,6 +34,8 @@ struct Paths {
     prefix: SmallMap<Bucket>,
     /// How many prefixes there are of each depth in segments.
     depths: Vec<u32>,
+    /// A bit for each depth that has some: what requests look at.
+    depths_used: u128,
     regex: Regexes,
 }
 
@@ -97,6 +99,7 @@ impl Paths {
                 if let Some(count) = self.depths.get_mut(depth) {
                     *count += 1;
                 }
+                self.depths_used |= 1 << depth;
                 self.prefix.alter(text, |bucket| bucket.insert(candidate));
             }
             PathMatch::Regex(regex) => self.regex.insert(regex, candidate),
@@ -108,8 +111,12 @@ impl Paths {
         match path {
             PathMatch::Exact(text) => self.exact.alter(text, |bucket| bucket.remove(candidate)),
             PathMatch::PathPrefix(text) => {
-                if let Some(count) = self.depths.get_mut(depth_of(text)) {
+                let depth = depth_of(text);
+                if let Some(count) = self.depths.get_mut(depth) {
                     *count = count.saturating_sub(1);
+                    if *count == 0 {
+                        self.depths_used &= !(1 << depth);
+                    }
                 }
                 self.prefix.alter(text, |bucket| bucket.remove(candidate));
             }
@@ -130,11 +137,8 @@ impl Paths {
 
     /// Longest prefix first, looking only at depths that some prefix has.
     fn find_prefix(&self, parts: &RequestParts<'_>) -> Option<Found<'_>> {
-        if self.depths.is_empty() {
-            return None;
-        }
+        let deepest = self.depths_used.checked_ilog2()? as usize;
         let path = parts.path;
-        let deepest = self.depths.len() - 1;
         let mut ends = [0usize; PREFIX_DEPTH_MAX + 1];
         let mut depth = 0;
         // `ends[d]` is where the first `d` segments end.
@@ -148,7 +152,7 @@ impl Paths {
             }
         }
         for depth in (0..=depth).rev() {
-            if self.depths.get(depth).is_none_or(|count| *count == 0) {
+            if self.depths_used >> depth & 1 == 0 {
                 continue;
             }
             let end = ends.get(depth).copied().unwrap_or(0);

@@ -23,19 +23,22 @@ impl Emptiable for Bucket {
 
 #[derive(Clone)]
 pub(super) enum SmallMap<T> {
+    /// Known without a look at memory elsewhere.
+    Empty,
     List(Arc<Vec<(Text, T)>>),
     Hash(Map<Text, T>),
 }
 
 impl<T: Emptiable> Default for SmallMap<T> {
     fn default() -> Self {
-        Self::List(Arc::new(Vec::new()))
+        Self::Empty
     }
 }
 
 impl<T: Emptiable> SmallMap<T> {
     pub(super) fn is_empty(&self) -> bool {
         match self {
+            Self::Empty => true,
             Self::List(list) => list.is_empty(),
             Self::Hash(map) => map.is_empty(),
         }
@@ -43,6 +46,7 @@ impl<T: Emptiable> SmallMap<T> {
 
     pub(super) fn get(&self, key: &str) -> Option<&T> {
         match self {
+            Self::Empty => None,
             Self::List(list) => list.iter().find(|(held, _)| &**held == key).map(|(_, value)| value),
             Self::Hash(map) => map.get(key),
         }
@@ -50,7 +54,11 @@ impl<T: Emptiable> SmallMap<T> {
 
     /// Changes the value of a key in place (copy on write); one left empty goes.
     pub(super) fn alter(&mut self, key: &Text, change: impl FnOnce(&mut T)) {
+        if matches!(self, Self::Empty) {
+            *self = Self::List(Arc::default());
+        }
         match self {
+            Self::Empty => {}
             Self::List(list) => {
                 let list = Arc::make_mut(list);
                 match list.iter().position(|(held, _)| held == key) {
@@ -68,7 +76,9 @@ impl<T: Emptiable> SmallMap<T> {
                         list.push((key.clone(), value));
                     }
                 }
-                if list.len() > LIST_MAX {
+                if list.is_empty() {
+                    *self = Self::Empty;
+                } else if list.len() > LIST_MAX {
                     *self = Self::Hash(list.drain(..).collect());
                 }
             }

@@ -27,7 +27,8 @@ pub(super) fn ended(proxy: &Proxy, session: &mut Session, error: Option<&Error>,
     conn.told.store(true, Ordering::Relaxed);
     let head = session.req_header();
     let listener = ctx.listener.as_ref().map(|it| &it.listener);
-    let entry = ctx.entry.as_ref().map(|it| &it.route);
+    // The route itself is in no cache where there are many: it is looked at only for who asks.
+    let entry = ctx.entry.as_ref().filter(|_| proxy.telemetry.names_routes()).map(|it| &it.route);
     let status = session.response_written().map_or(ctx.outcome.status, |head| match head.status.as_u16() {
         101 => 101,
         100..200 => ctx.outcome.status,

@@ -72,6 +72,11 @@ impl AccessLog {
         self.sink.as_ref()
     }
 
+    /// Whether requests are written at all.
+    pub(super) fn is_on(&self) -> bool {
+        self.sink.is_some() && logging::access_log_verbosity() != Verbosity::Off
+    }
+
     pub(super) fn request_ended(&self, event: &RequestEvent<'_>) {
         let (Some(sink), verbosity) = (&self.sink, logging::access_log_verbosity()) else { return };
         let facts = Facts { event };

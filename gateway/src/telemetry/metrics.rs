@@ -162,6 +162,11 @@ impl Metrics {
         }
     }
 
+    /// Whether routes are labels.
+    pub(super) fn names_routes(&self) -> bool {
+        self.per_route
+    }
+
     pub(super) fn request_ended(&self, event: &RequestEvent<'_>) {
         let mut digits = [0; 3];
         let status = status_label(event.status, &mut digits);

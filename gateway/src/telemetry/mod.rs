@@ -61,6 +61,11 @@ impl Telemetry {
         Arc::new(Self { metrics: Metrics::new(statics), access_log: AccessLog::new(statics, sink) })
     }
 
+    /// Whether anybody wants to know which route took a request.
+    pub fn names_routes(&self) -> bool {
+        self.metrics.names_routes() || self.access_log.is_on()
+    }
+
     /// A request ended: counts it and logs it. Counts retries and the primary upstream call too.
     pub fn request_ended(&self, event: &RequestEvent<'_>) {
         self.metrics.request_ended(event);

@@ -206,7 +206,7 @@ mod tests {
     fn a_slow_endpoint_gets_only_the_draws_where_it_meets_itself() {
         let set = set(&[&[1, 1]]);
         let slow = set.usable().next().unwrap();
-        slow.endpoint.observe(Outcome::judge(200, Duration::from_secs(5)), None, Instant::now());
+        slow.endpoint.observe(Outcome::judge(200, Duration::from_secs(5)), None, Instant::now);
         let share = shares(&set, Wish::default())[0];
         assert!((share - 0.25).abs() < 0.02, "{share}");
     }
@@ -224,12 +224,12 @@ mod tests {
         };
         let policy = health::Policy { eviction: Some(eviction), ..health::Policy::default() };
         let near = set.usable().next().unwrap().endpoint.clone();
-        near.observe(Outcome::unreachable(), Some(&policy), Instant::now());
+        near.observe(Outcome::unreachable(), Some(&policy), Instant::now);
         let wish = Wish { ejections: true, ..Wish::default() };
         assert_eq!(shares(&set, wish)[0], 0.0, "ejected: the next rank serves");
         assert_eq!(shares(&set, Wish::default())[0], 1.0, "ejections count only under a policy");
         for member in set.usable().skip(1) {
-            member.endpoint.observe(Outcome::unreachable(), Some(&policy), Instant::now());
+            member.endpoint.observe(Outcome::unreachable(), Some(&policy), Instant::now);
         }
         assert_eq!(shares(&set, wish)[0], 1.0, "all ejected: they are used anyway");
     }

@@ -189,7 +189,7 @@ impl Endpoint {
     }
 
     /// Takes one outcome into account; ejects where the policy says so.
-    pub(super) fn observe(&self, outcome: Outcome, policy: Option<&health::Policy>, now: Instant) {
+    pub(super) fn observe(&self, outcome: Outcome, policy: Option<&health::Policy>, now: impl FnOnce() -> Instant) {
         let ok = outcome.ok && !outcome.connect_failed;
         let score = blend(&self.score, if ok { 1.0 } else { 0.0 });
         if let Some(latency) = outcome.latency {
@@ -209,7 +209,7 @@ impl Endpoint {
             (count, score) => count.unwrap_or(false) || score.unwrap_or(false),
         };
         if eject {
-            self.eject(eviction, outcome.retry_after, now);
+            self.eject(eviction, outcome.retry_after, now());
         }
     }
 
@@ -320,7 +320,7 @@ impl Lease {
 
     /// Tells how the try ended. Once per try.
     pub fn report(&self, outcome: Outcome, health: Option<&health::Policy>) {
-        self.endpoint.observe(outcome, health, Instant::now());
+        self.endpoint.observe(outcome, health, Instant::now);
     }
 }
 
@@ -364,7 +364,7 @@ mod tests {
     #[test]
     fn without_a_threshold_the_first_bad_answer_ejects() {
         let (endpoint, now) = (endpoint(), Instant::now());
-        endpoint.observe(bad(), Some(&policy(None, None)), now);
+        endpoint.observe(bad(), Some(&policy(None, None)), || now);
         assert_eq!(endpoint.ejected_for(|| now), Some(Duration::from_secs(3)));
     }
 
@@ -375,7 +375,7 @@ mod tests {
             let policy = policy(failures, threshold);
             for n in 1..=needed {
                 assert_eq!(endpoint.ejected_for(|| now), None, "{failures:?} {threshold:?} before failure {n}");
-                endpoint.observe(bad(), Some(&policy), now);
+                endpoint.observe(bad(), Some(&policy), || now);
             }
             assert!(endpoint.ejected_for(|| now).is_some(), "{failures:?} {threshold:?} after {needed}");
         }
@@ -386,14 +386,14 @@ mod tests {
         let (endpoint, mut now) = (endpoint(), Instant::now());
         let policy = policy(Some(1), None);
         for seconds in [3, 6, 8, 8] {
-            endpoint.observe(bad(), Some(&policy), now);
+            endpoint.observe(bad(), Some(&policy), || now);
             assert_eq!(endpoint.ejected_for(|| now), Some(Duration::from_secs(seconds)));
             now += Duration::from_secs(seconds);
             assert_eq!(endpoint.ejected_for(|| now), None, "over after {seconds} s");
             assert_eq!(endpoint.score(), 0.5, "the policy's score is given back");
         }
-        endpoint.observe(Outcome { ok: true, ..Outcome::default() }, Some(&policy), now);
-        endpoint.observe(bad(), Some(&policy), now);
+        endpoint.observe(Outcome { ok: true, ..Outcome::default() }, Some(&policy), || now);
+        endpoint.observe(bad(), Some(&policy), || now);
         assert_eq!(endpoint.ejected_for(|| now), Some(Duration::from_secs(3)), "starts over after a success");
     }
 
@@ -401,7 +401,7 @@ mod tests {
     fn answers_of_requests_already_under_way_do_not_prolong_an_ejection() {
         let (endpoint, now) = (endpoint(), Instant::now());
         for _ in 0..5 {
-            endpoint.observe(bad(), Some(&policy(None, None)), now);
+            endpoint.observe(bad(), Some(&policy(None, None)), || now);
         }
         assert_eq!(endpoint.ejected_for(|| now), Some(Duration::from_secs(3)));
     }
@@ -409,7 +409,7 @@ mod tests {
     #[test]
     fn without_eviction_a_bad_answer_lowers_the_score_only() {
         let (endpoint, now) = (endpoint(), Instant::now());
-        endpoint.observe(Outcome::unreachable(), Some(&health::Policy::default()), now);
+        endpoint.observe(Outcome::unreachable(), Some(&health::Policy::default()), || now);
         assert_eq!(endpoint.ejected_for(|| now), None);
         assert!((endpoint.score() - 0.7).abs() < 1e-9);
     }
@@ -418,7 +418,7 @@ mod tests {
     fn retry_after_lengthens_an_ejection_within_the_bound() {
         let (endpoint, now) = (endpoint(), Instant::now());
         let outcome = Outcome { retry_after: Some(Duration::from_secs(60)), ..bad() };
-        endpoint.observe(outcome, Some(&policy(None, None)), now);
+        endpoint.observe(outcome, Some(&policy(None, None)), || now);
         assert_eq!(endpoint.ejected_for(|| now), Some(Duration::from_secs(8)));
     }
 

@@ -126,7 +126,7 @@ mod tests {
         };
         let policy = Policy { eviction: Some(eviction), ..Policy::default() };
         let endpoint = endpoint();
-        endpoint.observe(Outcome::unreachable(), Some(&policy), Instant::now());
+        endpoint.observe(Outcome::unreachable(), Some(&policy), Instant::now);
         endpoint.record("shop".into(), Instant::now()).expect("something to remember")
     }
 

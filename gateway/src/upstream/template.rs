@@ -23,7 +23,7 @@ use pingora_core::upstreams::peer::{HttpPeer, Scheme};
 use rustls::ClientConfig;
 
 use super::cluster::{AppProtocol, Cluster, Identity};
-use super::dial::{self, Dial, Flow, Need};
+use super::dial::{self, Dial, Flow, Need, PlainDial};
 use super::endpoint::{Address, Lease};
 use super::fault::Fault;
 use super::tls::Tls;
@@ -136,7 +136,13 @@ impl Template {
             Speak::Either => ALPN::H2H1,
         };
         let Some(prepared) = &self.tls else {
-            peer._address = lease.peer_address().clone();
+            match lease.address() {
+                Address::Inet(to) => {
+                    self.dial_ourselves(&mut peer, lease);
+                    peer.options.custom_l4 = Some(Arc::new(PlainDial { to: *to }));
+                }
+                Address::Unix(_) => peer._address = lease.peer_address().clone(),
+            }
             return peer;
         };
         let name = prepared.tls.name(self.identity.host().as_ref(), lease.address());
@@ -145,8 +151,7 @@ impl Template {
             peer.sni = String::from(&*name);
             return peer;
         };
-        peer._address = dial::incomparable();
-        peer.group_key = random::mix(self.key ^ random::mix(lease.id().0));
+        self.dial_ourselves(&mut peer, lease);
         // The keep-alive is set on the real socket, by the dial.
         peer.options.tcp_keepalive = None;
         let (need, config) = match speak {
@@ -165,6 +170,12 @@ impl Template {
             keepalives: Some(self.keepalives.clone()),
         }));
         peer
+    }
+
+    /// The endpoint is then told from others by the key alone, see [`dial`].
+    fn dial_ourselves(&self, peer: &mut HttpPeer, lease: &Lease) {
+        peer._address = dial::incomparable();
+        peer.group_key = random::mix(self.key ^ random::mix(lease.id().0));
     }
 
     /// A peer that lacks its address. It is made anew each time: that costs what a clone does, and a

@@ -91,7 +91,7 @@ async fn the_handshake_tells_who_the_client_is() {
     };
     let (mut client, (mut stream, info)) = tokio::join!(asking, accepting);
     let certificate = info.client.unwrap();
-    assert_eq!((info.version, info.cipher), ("TLSv1_3", "TLS_AES_256_GCM_SHA384"));
+    assert_eq!((info.version, info.cipher), ("TLSv1_3", "TLS_AES_128_GCM_SHA256"));
     assert_eq!(certificate.common_name.as_deref(), Some("client.test"));
     assert_eq!(certificate.spiffe.as_deref(), Some("spiffe://a.test/ns/x"));
     assert_eq!(certificate.dns_names, ["client.test".into()]);
