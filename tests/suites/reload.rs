@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tests::gateway::Signal;
 use tests::http::channel;
-use tests::wait::PATIENCE;
+use PATIENCE;
 use tests::{Authority, Backend, Client, Gateway, eventually};
 
 /// One port, one route for all paths that answers with this text.
@@ -381,11 +381,11 @@ async fn static_settings_that_change_are_told_and_taken_by_a_successor() {
     let mut gateway = Gateway::start(&format!("config:\n  workerThreads: 1\n{}", says("one"))).await;
     gateway.reload(&format!("config:\n  workerThreads: 2\n{}", says("two"))).await;
     gateway.wait_log(|line| line.contains("static settings take effect in a new process")).await;
-    assert!(gateway.wait_succeeded(tests::wait::PATIENCE).await.success());
+    assert!(gateway.wait_succeeded(PATIENCE).await.success());
     assert_eq!(gateway.client().get("/").await.text(), "two");
     let report = gateway.generations().await;
     let pid = report.pointer("/generations/0/pid").expect("a successor");
-    tests::gateway::Successor::of(&format!("\"pid\":{pid}")).stop(tests::wait::PATIENCE).await;
+    tests::gateway::Successor::of(&format!("\"pid\":{pid}")).stop(PATIENCE).await;
 }
 
 #[tokio::test]
