@@ -70,7 +70,7 @@ pub fn stand() -> anyhow::Result<ExitCode> {
     }
     let mut children = signal(SignalKind::child())?;
     let arguments = std::env::args_os().skip(1).filter(|it| it != "--supervise");
-    let child = Command::new(std::env::current_exe()?).args(arguments).env(VARIABLE, &name).spawn()?;
+    let child = Command::new(super::program()).args(arguments).env(VARIABLE, &name).spawn()?;
     let mut watch = Watch { main: child.id(), known: BTreeSet::from([child.id()]), ending: false, code: None };
     runtime.block_on(async {
         while !watch.is_over() {

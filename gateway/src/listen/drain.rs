@@ -198,8 +198,9 @@ impl Exit {
         match timeout_at(until, self.live.none()).await {
             Ok(()) => 0,
             Err(_) => {
+                let left = self.live();
                 self.cut.send_replace(true);
-                self.live()
+                left
             }
         }
     }

@@ -80,11 +80,11 @@ where
             self.shared.drain.enter(Stage::Cut);
         }
         self.reports.open.lock().clear();
-        // Nobody need wait for a generation that nobody will try.
-        self.reports.done.send_replace(u64::MAX);
         for (_, opened) in std::mem::take(&mut self.open) {
             opened.close().await;
         }
+        // Nobody need wait for a generation that nobody will try.
+        self.reports.done.send_replace(u64::MAX);
         let _ = stage.wait_for(|it| *it == Stage::Cut).await;
     }
 
