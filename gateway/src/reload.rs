@@ -36,7 +36,17 @@ pub struct Reloader {
 impl Reloader {
     pub fn new(source: Source, state: Arc<State>, status: Arc<Status>, telemetry: Arc<Telemetry>) -> Self {
         let name = source.input().name();
-        Self { source: Some(source), name, state, status, telemetry, reports: None, renew: None, renewed: None, standing: Vec::new() }
+        Self {
+            source: Some(source),
+            name,
+            state,
+            status,
+            telemetry,
+            reports: None,
+            renew: None,
+            renewed: None,
+            standing: Vec::new(),
+        }
     }
 
     /// Who knows which sockets are open.

@@ -163,8 +163,7 @@ async fn an_invalid_edit_changes_nothing_and_shows_everywhere() {
 async fn text_that_is_no_yaml_and_then_the_same_file_again() {
     let gateway = Gateway::start(&says("good")).await;
     let good = std::fs::read_to_string(gateway.config_path()).expect("the file");
-    let settings = good.split("binds:").next().expect("the settings come first").to_owned();
-    assert!(settings.starts_with("config:"), "{settings}");
+    let settings = whole(&gateway, "");
     for bad in ["gateways: [", "\u{0}", "a: b: c", &settings] {
         gateway.write_raw(bad);
         if bad == settings {
@@ -383,11 +382,11 @@ async fn static_settings_that_change_are_told_and_taken_by_a_successor() {
     let mut gateway = Gateway::start(&format!("config:\n  workerThreads: 1\n{}", says("one"))).await;
     gateway.reload(&format!("config:\n  workerThreads: 2\n{}", says("two"))).await;
     gateway.wait_log(|line| line.contains("static settings take effect in a new process")).await;
-    assert!(gateway.wait_succeeded(tests::wait::PATIENCE).await.success());
+    assert!(gateway.wait_succeeded(PATIENCE).await.success());
     assert_eq!(gateway.client().get("/").await.text(), "two");
     let report = gateway.generations().await;
     let pid = report.pointer("/generations/0/pid").expect("a successor");
-    tests::gateway::Successor::of(&format!("\"pid\":{pid}")).stop(tests::wait::PATIENCE).await;
+    tests::gateway::Successor::of(&format!("\"pid\":{pid}")).stop(PATIENCE).await;
 }
 
 #[tokio::test]

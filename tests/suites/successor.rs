@@ -87,7 +87,8 @@ impl Bed {
         // Opens only when somebody reads.
         let held = tests::wait::poll(PATIENCE, || async { at.open(pipe).ok() }).await.expect("a successor at the pipe");
         let report = self.gateway.generations().await;
-        let pid = report.pointer("/upgrade/underway/pid").and_then(serde_json::Value::as_i64).expect("an upgrade under way");
+        let pid =
+            report.pointer("/upgrade/underway/pid").and_then(serde_json::Value::as_i64).expect("an upgrade under way");
         kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), signal).expect("end the successor");
         drop(held);
     }
@@ -136,7 +137,10 @@ async fn ten_failing_successors_fail_no_request() {
     std::fs::create_dir(bed.gateway.dir().join("full")).expect("a directory");
     std::fs::write(
         bed.gateway.dir().join("full.yaml"),
-        format!("config: {{ adminAddr: 'unix:{}/full/admin.sock', statsAddr: off, readinessAddr: off }}\nbinds: []\n", bed.gateway.dir().display()),
+        format!(
+            "config: {{ adminAddr: 'unix:{}/full/admin.sock', statsAddr: off, readinessAddr: off }}\nbinds: []\n",
+            bed.gateway.dir().display()
+        ),
     )
     .expect("write a configuration");
     let may_mount = std::process::Command::new("unshare")
@@ -151,7 +155,7 @@ async fn ten_failing_successors_fail_no_request() {
         ("exit at start", bed.program("exits", "echo no luck today >&2; exit 3"), 4, "no luck today", None),
         ("crash after receiving sockets", crash, 4, "signal: 6", Some((crash_at, Signal::ABORT))),
         ("hang", hang, 4, "not ready within 5s", None),
-        ("bad configuration", bed.with_config("bad", "binds:\n- port: nonsense\n"), 4, "nonsense", None),
+        ("bad configuration", bed.with_config("bad", "binds:\n- port: nonsense\n"), 4, "the configuration is refused", None),
         (
             "wrong version",
             bed.program("future", &format!("cat '{}' >&0; exec cat <&0 >/dev/null", hello.display())),
@@ -197,7 +201,11 @@ async fn ten_failing_successors_fail_no_request() {
         let told = last.pointer("/upgrade/last/error").and_then(|it| it.as_str().map(str::to_owned));
         assert!(told.is_some_and(|it| it.contains(text)), "{kind}: {last}");
         failed += f64::from(u8::from(code == 4));
-        assert_eq!(bed.gateway.metric_sum("agentgateway_upgrades_total", &[("outcome", "failed")]).await, failed, "{kind}");
+        assert_eq!(
+            bed.gateway.metric_sum("agentgateway_upgrades_total", &[("outcome", "failed")]).await,
+            failed,
+            "{kind}"
+        );
         bed.reach(50).await;
     }
     let good = bed.gateway.upgrade(&["--wait"]).await;
@@ -299,9 +307,8 @@ async fn generations_that_drain_are_listed_with_what_they_carry() {
         let report = gateway.generations().await;
         let all = report.pointer("/generations")?.as_array()?.clone();
         let figure = |at: usize, path: &str| all.get(at)?.pointer(path).cloned();
-        let drains = (1..=3).all(|at| {
-            figure(at, "/state") == Some("draining".into()) && figure(at, "/carries/sse") == Some(1.into())
-        });
+        let drains = (1..=3)
+            .all(|at| figure(at, "/state") == Some("draining".into()) && figure(at, "/carries/sse") == Some(1.into()));
         (all.len() == 4 && drains).then_some(all)
     };
     let all = tests::wait::poll(PATIENCE, listed).await.expect("four generations");

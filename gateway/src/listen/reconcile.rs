@@ -143,7 +143,13 @@ where
             turns: Arc::new(Turns::new()),
         });
         let tasks = (0..self.tasks)
-            .map(|_| pingora_runtime::current_handle().spawn(Arc::clone(&door).run(halt.subscribe())))
+            .map(|_| {
+                let (door, halted, ajar) = (Arc::clone(&door), halt.subscribe(), self.shared.drain.ajar());
+                pingora_runtime::current_handle().spawn(async move {
+                    door.run(halted).await;
+                    drop(ajar);
+                })
+            })
             .collect();
         tracing::info!(bind = %key, address = listening.address(), "bind open");
         self.open.insert(key.clone(), Opened { address: address.clone(), listening, exit, halt, tasks });

@@ -250,6 +250,7 @@ impl StaticConfig {
         let backend = self.backend.unwrap_or_default();
         let dns = self.dns.unwrap_or_default();
         let metrics = self.metrics.unwrap_or_default();
+        let patience = from.over("HANDOFF_TIMEOUT", Span::parse).or(self.handoff_timeout);
         let statics = Statics {
             enable_ipv6: ipv6,
             lookup_family: from
@@ -279,7 +280,7 @@ impl StaticConfig {
             metrics_removed: metrics.remove,
             metrics_per_route: metrics.per_route,
             handoff: from.word("HANDOFF_SOCKET").or(self.handoff_socket).map(PathBuf::from),
-            handoff_timeout: from.over("HANDOFF_TIMEOUT", Span::parse).or(self.handoff_timeout).map_or(TAKEOVER, |it| it.0),
+            handoff_timeout: patience.map_or(TAKEOVER, |it| it.0),
         };
         if from.faults.is_empty() { Ok((statics, warnings)) } else { Err(from.faults) }
     }

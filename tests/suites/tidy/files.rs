@@ -80,7 +80,10 @@ fn nothing_is_left_for_later() {
 fn unsafe_stands_in_one_file_only() {
     let code = |path: &str| read(path).lines().map(|it| it.split("//").next().unwrap_or_default().to_owned()).collect();
     let mut offences = Vec::new();
-    for path in tracked_rust().into_iter().filter(|it| !UNSAFE_FILES.contains(&it.as_str()) && !it.starts_with("tests/suites/tidy")) {
+    for path in tracked_rust()
+        .into_iter()
+        .filter(|it| !UNSAFE_FILES.contains(&it.as_str()) && !it.starts_with("tests/suites/tidy"))
+    {
         let lines: Vec<String> = code(&path);
         let has = |it: &&String| it.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == "unsafe");
         offences.extend(lines.iter().filter(has).map(|it| format!("{path}: {}", it.trim())));
