@@ -77,15 +77,17 @@ impl Life {
             let line = Line::new(stream, QUESTION)?;
             let message = match line.receive() {
                 Ok(received) => received.message,
+                Err(HandoffFault::Gone) => return Ok(None),
                 Err(fault) => {
                     let reason = format!("not understood: {fault}");
                     let _ = line.say(&refusal(Refusal::Other, reason));
                     return Err(fault);
                 }
             };
-            Ok((line, message))
+            Ok(Some((line, message)))
         });
-        let (mut line, message) = heard.await?;
+        // Somebody wanted to know whether anybody is here.
+        let Some((mut line, message)) = heard.await? else { return Ok(()) };
         line.prolong(self.limit + QUESTION);
         let objection = match &message {
             Message::Upgrade { versions, .. } | Message::Status { versions } => versions.objection(),
@@ -118,6 +120,10 @@ impl Life {
         };
         if !wait && ended.pid.is_some() {
             return Ok(());
+        }
+        if let Some(reports) = self.reports.get().filter(|_| ended.error.is_none()) {
+            // Whoever hears of it and connects then, connects to the successor.
+            let _ = tokio::time::timeout(QUESTION, reports.closed()).await;
         }
         line.say(&Message::Ended { pid: ended.pid.unwrap_or_default(), error: ended.error, seconds: ended.seconds })
     }

@@ -70,14 +70,20 @@ pub fn stand() -> anyhow::Result<ExitCode> {
     }
     let mut children = signal(SignalKind::child())?;
     let arguments = std::env::args_os().skip(1).filter(|it| it != "--supervise");
-    let child = Command::new(std::env::current_exe()?).args(arguments).env(VARIABLE, &name).spawn()?;
+    let child = Command::new(super::program()).args(arguments).env(VARIABLE, &name).spawn()?;
     let mut watch = Watch { main: child.id(), known: BTreeSet::from([child.id()]), ending: false, code: None };
     runtime.block_on(async {
         while !watch.is_over() {
             tokio::select! {
                 number = next(&mut signals) => watch.forward(number),
-                _ = children.recv() => watch.reap(),
                 Some(pid) = heard(&socket) => watch.crown(pid),
+                _ = children.recv() => {
+                    // A predecessor ends after its successor has spoken: in that order they must be heard.
+                    while let Ok(pid) = receive(&socket) {
+                        pid.into_iter().for_each(|pid| watch.crown(pid));
+                    }
+                    watch.reap();
+                }
                 () = tokio::time::sleep(LOOK) => watch.look(),
             }
         }
@@ -106,26 +112,26 @@ async fn next(signals: &mut [(tokio::signal::unix::Signal, Signal)]) -> Signal {
     futures::future::select_all(waiting).await.0
 }
 
-/// The process that says it serves; none for anything else.
+/// Waits for a process that says it serves; none for anything else.
 async fn heard(socket: &tokio::net::UnixDatagram) -> Option<u32> {
     socket.readable().await.ok()?;
+    socket.try_io(Interest::READABLE, || receive(socket)).ok()?
+}
+
+/// One datagram, if there is one.
+fn receive(socket: &tokio::net::UnixDatagram) -> io::Result<Option<u32>> {
     let mut text = [0; 32];
-    let read = socket.try_io(Interest::READABLE, || {
-        let mut space = [MaybeUninit::uninit(); SPACE_BYTES];
-        let mut control = RecvAncillaryBuffer::new(&mut space);
-        let got = rustix::net::recvmsg(socket, &mut [IoSliceMut::new(&mut text)], &mut control, RecvFlags::DONTWAIT)
-            .map_err(io::Error::from)?;
-        let sender = control.drain().find_map(|it| match it {
-            RecvAncillaryMessage::ScmCredentials(it) => Some(it),
-            _ => None,
-        });
-        Ok((got.bytes, sender))
+    let mut space = [MaybeUninit::uninit(); SPACE_BYTES];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let got = rustix::net::recvmsg(socket, &mut [IoSliceMut::new(&mut text)], &mut control, RecvFlags::DONTWAIT)?;
+    let sender = control.drain().find_map(|it| match it {
+        RecvAncillaryMessage::ScmCredentials(it) => Some(it),
+        _ => None,
     });
-    let (bytes, sender) = read.ok()?;
-    let sender = sender?;
+    let Some(sender) = sender else { return Ok(None) };
     let trusted = sender.uid.is_root() || sender.uid == rustix::process::getuid();
-    let said = text.get(..bytes) == Some(IN_OFFICE);
-    u32::try_from(sender.pid.as_raw_nonzero().get()).ok().filter(|_| trusted && said)
+    let said = text.get(..got.bytes) == Some(IN_OFFICE);
+    Ok(u32::try_from(sender.pid.as_raw_nonzero().get()).ok().filter(|_| trusted && said))
 }
 
 /// The generations, as far as they matter here.

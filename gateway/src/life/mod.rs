@@ -226,6 +226,7 @@ impl Life {
             Some(predecessor) => self.succeed(predecessor, reports).await,
             None => {
                 self.open_post();
+                init::announce();
                 Ok(())
             }
         };
@@ -236,7 +237,6 @@ impl Life {
             return false;
         }
         self.me.lock().state = Phase::Serving;
-        init::announce();
         self.reign.send_replace(Reign::Serving);
         self.begun.notify_one();
         tracing::info!("ready");
@@ -272,6 +272,7 @@ impl Life {
         self.drain.open();
         // Before the predecessor leaves: there is always somebody to ask.
         self.open_post();
+        init::announce();
         let pid = predecessor.pid;
         let _ = tokio::task::spawn_blocking(move || predecessor.serving()).await;
         let seconds = self.born.elapsed().as_secs_f64();

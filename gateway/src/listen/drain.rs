@@ -32,7 +32,22 @@ pub struct Drain {
     exits: Mutex<Vec<Weak<Exit>>>,
     live: Arc<Live>,
     carried: Arc<Carried>,
+    /// Tasks that accept.
+    doors: Arc<Live>,
 }
+
+/// A task that accepts; what it has accepted has a seat when this is dropped.
+#[derive(Debug)]
+pub struct Ajar(Arc<Live>);
+
+impl Drop for Ajar {
+    fn drop(&mut self) {
+        self.0.leave();
+    }
+}
+
+/// For tasks that accept to hear that they should not.
+const CLOSING: Duration = Duration::from_secs(5);
 
 /// The way out for the connections of one bind.
 #[derive(Debug)]
@@ -83,6 +98,12 @@ impl Drain {
         self.stage.subscribe()
     }
 
+    /// Held by a task that accepts.
+    pub fn ajar(&self) -> Ajar {
+        self.doors.count.fetch_add(1, Ordering::AcqRel);
+        Ajar(Arc::clone(&self.doors))
+    }
+
     /// What connections turned out to be.
     pub fn carried(&self) -> &Arc<Carried> {
         &self.carried
@@ -117,6 +138,8 @@ impl Drain {
         self.enter(Stage::Draining);
         tokio::time::sleep(min.min(self.longest(max))).await;
         self.enter(Stage::Closed);
+        // A connection just accepted has no seat yet: to look now would be to lose it.
+        let _ = tokio::time::timeout(CLOSING, self.doors.none()).await;
         let exits: Vec<_> = self.exits.lock().iter().filter_map(Weak::upgrade).collect();
         let each = exits.iter().map(|exit| exit.emptied(start + exit.limited().unwrap_or(max)));
         let mut left: usize = futures::future::join_all(each).await.into_iter().sum();
@@ -198,8 +221,9 @@ impl Exit {
         match timeout_at(until, self.live.none()).await {
             Ok(()) => 0,
             Err(_) => {
+                let left = self.live();
                 self.cut.send_replace(true);
-                self.live()
+                left
             }
         }
     }

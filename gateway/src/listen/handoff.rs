@@ -77,9 +77,13 @@ impl Line {
     /// Refuses a peer of another user than ours or root.
     pub fn new(stream: UnixStream, patience: Duration) -> Result<Self, HandoffFault> {
         stream.set_nonblocking(false)?;
-        let peer = rustix::net::sockopt::socket_peercred(&stream).map_err(io::Error::from)?;
-        if !peer.uid.is_root() && peer.uid != rustix::process::getuid() {
-            return Err(HandoffFault::Stranger(peer.uid.as_raw()));
+        match rustix::net::sockopt::socket_peercred(&stream).map_err(io::Error::from) {
+            Ok(peer) if peer.uid.is_root() || peer.uid == rustix::process::getuid() => {}
+            Ok(peer) => return Err(HandoffFault::Stranger(peer.uid.as_raw())),
+            // A process of another PID namespace has no number here, and is not told of. The mode of the socket file,
+            // and of its directory, has let in our user and root only.
+            Err(error) if error.raw_os_error() == Some(0) => {}
+            Err(error) => return Err(error.into()),
         }
         Ok(Self { stream, deadline: Instant::now() + patience })
     }

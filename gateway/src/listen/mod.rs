@@ -196,6 +196,11 @@ impl Reports {
         }
     }
 
+    /// Waits until nothing is accepted any more.
+    pub async fn closed(&self) {
+        self.reconciled(u64::MAX).await;
+    }
+
     /// The open sockets, for a successor.
     pub fn offers(&self) -> std::io::Result<Vec<Offer>> {
         let open = self.open.lock();

@@ -80,11 +80,11 @@ where
             self.shared.drain.enter(Stage::Cut);
         }
         self.reports.open.lock().clear();
-        // Nobody need wait for a generation that nobody will try.
-        self.reports.done.send_replace(u64::MAX);
         for (_, opened) in std::mem::take(&mut self.open) {
             opened.close().await;
         }
+        // Nobody need wait for a generation that nobody will try.
+        self.reports.done.send_replace(u64::MAX);
         let _ = stage.wait_for(|it| *it == Stage::Cut).await;
     }
 
@@ -143,7 +143,13 @@ where
             turns: Arc::new(Turns::new()),
         });
         let tasks = (0..self.tasks)
-            .map(|_| pingora_runtime::current_handle().spawn(Arc::clone(&door).run(halt.subscribe())))
+            .map(|_| {
+                let (door, halted, ajar) = (Arc::clone(&door), halt.subscribe(), self.shared.drain.ajar());
+                pingora_runtime::current_handle().spawn(async move {
+                    door.run(halted).await;
+                    drop(ajar);
+                })
+            })
             .collect();
         tracing::info!(bind = %key, address = listening.address(), "bind open");
         self.open.insert(key.clone(), Opened { address: address.clone(), listening, exit, halt, tasks });

@@ -20,7 +20,7 @@ const STATS_PORT: u16 = 15020;
 const READINESS_PORT: u16 = 15021;
 /// Beyond this, a number of threads is a slip of the hand.
 const THREADS_MAX: usize = 4096;
-const HANDOFF_TIMEOUT: Duration = Duration::from_secs(30);
+const TAKEOVER: Duration = Duration::from_secs(30);
 const TERMINATION_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Static settings.
@@ -56,12 +56,10 @@ pub struct StaticConfig {
     /// (`CONNECTION_MIN_TERMINATION_DEADLINE`). Default: 0.
     pub connection_min_termination_deadline: Option<Span>,
     pub backend: Option<BackendDefaults>,
-    /// The control socket, for `agentgateway upgrade` and `status` (`HANDOFF_SOCKET`); its directory must be
-    /// writable for this user only. Default: `control.sock` in systemd's runtime directory, else a file of its own
-    /// in the user's run directory.
+    /// The control socket, in a private directory (`HANDOFF_SOCKET`). Default: `control.sock` in systemd's runtime
+    /// directory, else a file of its own in the user's run directory.
     pub handoff_socket: Option<String>,
-    /// For a successor to become ready in an upgrade; after that it is ended and this process serves on
-    /// (`HANDOFF_TIMEOUT`). Default: 30s.
+    /// For a successor to become ready, or it is ended (`HANDOFF_TIMEOUT`). Default: 30s.
     pub handoff_timeout: Option<Span>,
 }
 
@@ -252,6 +250,7 @@ impl StaticConfig {
         let backend = self.backend.unwrap_or_default();
         let dns = self.dns.unwrap_or_default();
         let metrics = self.metrics.unwrap_or_default();
+        let patience = from.over("HANDOFF_TIMEOUT", Span::parse).or(self.handoff_timeout);
         let statics = Statics {
             enable_ipv6: ipv6,
             lookup_family: from
@@ -281,10 +280,7 @@ impl StaticConfig {
             metrics_removed: metrics.remove,
             metrics_per_route: metrics.per_route,
             handoff: from.word("HANDOFF_SOCKET").or(self.handoff_socket).map(PathBuf::from),
-            handoff_timeout: from
-                .over("HANDOFF_TIMEOUT", Span::parse)
-                .or(self.handoff_timeout)
-                .map_or(HANDOFF_TIMEOUT, |span| span.0),
+            handoff_timeout: patience.map_or(TAKEOVER, |it| it.0),
         };
         if from.faults.is_empty() { Ok((statics, warnings)) } else { Err(from.faults) }
     }

@@ -14,7 +14,7 @@ fuzz_target!(|bytes: &[u8]| {
         if let Ok(message) = message::decode(rest) {
             let frame = message::encode(&message, b"").expect("what was read can be written");
             let again = frame.get(HEAD_BYTES..).expect("a frame has a head");
-            assert_eq!(message::decode(again).expect("and read again"), message);
+            assert_eq!(message::decode(again).expect("and read again").word(), message.word());
         }
     }
     let _ = Keys.import(1, bytes);
