@@ -6,13 +6,16 @@
 //!     time: 60s
 //!   maxConnections: 20000
 //!   idleTimeout: 1h
+//!   drainTimeout: 30m
 //! ```
 //!
 //! **Limits.** Over `maxConnections` on one bind, new connections are closed at once.
 //! `idleTimeout` (1 h unless written) ends raw TCP and passthrough connections on which no byte
-//! moves; `0` never does.
+//! moves; `0` never does. `drainTimeout` is how long what a bind carries, streams above all, goes on
+//! when a successor has taken over, when the process is told to end, or when the bind is removed
+//! (`config.connectionTerminationDeadline` unless written); then it is closed.
 //!
-//! **Where we differ.** `keepalives` is optional; `maxConnections` and `idleTimeout` are ours.
+//! **Where we differ.** `keepalives` is optional; `maxConnections`, `idleTimeout` and `drainTimeout` are ours.
 
 use std::time::Duration;
 
@@ -38,25 +41,30 @@ pub struct Config {
     /// A raw TCP or passthrough connection without a byte either way is closed after this; `0`
     /// for never.
     pub idle_timeout: Span,
+    /// What is carried goes on for so long after a successor has taken over, the process was told to end or the bind
+    /// was removed. Default: `config.connectionTerminationDeadline`.
+    pub drain_timeout: Option<Span>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        let Policy { keepalives: _, max_connections, idle_timeout } = Policy::default();
-        Self { keepalives: KeepalivesConfig::default(), max_connections, idle_timeout: Span(idle_timeout) }
+        let Policy { keepalives: _, max_connections, idle_timeout, drain_timeout: _ } = Policy::default();
+        let keepalives = KeepalivesConfig::default();
+        Self { keepalives, max_connections, idle_timeout: Span(idle_timeout), drain_timeout: None }
     }
 }
 
 impl Config {
     pub fn lower(self, scope: &mut Scope<'_>) -> Option<Policy> {
-        let Self { keepalives, max_connections, idle_timeout } = self;
+        let Self { keepalives, max_connections, idle_timeout, drain_timeout } = self;
         let keepalives = scope.at("keepalives", |scope| keepalives.lower(scope));
         if max_connections == Some(0) {
             scope.problem_at("maxConnections", "0 lets nobody in: write 1 or more, or leave it out");
             return None;
         }
         let idle_timeout = idle_timeout.nonzero().unwrap_or(FOREVER);
-        Some(Policy { keepalives: keepalives?, max_connections, idle_timeout })
+        let drain_timeout = drain_timeout.map(|it| it.0);
+        Some(Policy { keepalives: keepalives?, max_connections, idle_timeout, drain_timeout })
     }
 }
 
@@ -68,11 +76,18 @@ pub struct Policy {
     pub max_connections: Option<u32>,
     /// A raw TCP or passthrough connection without a byte either way is closed after this.
     pub idle_timeout: Duration,
+    /// What is carried goes on for so long in a drain; absent for the process's own limit.
+    pub drain_timeout: Option<Duration>,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { keepalives: Keepalives::default(), max_connections: None, idle_timeout: Duration::from_secs(3600) }
+        Self {
+            keepalives: Keepalives::default(),
+            max_connections: None,
+            idle_timeout: Duration::from_secs(3600),
+            drain_timeout: None,
+        }
     }
 }
 

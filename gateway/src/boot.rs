@@ -117,6 +117,8 @@ pub fn run(input: Input, takeover: Option<Takeover>, inherited: Option<Inherited
     let (listeners, reports) = Listeners::new(setup, state.wanted());
     life.offer(reports.clone(), servers.offers()?);
     reloader.listeners(reports.clone());
+    let renewing = life.clone();
+    reloader.renewer(Arc::new(move || renewing.renew()));
     let attendance = Attendance::of(supervisor, drain, (&reports, &state, &life));
     let control = Control {
         servers: parking_lot::Mutex::new(Some(servers)),

@@ -12,6 +12,7 @@ pub mod cli;
 pub mod life;
 pub mod listen;
 pub mod local;
+pub mod memory;
 pub mod plan;
 pub mod proxy;
 pub mod random;

@@ -14,6 +14,9 @@ use crate::telemetry::{Phases, Spent, Telemetry};
 /// Problems written to the log for one refusal; status has them all.
 const PROBLEMS_LOGGED_MAX: usize = 20;
 
+/// Starts a successor and returns at once.
+pub type Renew = Arc<dyn Fn() + Send + Sync>;
+
 /// Loads the document again whenever something it rests on changes.
 pub struct Reloader {
     source: Option<Source>,
@@ -22,6 +25,10 @@ pub struct Reloader {
     status: Arc<Status>,
     telemetry: Arc<Telemetry>,
     reports: Option<Arc<Reports>>,
+    /// Starts a successor, for what this process cannot put into effect.
+    renew: Option<Renew>,
+    /// The static settings it was last started for: one that fails is not tried again until they change again.
+    renewed: Option<u64>,
     /// Warnings of the static settings: they hold as long as the process does.
     standing: Vec<Problem>,
 }
@@ -29,12 +36,17 @@ pub struct Reloader {
 impl Reloader {
     pub fn new(source: Source, state: Arc<State>, status: Arc<Status>, telemetry: Arc<Telemetry>) -> Self {
         let name = source.input().name();
-        Self { source: Some(source), name, state, status, telemetry, reports: None, standing: Vec::new() }
+        Self { source: Some(source), name, state, status, telemetry, reports: None, renew: None, renewed: None, standing: Vec::new() }
     }
 
     /// Who knows which sockets are open.
     pub fn listeners(&mut self, reports: Arc<Reports>) {
         self.reports = Some(reports);
+    }
+
+    /// Who starts a successor.
+    pub fn renewer(&mut self, renew: Renew) {
+        self.renew = Some(renew);
     }
 
     /// The first load: a refusal is the caller's to report.
@@ -78,18 +90,31 @@ impl Reloader {
             match loaded {
                 None => {}
                 Some(Ok(loaded)) => {
+                    let renewed = loaded.renewed;
                     let generation = self.publish(loaded);
                     if let Some(reports) = &self.reports {
                         let _ = tokio::time::timeout(Duration::from_secs(5), reports.reconciled(generation)).await;
                     }
+                    self.follow(renewed);
                 }
                 Some(Err(refused)) => self.refuse(&refused.problems),
             }
         }
     }
 
+    /// Puts into effect what only a new process can.
+    fn follow(&mut self, renewed: Option<u64>) {
+        if std::mem::replace(&mut self.renewed, renewed) == renewed {
+            return;
+        }
+        if let (Some(renew), Some(_)) = (&self.renew, renewed) {
+            tracing::info!("static settings have changed: a successor puts them into effect");
+            renew();
+        }
+    }
+
     fn publish(&self, loaded: Loaded) -> u64 {
-        let Loaded { patch, warnings, phases, places } = loaded;
+        let Loaded { patch, warnings, phases, places, renewed: _ } = loaded;
         let applied = self.state.apply(&patch);
         self.state.place(places);
         let generation = applied.generation;

@@ -214,17 +214,17 @@ async fn a_hundred_binds_and_a_unix_socket_are_handed_over() {
 }
 
 #[tokio::test]
-async fn sighup_without_a_hand_off_socket_is_ignored_with_a_word() {
+async fn an_upgrade_needs_no_setting() {
     let backend = Backend::echo();
     let text = format!(
         "binds:\n- port: 0\n  address: 127.0.0.1\n  listeners:\n  - routes:\n    - backends: [{{ host: '{}' }}]\n",
         backend.addr()
     );
-    let gateway = Gateway::start(&text).await;
-    gateway.signal(Signal::HUP);
-    gateway.wait_log(|it| it.contains("handoffSocket is not set")).await;
+    let mut gateway = Gateway::start(&text).await;
+    let successor = succeed(&mut gateway).await;
+    assert!(gateway.wait_succeeded(PATIENCE).await.success());
     assert_eq!(gateway.client().get("/").await.status, 200);
-    gateway.stop().await;
+    successor.stop(PATIENCE).await;
 }
 
 #[tokio::test]

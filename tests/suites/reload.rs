@@ -377,17 +377,15 @@ async fn of_routes_that_match_alike_the_first_in_the_file_wins_after_an_insertio
 }
 
 #[tokio::test]
-async fn static_settings_wait_for_the_next_start_and_say_so() {
-    let gateway = Gateway::start(&format!("config:\n  workerThreads: 1\n{}", says("one"))).await;
-    let status = gateway.reload(&format!("config:\n  workerThreads: 2\n{}", says("two"))).await;
-    assert_eq!(gateway.client().get("/").await.text(), "two", "the rest takes effect");
-    let warning = &status.document["warnings"][0];
-    assert_eq!(warning["path"], "config", "{}", status.document);
-    assert!(warning["message"].as_str().is_some_and(|it| it.contains("take effect at the next start")), "{warning}");
-    gateway.wait_log(|line| line.contains("take effect at the next start")).await;
-    let status = gateway.reload(&format!("config:\n  workerThreads: 1\n{}", says("three"))).await;
-    assert_eq!(status.document["warnings"], Value::Array(Vec::new()), "back to what runs");
-    gateway.stop().await;
+async fn static_settings_that_change_are_told_and_taken_by_a_successor() {
+    let mut gateway = Gateway::start(&format!("config:\n  workerThreads: 1\n{}", says("one"))).await;
+    gateway.reload(&format!("config:\n  workerThreads: 2\n{}", says("two"))).await;
+    gateway.wait_log(|line| line.contains("static settings take effect in a new process")).await;
+    assert!(gateway.wait_succeeded(tests::wait::PATIENCE).await.success());
+    assert_eq!(gateway.client().get("/").await.text(), "two");
+    let report = gateway.generations().await;
+    let pid = report.pointer("/generations/0/pid").expect("a successor");
+    tests::gateway::Successor::of(&format!("\"pid\":{pid}")).stop(tests::wait::PATIENCE).await;
 }
 
 #[tokio::test]

@@ -279,6 +279,21 @@ async fn sessions_are_resumed_also_after_a_reload_but_not_past_client_certificat
 }
 
 #[tokio::test]
+async fn a_session_from_before_a_hand_over_is_resumed_after_it() {
+    let (ca, backend) = (Authority::new("ca"), Backend::echo());
+    let identity = ca.server(&["a.example"]);
+    let mut gateway = Gateway::start(&bind(&[https("", &tls(&identity), &backend)])).await;
+    let config = terms(&ca, aws_lc_rs::default_provider(), BOTH);
+    assert_eq!(agreed(&gateway, config.clone()).await.expect("a handshake").kind, "Full");
+    let successor = gateway.succeed().await;
+    gateway.wait_succeeded(tests::wait::PATIENCE).await;
+    for _ in 0..2 {
+        assert_eq!(agreed(&gateway, config.clone()).await.expect("a handshake").kind, "Resumed");
+    }
+    successor.stop(tests::wait::PATIENCE).await;
+}
+
+#[tokio::test]
 async fn passthrough_termination_and_https_share_a_port_by_sni() {
     let (ca, end) = (Authority::new("ca"), Authority::new("end"));
     let (web, raw) = (Backend::echo(), Backend::tcp_echo());

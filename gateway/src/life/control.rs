@@ -19,7 +19,7 @@ const BACK_OFF: Duration = Duration::from_millis(100);
 impl Life {
     /// Answers on the control socket from when this process serves until a successor does.
     pub async fn attend(self: &Arc<Self>) {
-        self.serving().await;
+        self.begun.notified().await;
         let listening = async {
             tokio::select! {
                 () = self.elders.listen() => {}

@@ -53,7 +53,7 @@ impl Life {
                     tracing::info!("a successor has taken over");
                     break;
                 }
-                _ = signals.hup.recv() => self.hang_up(),
+                _ = signals.hup.recv() => self.renew(),
                 _ = signals.int.recv() => return self.give_up(),
             }
         }
@@ -73,11 +73,11 @@ impl Life {
     }
 
     /// An upgrade without anybody who waits for it.
-    fn hang_up(self: &Arc<Self>) {
+    pub fn renew(self: &Arc<Self>) {
         let life = Arc::clone(self);
         tokio::spawn(async move {
             if let Err(declined) = life.upgrade(None, |_| {}).await {
-                tracing::warn!(reason = declined.reason, "SIGHUP is ignored");
+                tracing::warn!(reason = declined.reason, "no upgrade");
             }
         });
     }
@@ -99,9 +99,9 @@ impl Life {
             let mut me = self.me.lock();
             me.state = Phase::Draining;
             me.draining_since = Some(rfc3339(SystemTime::now()));
-            me.drain_limit_seconds = Some(self.deadline.as_secs());
+            me.drain_limit_seconds = Some(self.drain.longest(self.deadline).as_secs());
         }
-        tracing::info!(limit = ?self.deadline, "draining");
+        tracing::info!(limit = ?self.drain.longest(self.deadline), "draining");
         let superseded = *self.reign.borrow() == Reign::Superseded;
         let left = tokio::select! {
             left = self.wait(superseded) => left,
@@ -144,8 +144,15 @@ impl Life {
 
     /// Says to whoever serves what is still carried, for ever.
     async fn tell(&self) {
+        let mut carried = usize::MAX;
         loop {
             let view = self.view();
+            if view.carries.connections < carried {
+                carried = view.carries.connections;
+                if let Some(reports) = self.reports.get() {
+                    reports.release();
+                }
+            }
             if let Some(mouth) = self.mouth.lock().as_ref() {
                 mouth.report(&view);
             }

@@ -91,6 +91,8 @@ pub struct Life {
     unfit: Mutex<Option<String>>,
     reign: watch::Sender<Reign>,
     ending: Notify,
+    /// This process serves, and its control socket is open if it could be.
+    begun: Notify,
     talks: Arc<Semaphore>,
     /// The process's own servers have answered what they were asked, and left.
     silent: Notify,
@@ -167,6 +169,7 @@ impl Life {
             mouth: Mutex::default(),
             unfit: Mutex::default(),
             ending: Notify::new(),
+            begun: Notify::new(),
             talks: Arc::new(Semaphore::new(TALKS_MAX as usize)),
             silent: Notify::new(),
         })
@@ -235,6 +238,7 @@ impl Life {
         self.me.lock().state = Phase::Serving;
         init::announce();
         self.reign.send_replace(Reign::Serving);
+        self.begun.notify_one();
         tracing::info!("ready");
         true
     }

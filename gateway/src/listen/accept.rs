@@ -67,6 +67,7 @@ where
             return self.shared.telemetry.connection_refused(&self.key, "no_plan");
         };
         let terms = &bind.terms.tcp;
+        self.exit.limit(terms.drain_timeout);
         let Some(seat) = self.exit.sit(terms.max_connections) else {
             return self.shared.telemetry.connection_refused(&self.key, "max_connections");
         };

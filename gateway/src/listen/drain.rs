@@ -3,7 +3,7 @@
 //! Stages, each including the ones before: *accepting*, *draining* (responses say `close` or GOAWAY, new
 //! connections still welcome), *closed* (nothing is accepted any more), *cut* (what is left is dropped).
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -41,7 +41,11 @@ pub struct Exit {
     cut: watch::Sender<bool>,
     live: Live,
     everywhere: Arc<Live>,
+    /// Milliseconds a drain may take here; [`UNLIMITED`] for as long as everywhere.
+    limit: AtomicU64,
 }
+
+const UNLIMITED: u64 = u64::MAX;
 
 /// One live connection; dropping it leaves the gauges.
 #[derive(Debug)]
@@ -98,6 +102,7 @@ impl Drain {
             cut: watch::Sender::new(stage >= Stage::Cut),
             live: Live::default(),
             everywhere: Arc::clone(&self.live),
+            limit: AtomicU64::new(UNLIMITED),
         });
         exits.retain(|it| it.strong_count() > 0);
         exits.push(Arc::downgrade(&exit));
@@ -105,19 +110,29 @@ impl Drain {
     }
 
     /// The whole way: new connections are welcome for at least `min` (load balancers need time to look
-    /// away), then none; existing ones may finish until `max` from now, then they are cut.
-    /// Returns how many were cut.
+    /// away), then none; existing ones may finish until `max` from now, or their bind's own limit, then they are
+    /// cut. Returns how many were cut.
     pub async fn drain(&self, min: Duration, max: Duration) -> usize {
         let start = Instant::now();
         self.enter(Stage::Draining);
-        tokio::time::sleep(min.min(max)).await;
+        tokio::time::sleep(min.min(self.longest(max))).await;
         self.enter(Stage::Closed);
-        let left = match timeout_at(start + max, self.live.none()).await {
-            Ok(()) => 0,
-            Err(_) => self.live(),
-        };
+        let exits: Vec<_> = self.exits.lock().iter().filter_map(Weak::upgrade).collect();
+        let each = exits.iter().map(|exit| exit.emptied(start + exit.limited().unwrap_or(max)));
+        let mut left: usize = futures::future::join_all(each).await.into_iter().sum();
+        // Those of binds that opened meanwhile.
+        if timeout_at(start + self.longest(max), self.live.none()).await.is_err() {
+            left = left.max(self.live());
+        }
         self.enter(Stage::Cut);
         left
+    }
+
+    /// The longest a drain may take, where `max` holds for binds without a limit of their own.
+    pub fn longest(&self, max: Duration) -> Duration {
+        let exits = self.exits.lock();
+        let limits = exits.iter().filter_map(Weak::upgrade).map(|it| it.limited().unwrap_or(max));
+        limits.max().unwrap_or(max)
     }
 
     /// Moves to a stage at once; never backwards.
@@ -162,12 +177,31 @@ impl Exit {
     /// Drains the connections of this bind only, and cuts what is left after `max`.
     pub async fn drain_within(&self, max: Duration) -> usize {
         self.drain.send_replace(true);
-        let left = match tokio::time::timeout(max, self.live.none()).await {
-            Ok(()) => 0,
-            Err(_) => self.live(),
-        };
+        let left = self.emptied(Instant::now() + max).await;
         self.cut.send_replace(true);
         left
+    }
+
+    /// How long a drain may take here, as the terms in force say.
+    pub fn limit(&self, limit: Option<Duration>) {
+        let millis = limit.map_or(UNLIMITED, |it| u64::try_from(it.as_millis()).unwrap_or(UNLIMITED));
+        self.limit.store(millis, Ordering::Relaxed);
+    }
+
+    /// The limit of this bind's own.
+    pub fn limited(&self) -> Option<Duration> {
+        Some(self.limit.load(Ordering::Relaxed)).filter(|it| *it != UNLIMITED).map(Duration::from_millis)
+    }
+
+    /// Waits until nobody is left, or cuts those who are. Returns how many.
+    async fn emptied(&self, until: Instant) -> usize {
+        match timeout_at(until, self.live.none()).await {
+            Ok(()) => 0,
+            Err(_) => {
+                self.cut.send_replace(true);
+                self.live()
+            }
+        }
     }
 }
 
@@ -253,6 +287,28 @@ mod tests {
             drop(seat);
         });
         assert_eq!((left, start.elapsed().as_secs(), drain.live()), (0, 3, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_bind_with_a_limit_of_its_own_keeps_to_it() {
+        let drain = Drain::new();
+        let (short, long, plain) = (drain.exit(), drain.exit(), drain.exit());
+        short.limit(Some(Duration::from_secs(1)));
+        long.limit(Some(Duration::from_secs(90)));
+        let seats = [&short, &long, &plain].map(|it| it.sit(None));
+        let start = Instant::now();
+        let cut = |exit: Arc<Exit>| async move {
+            raised(&mut exit.cutting()).await;
+            start.elapsed().as_secs()
+        };
+        let ends = async {
+            let ends = tokio::join!(cut(short.clone()), cut(plain.clone()), cut(long.clone()));
+            drop(seats);
+            ends
+        };
+        let (left, ends) = tokio::join!(drain.drain(Duration::ZERO, Duration::from_secs(10)), ends);
+        assert_eq!(ends, (1, 10, 90));
+        assert_eq!(left, 3);
     }
 
     #[tokio::test(start_paused = true)]

@@ -172,6 +172,14 @@ impl Reports {
         let _ = self.done.subscribe().wait_for(|it| *it >= generation).await;
     }
 
+    /// Lets the threads that serve give back what they hold and do not use. They are asked more often than there are
+    /// of them, for which of them answers is not ours to say.
+    pub fn release(&self) {
+        let Some(runtime) = self.runtime.get() else { return };
+        let asked = runtime.metrics().num_workers().saturating_mul(2);
+        (0..asked).for_each(|_| drop(runtime.spawn(async { crate::memory::release() })));
+    }
+
     /// Changes with every generation reconciled, and when a bind that failed is tried again.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.done.subscribe()

@@ -158,7 +158,7 @@ where
         // The reports hold the socket for a successor: it must not keep the port.
         self.reports.open.lock().retain(|(_, _, it)| !Arc::ptr_eq(it, &old.listening));
         old.close().await;
-        let max = self.shared.removed_bind_deadline;
+        let max = exit.limited().unwrap_or(self.shared.removed_bind_deadline);
         pingora_runtime::current_handle().spawn(async move { exit.drain_within(max).await });
     }
 

@@ -77,6 +77,9 @@ pub struct Loaded {
     pub phases: Phases,
     /// Where everything stands now.
     pub places: Places,
+    /// Names the `config:` block where it is another than this process began with: only a successor can put it into
+    /// effect.
+    pub renewed: Option<u64>,
 }
 
 /// A load that may not, and everything that is wrong.
@@ -218,14 +221,17 @@ impl Source {
         let mut warnings = union::dangling(&tree, &self.snapshot, &run.all, WARNINGS_MAX);
         warnings.extend(union::contested(&tree, &run.all, WARNINGS_MAX));
         let config = tree.read::<StaticConfig>("config").ok().flatten().unwrap_or_default();
-        if serde_json::to_string(&config).ok() != self.first_config {
-            warnings.insert(0, tree.problem("config", "has changed: static settings take effect at the next start"));
+        let config = serde_json::to_string(&config).ok();
+        let renewed = config.filter(|it| Some(it) != self.first_config.as_ref()).map(|it| files::digest(it.as_bytes()));
+        if renewed.is_some() {
+            let reason = "has changed: static settings take effect in a new process, which is started now";
+            warnings.insert(0, tree.problem("config", reason));
         }
         self.cache = run.kept;
         tree.forget_trees();
         let compared = cpu();
         let phases = Phases { parse: parsed - started, lower: lowered - parsed, diff: compared - lowered };
-        Ok(Loaded { patch, warnings, phases, places: Places::new(run.all) })
+        Ok(Loaded { patch, warnings, phases, places: Places::new(run.all), renewed })
     }
 
     /// What is wrong with a document beyond its schema: its good parts are lowered, only to say so.

@@ -13,6 +13,7 @@ mod metrics;
 mod process;
 mod status;
 mod successor;
+mod upgrade;
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -36,6 +37,7 @@ pub use process::allow_descriptors;
 pub use rustix::process::Signal;
 pub use status::{Bind, Status};
 pub use successor::Successor;
+pub use upgrade::Upgraded;
 
 /// A gateway that runs. Dropping it kills the process; a test that ends well calls [`Gateway::stop`].
 pub struct Gateway {
@@ -50,6 +52,8 @@ pub struct Setup {
     yaml: String,
     args: Vec<String>,
     env: Vec<(String, String)>,
+    /// A program, and its arguments, that starts the gateway.
+    wrapper: Vec<String>,
     dir: TempDir,
     passed: Option<(String, OwnedFd)>,
 }
@@ -75,7 +79,8 @@ impl Gateway {
     pub fn setup(yaml: &str) -> Setup {
         // Short, because a Unix socket's path has room for 108 bytes.
         let dir = tempfile::Builder::new().prefix("agw-").tempdir().expect("a directory for the gateway");
-        Setup { yaml: yaml.to_owned(), args: Vec::new(), env: Vec::new(), dir, passed: None }
+        let (args, env, wrapper) = (Vec::new(), Vec::new(), Vec::new());
+        Setup { yaml: yaml.to_owned(), args, env, wrapper, dir, passed: None }
     }
 
     /// Starts with a configuration that must keep the process from starting.
@@ -339,6 +344,13 @@ impl Setup {
         self
     }
 
+    /// Started by another program, which gets the gateway's command line behind these arguments.
+    #[must_use]
+    pub fn wrapped(mut self, program: &str, args: &[&str]) -> Setup {
+        self.wrapper = [&[program], args].concat().into_iter().map(str::to_owned).collect();
+        self
+    }
+
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Setup {
         self.env.push((name.to_owned(), value.to_owned()));
@@ -378,10 +390,12 @@ impl Setup {
     pub fn spawn(self) -> Gateway {
         let config = self.dir.path().join("config.yaml");
         write_by_rename(&config, &document::complete(&self.yaml, self.dir.path()));
-        let mut child = command(self.passed)
+        let mut child = command(&self.wrapper, self.passed)
             .arg("-f")
             .arg(&config)
             .args(&self.args)
+            // Where the control socket is, where no other place is named.
+            .env("XDG_RUNTIME_DIR", self.dir.path())
             .envs(self.env)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -392,10 +406,18 @@ impl Setup {
     }
 }
 
-/// The binary; where a socket is passed, by way of a shell that makes it descriptor 3 and knows its own number.
-fn command(passed: Option<(String, OwnedFd)>) -> Command {
+/// The binary, by way of its wrapper; where a socket is passed, by way of a shell that makes it descriptor 3 and knows
+/// its own number.
+fn command(wrapper: &[String], passed: Option<(String, OwnedFd)>) -> Command {
     let Some((name, socket)) = passed else {
-        let mut command = Command::new(binary::path());
+        let mut command = match wrapper.split_first() {
+            None => Command::new(binary::path()),
+            Some((program, args)) => {
+                let mut command = Command::new(program);
+                command.args(args).arg(binary::path());
+                command
+            }
+        };
         command.stdin(Stdio::null());
         return command;
     };
