@@ -118,6 +118,7 @@ async fn every_listening_socket_lies_with_the_manager_while_its_bind_is_there() 
     expect(&[ONE_STORED]).await;
     gateway.reload(&ONE.replace("gateways: {", "gateways: { more: { port: 0, address: 127.0.0.1 },")).await;
     expect(&[ONE_STORED, "gateway/more 127.0.0.1%3A0"]).await;
+    gateway.status().await;
     let more = gateway.addr_of("gateway/more");
     gateway.reload(ONE).await;
     expect(&[ONE_STORED]).await;

@@ -84,7 +84,7 @@ fn connect(places: &[PathBuf]) -> Result<Line, Answer> {
     let mut last = None;
     for place in places {
         match UnixStream::connect(place) {
-            Ok(stream) => return Line::new(stream, PATIENCE).map_err(|fault| (Code::Forbidden, fault.to_string())),
+            Ok(stream) => return Line::ask(stream, PATIENCE).map_err(|fault| (Code::Forbidden, fault.to_string())),
             Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
                 return Err((
                     Code::Forbidden,

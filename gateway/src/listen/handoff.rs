@@ -88,6 +88,17 @@ impl Line {
         Ok(Self { stream, deadline: Instant::now() + patience })
     }
 
+    /// To a gateway found by its path, which root may ask whosever it is.
+    pub fn ask(stream: UnixStream, patience: Duration) -> Result<Self, HandoffFault> {
+        match rustix::process::getuid().is_root() {
+            true => {
+                stream.set_nonblocking(false)?;
+                Ok(Self { stream, deadline: Instant::now() + patience })
+            }
+            false => Self::new(stream, patience),
+        }
+    }
+
     /// The process at the other end, as of when the connection was made.
     pub fn peer(&self) -> Option<u32> {
         let peer = rustix::net::sockopt::socket_peercred(&self.stream).ok()?;

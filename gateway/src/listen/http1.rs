@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::boundary::{Boundary, HeadScan, Scan};
+use super::info::Peer;
 use super::refused::{self, Ending};
 use super::stream::{Downstream, info_of};
 use super::talk::Talk;
@@ -65,7 +66,7 @@ where
             reused = talk.app.process_new_http(session, shutdown) => reused,
             () = cut.as_mut() => return,
         };
-        if let Some(conn) = conn.as_ref().filter(|it| !it.told.load(Ordering::Relaxed)) {
+        if let Some(conn) = conn.as_ref().filter(|it| it.peer != Peer::Own && !it.told.load(Ordering::Relaxed)) {
             // Pingora found fault with the head itself, has said so to the client, and to nobody else.
             let error = "malformed request";
             let ending = Ending { status: 400, reason: Reason::InvalidRequest, error, duration: Duration::ZERO };
