@@ -163,6 +163,16 @@ impl Client {
         self.dialled.load(Ordering::SeqCst)
     }
 
+    /// Connections made since this was last asked.
+    pub fn take_connections(&self) -> u64 {
+        self.dialled.swap(0, Ordering::SeqCst)
+    }
+
+    /// Whether no clone of this client is left.
+    pub fn is_alone(&self) -> bool {
+        Arc::strong_count(&self.live) == 1
+    }
+
     /// What the handshake of the present connection said.
     pub async fn tls_facts(&self) -> Option<TlsFacts> {
         self.live.lock().await.as_ref().and_then(|it| it.tls.clone())

@@ -40,13 +40,17 @@ impl Lineage {
         self.successors.last().map_or(self.gateway.pid(), Successor::pid)
     }
 
-    /// Asks the process that serves for a successor, and waits until that one is ready.
+    /// Asks the process that serves for a successor, by signal and by command in turn, and waits until it is ready.
     pub async fn upgrade(&mut self) -> Handover {
         let (from, lines) = (self.newest(), self.gateway.log().count());
         let start = Instant::now();
         match self.successors.last() {
-            Some(it) => it.signal(Signal::HUP),
             None => self.gateway.signal(Signal::HUP),
+            Some(it) if self.successors.len().is_multiple_of(2) => it.signal(Signal::HUP),
+            Some(_) => {
+                let outcome = self.gateway.upgrade(&["--wait"]).await;
+                assert_eq!(outcome.code, 0, "{}", outcome.text);
+            }
         }
         let log = self.gateway.log();
         let successor = Successor::of(&log.wait_after(lines, |it| it.contains("started a successor")).await);

@@ -19,6 +19,12 @@ const PAUSE_POST: Duration = Duration::from_millis(100);
 
 const POST_BYTES: usize = 1_000_000;
 
+/// Asks over one of two connections, which others use as well.
+pub(super) fn ask_beside(errand: Errand, clients: &[Client; 2]) -> impl Future<Output = ()> + use<> {
+    let client = clients[errand.index % 2].clone();
+    ask(errand, client)
+}
+
 /// Asks over one connection for as long as the gateway keeps it.
 pub(super) async fn ask(mut errand: Errand, client: Client) {
     while !errand.is_over() {
@@ -71,7 +77,10 @@ async fn get(client: &Client) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Books the connections; closes the last one when no other client uses it.
 async fn close(errand: &Errand, client: &Client) {
-    (0..client.connections()).for_each(|_| errand.tally.connected());
-    client.disconnect().await;
+    errand.tally.connected(client.take_connections());
+    if client.is_alone() {
+        client.disconnect().await;
+    }
 }

@@ -130,8 +130,10 @@ impl Site {
         let http = doors.http;
         load.spawn("h1 keep-alive", sizes.requests, |it| requests::ask(it, Client::h1(http)));
         load.spawn("h1 connections", sizes.requests, |it| requests::ask_anew(it, vec![http]));
-        load.spawn("h2c", sizes.requests, |it| requests::ask(it, Client::h2c(http)));
-        load.spawn("tls h2", sizes.requests, |it| requests::ask(it, self.tls_client(doors)));
+        // Two connections, so that streams run side by side.
+        let (h2c, tls) = (pair(|| Client::h2c(http)), pair(|| self.tls_client(doors)));
+        load.spawn("h2c", sizes.requests, |it| requests::ask_beside(it, &h2c));
+        load.spawn("tls h2", sizes.requests, |it| requests::ask_beside(it, &tls));
         load.spawn("post 1 MB", sizes.posts, |it| {
             let clients = [Client::h1(http), Client::h2c(http), self.tls_client(doors)];
             let [h1, h2c, tls] = clients;
@@ -149,6 +151,10 @@ impl Site {
         load.spawn("tls passthrough", sizes.passthrough, |it| live(it, self.sealed(doors)));
         load
     }
+}
+
+fn pair(client: impl Fn() -> Client) -> [Client; 2] {
+    [client(), client()]
 }
 
 /// Numbered events from `from` until the era `until`; the last event names the number that would come next.

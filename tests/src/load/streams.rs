@@ -51,7 +51,7 @@ impl Events {
 impl Life for Events {
     async fn live(&mut self, errand: &mut Errand, until: u64) -> anyhow::Result<()> {
         let mut events = self.client.get(&format!("/events?from={}&until={until}", self.next)).try_events().await?;
-        errand.tally.connected();
+        errand.tally.connected(1);
         loop {
             let event = tokio::time::timeout(STEP, events.next()).await.context("no event in time")??;
             let Some(event) = event else { bail!("the stream ended before its last event, {}", self.next) };
@@ -87,7 +87,7 @@ impl Life for Socket {
     async fn live(&mut self, errand: &mut Errand, until: u64) -> anyhow::Result<()> {
         let opened = WsClient::connect(self.addr, "/websocket", &[]).await;
         let mut socket = opened.map_err(|it| anyhow::anyhow!("no WebSocket: {it:?}"))?;
-        errand.tally.connected();
+        errand.tally.connected(1);
         let mut next = 0_u64;
         while !errand.has_reached(until) {
             socket.text(&next.to_string()).await?;
@@ -115,7 +115,7 @@ impl Call {
 impl Life for Call {
     async fn live(&mut self, errand: &mut Errand, until: u64) -> anyhow::Result<()> {
         let mut call = GrpcClient::new(self.client.clone()).try_duplex("/test.Echo/Bidi", &[]).await?;
-        errand.tally.connected();
+        errand.tally.connected(1);
         let mut next = 0_u64;
         while !errand.has_reached(until) {
             ensure!(call.send(next.to_string().as_bytes()).await, "the call takes no message {next}");
@@ -166,7 +166,7 @@ impl Bytes {
 impl Life for Bytes {
     async fn live(&mut self, errand: &mut Errand, until: u64) -> anyhow::Result<()> {
         let mut client = self.connect().await?;
-        errand.tally.connected();
+        errand.tally.connected(1);
         let mut next = 0_u64;
         while !errand.has_reached(until) {
             client.write(format!("{next}\n")).await?;

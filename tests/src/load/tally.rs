@@ -79,8 +79,8 @@ impl Tally {
         self.answers.fetch_add(1, Ordering::SeqCst);
     }
 
-    pub(super) fn connected(&self) {
-        self.opened.fetch_add(1, Ordering::SeqCst);
+    pub(super) fn connected(&self, count: u64) {
+        self.opened.fetch_add(count, Ordering::SeqCst);
     }
 
     pub(super) fn unsent(&self) {
