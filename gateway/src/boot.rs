@@ -45,7 +45,7 @@ pub fn run(input: Input, takeover: Option<Takeover>, inherited: Option<Inherited
     let written = input.clone();
     let (source, warnings) = Source::open(input, |name| std::env::var(name).ok()).map_err(refused)?;
     let statics = source.statics().clone();
-    let log = logging::init(&statics).map_err(|reason| anyhow!("config.logging.level: {reason}"))?;
+    let (log, _written_last) = logging::init(&statics).map_err(|reason| anyhow!("config.logging.level: {reason}"))?;
     // Ours first: Pingora would install ring.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let telemetry = Telemetry::new(&statics);

@@ -316,6 +316,7 @@ async fn sigterm_lets_streams_finish_and_says_close_to_connections_that_are_used
     }
     assert_eq!(heard, 11);
     assert!(gateway.wait_exit(PATIENCE).await.success());
+    gateway.wait_log(|it| it.contains("\"message\":\"ended\"")).await;
     assert!(!gateway.log().text().contains("drain limit reached"));
 }
 

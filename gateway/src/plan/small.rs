@@ -21,18 +21,13 @@ impl Emptiable for Bucket {
     }
 }
 
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(super) enum SmallMap<T> {
     /// Known without a look at memory elsewhere.
+    #[default]
     Empty,
     List(Arc<Vec<(Text, T)>>),
     Hash(Map<Text, T>),
-}
-
-impl<T: Emptiable> Default for SmallMap<T> {
-    fn default() -> Self {
-        Self::Empty
-    }
 }
 
 impl<T: Emptiable> SmallMap<T> {

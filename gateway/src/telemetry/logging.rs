@@ -58,12 +58,11 @@ struct Shared {
     initial: String,
     current: Mutex<Vec<String>>,
     apply: Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>,
-    _writer: Option<WorkerGuard>,
 }
 
 /// Installs the process's log. Call once, first thing. A filter in the configuration that cannot
-/// be read is an error.
-pub fn init(statics: &Statics) -> Result<LogControl, String> {
+/// be read is an error. Lines still on their way are written when the guard is dropped: let it be the last.
+pub fn init(statics: &Statics) -> Result<(LogControl, WorkerGuard), String> {
     let (writer, guard) = tracing_appender::non_blocking::NonBlockingBuilder::default()
         .lossy(true)
         .buffered_lines_limit(QUEUE_MAX)
@@ -84,13 +83,8 @@ pub fn init(statics: &Statics) -> Result<LogControl, String> {
         Ok(())
     };
     observe();
-    let shared = Shared {
-        initial: initial.to_owned(),
-        current: Mutex::new(directives),
-        apply: Box::new(apply),
-        _writer: Some(guard),
-    };
-    Ok(LogControl { shared: Arc::new(shared) })
+    let shared = Shared { initial: initial.to_owned(), current: Mutex::new(directives), apply: Box::new(apply) };
+    Ok((LogControl { shared: Arc::new(shared) }, guard))
 }
 
 fn output<S>(format: LogFormat, writer: NonBlocking) -> Box<dyn Layer<S> + Send + Sync>
@@ -133,7 +127,6 @@ impl LogControl {
             initial: DEFAULT.to_owned(),
             current: Mutex::new(vec![DEFAULT.to_owned()]),
             apply: Box::new(|_| Ok(())),
-            _writer: None,
         };
         Self { shared: Arc::new(shared) }
     }
