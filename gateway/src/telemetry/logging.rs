@@ -226,7 +226,7 @@ mod tests {
     /// The one test that installs the process's log; it leaves the target `request` alone.
     #[test]
     fn levels_change_while_the_process_runs_for_both_crates() {
-        let control = init(&crate::telemetry::tests::statics()).unwrap();
+        let (control, _written) = init(&crate::telemetry::tests::statics()).unwrap();
         let enabled = || (tracing::enabled!(target: "gateway", Level::DEBUG), log::max_level());
         assert_eq!(enabled(), (false, log::LevelFilter::Info));
         control.set("gateway=debug").unwrap();
