@@ -41,35 +41,20 @@ const POOL_SIZE: usize = 4096;
 /// give way.
 pub fn run(input: Input, takeover: Option<Takeover>, inherited: Option<Inherited>) -> anyhow::Result<()> {
     raise_open_files();
-    let mut transfers = Transfers::default();
-    transfers.add(Arc::new(Text::of(&input)));
-    let place_of = input.clone();
+    let given = input.clone();
     let (source, warnings) = Source::open(input, |name| std::env::var(name).ok()).map_err(refused)?;
     let statics = source.statics().clone();
     let log = logging::init(&statics).map_err(|reason| anyhow!("config.logging.level: {reason}"))?;
     // Ours first: Pingora would install ring.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let telemetry = Telemetry::new(&statics);
-    let place = place::path(&statics, &place_of);
-    let (predecessor, inheritance) = match (inherited, takeover) {
-        (Some((predecessor, left)), _) => (Some(predecessor), left),
-        (None, Some(Takeover::Control)) => {
-            let failed = || format!("cannot take over through {}", place.display());
-            let (predecessor, left) = Predecessor::at(&place).with_context(failed)?;
-            (Some(predecessor), left)
-        }
-        (None, _) => (None, Inheritance::default()),
-    };
+    let place = place::path(&statics, &given);
+    let (predecessor, inheritance) = predecessor(&place, takeover, inherited)?;
     let Inheritance { offers: mut inherited, states, elders } = inheritance;
-    if predecessor.is_some() {
-        tracing::info!(sockets = inherited.len(), generations = elders.len(), "taking over");
-    }
     let supervisor = Arc::new(Supervisor::from_env(predecessor.is_some()));
 
     let upstreams = Arc::new(Upstreams::new(&statics));
-    transfers.add(Arc::new(Keys));
-    transfers.add(Arc::new(Endpoints(upstreams.clone())));
-    transfers.add(Arc::new(Upgrades(telemetry.clone())));
+    let transfers = transfers(&given, &upstreams, &telemetry);
     transfers.import(&states);
     let state = State::new(Compiler::new(upstreams.clone(), statics.clone()));
     let status = Arc::new(Status::default());
@@ -96,24 +81,7 @@ pub fn run(input: Input, takeover: Option<Takeover>, inherited: Option<Inherited
     let life = Life::new(&statics, parts);
 
     let mut server = server(&statics);
-    let proxy = Proxy {
-        state: state.clone(),
-        telemetry: telemetry.clone(),
-        mirrors: Arc::new(Mirrors::default()),
-        carried: drain.carried().clone(),
-    };
-    let mut app = pingora_proxy::http_proxy(&server.configuration, proxy);
-    app.server_options = Some(Default::default());
-    let plans = state.clone();
-    let setup = Setup {
-        app: Arc::new(app),
-        plans: Arc::new(move || plans.plan()),
-        telemetry: telemetry.clone(),
-        drain: drain.clone(),
-        enable_ipv6: statics.enable_ipv6,
-        removed_bind_deadline: statics.termination_deadline,
-        inherited,
-    };
+    let setup = setup(&server, &statics, (&state, &telemetry, &drain), inherited);
     let (listeners, reports) = Listeners::new(setup, state.wanted());
     life.offer(reports.clone(), servers.offers()?);
     reloader.listeners(reports.clone());
@@ -135,11 +103,64 @@ pub fn run(input: Input, takeover: Option<Takeover>, inherited: Option<Inherited
     server.add_service(background_service("control", control));
     server.run(RunArgs { shutdown_signal: Box::new(SharedLife(life.clone())) });
     telemetry.flush(Duration::from_secs(2));
-    if let Some(reason) = life.unfit() {
-        return Err(anyhow!("not taking over: {reason}"));
+    match life.unfit() {
+        Some(reason) => Err(anyhow!("not taking over: {reason}")),
+        None => Ok(()),
     }
-    tracing::info!("ended");
-    Ok(())
+}
+
+/// Whose sockets and state this process takes over, if anybody's.
+fn predecessor(
+    place: &std::path::Path,
+    takeover: Option<Takeover>,
+    inherited: Option<Inherited>,
+) -> anyhow::Result<(Option<Predecessor>, Inheritance)> {
+    let (predecessor, left) = match (inherited, takeover) {
+        (Some(inherited), _) => inherited,
+        (None, Some(Takeover::Control)) => {
+            Predecessor::at(place).with_context(|| format!("cannot take over through {}", place.display()))?
+        }
+        (None, _) => return Ok((None, Inheritance::default())),
+    };
+    tracing::info!(sockets = left.offers.len(), generations = left.elders.len(), "taking over");
+    Ok((Some(predecessor), left))
+}
+
+/// Everything that outlives the process.
+fn transfers(input: &Input, upstreams: &Arc<Upstreams>, telemetry: &Arc<Telemetry>) -> Transfers {
+    let mut transfers = Transfers::default();
+    transfers.add(Arc::new(Text::of(input)));
+    transfers.add(Arc::new(Keys));
+    transfers.add(Arc::new(Endpoints(upstreams.clone())));
+    transfers.add(Arc::new(Upgrades(telemetry.clone())));
+    transfers
+}
+
+/// What the listeners are made of.
+fn setup(
+    server: &Server,
+    statics: &Statics,
+    (state, telemetry, drain): (&Arc<State>, &Arc<Telemetry>, &Arc<Drain>),
+    inherited: Vec<Offer>,
+) -> Setup<pingora_proxy::HttpProxy<Proxy>> {
+    let proxy = Proxy {
+        state: state.clone(),
+        telemetry: telemetry.clone(),
+        mirrors: Arc::new(Mirrors::default()),
+        carried: drain.carried().clone(),
+    };
+    let mut app = pingora_proxy::http_proxy(&server.configuration, proxy);
+    app.server_options = Some(Default::default());
+    let plans = state.clone();
+    Setup {
+        app: Arc::new(app),
+        plans: Arc::new(move || plans.plan()),
+        telemetry: telemetry.clone(),
+        drain: drain.clone(),
+        enable_ipv6: statics.enable_ipv6,
+        removed_bind_deadline: statics.termination_deadline,
+        inherited,
+    }
 }
 
 /// One line for each problem, as the operator reads them.

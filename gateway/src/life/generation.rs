@@ -218,7 +218,7 @@ mod tests {
         let (mouth, ear) = channel().unwrap();
         let first = View { generation: 3, pid: 7, ..View::default() };
         elders.add(ear, first.clone());
-        assert_eq!(elders.views(), [first.clone()]);
+        assert_eq!(elders.views(), std::slice::from_ref(&first));
         let last = View { carries: Load { sse: 4, ..Load::default() }, ..first };
         mouth.report(&last);
         let hearing = async {
