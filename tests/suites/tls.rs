@@ -9,7 +9,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, NamedGroup, RootCertStore, SupportedProtocolVersion};
 use tests::certs::Identity;
 use tests::io::{Place, Stream, tls_connect};
-use tests::wait::PATIENCE;
+use PATIENCE;
 use tests::{Authority, Backend, Client, Gateway, RawClient, eventually, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -295,11 +295,11 @@ async fn a_session_from_before_a_hand_over_is_resumed_after_it() {
     let config = terms(&ca, aws_lc_rs::default_provider(), BOTH);
     assert_eq!(agreed(&gateway, config.clone()).await.expect("a handshake").kind, "Full");
     let successor = gateway.succeed().await;
-    gateway.wait_succeeded(tests::wait::PATIENCE).await;
+    gateway.wait_succeeded(PATIENCE).await;
     for _ in 0..2 {
         assert_eq!(agreed(&gateway, config.clone()).await.expect("a handshake").kind, "Resumed");
     }
-    successor.stop(tests::wait::PATIENCE).await;
+    successor.stop(PATIENCE).await;
 }
 
 #[tokio::test]
