@@ -172,7 +172,7 @@ async fn a_successor_has_a_successor() {
     first.signal(Signal::HUP);
     let line = gateway.log().wait_after(before, |it| it.contains("started a successor")).await;
     assert!(line.contains("pid"), "{line}");
-    gateway.log().wait_after(before, |it| it.contains("successor is ready")).await;
+    gateway.log().wait_after(before, |it| it.contains("took over")).await;
     let second = Successor::of(&line);
     eventually(PATIENCE, || async { first.is_gone() }).await;
     assert_eq!(gateway.client().get("/").await.status, 200);

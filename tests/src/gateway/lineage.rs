@@ -19,7 +19,7 @@ pub struct Lineage {
 pub struct Handover {
     pub from: u32,
     pub to: u32,
-    /// From the order to the predecessor's word that the successor is ready.
+    /// From the order to the successor's word that it has taken over.
     pub ready: Duration,
     /// The most that the predecessor has had resident by then.
     pub from_peak_kib: u64,
@@ -54,7 +54,8 @@ impl Lineage {
         }
         let log = self.gateway.log();
         let successor = Successor::of(&log.wait_after(lines, |it| it.contains("started a successor")).await);
-        let ready = log.wait_line(lines, READY, |it| it.contains("successor is ready")).await.at;
+        // The successor's own word: the predecessor may end before its last lines are written.
+        let ready = log.wait_line(lines, READY, |it| it.contains("took over")).await.at;
         let (to, from_peak_kib) = (successor.pid(), self.peak_kib(from));
         self.successors.push(successor);
         Handover { from, to, ready: ready.saturating_duration_since(start), from_peak_kib }

@@ -272,7 +272,8 @@ impl Gateway {
         self.signal(Signal::HUP);
         let started = self.log.wait_after(before, |it| it.contains("started a successor")).await;
         let successor = Successor::of(&started);
-        self.log.wait_after(before, |it| it.contains("successor is ready")).await;
+        // The successor's own word: the predecessor may end before its last lines are written.
+        self.log.wait_after(before, |it| it.contains("took over")).await;
         successor
     }
 
