@@ -9,7 +9,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, NamedGroup, RootCertStore, SupportedProtocolVersion};
 use tests::certs::Identity;
 use tests::io::{Place, Stream, tls_connect};
-use PATIENCE;
+use tests::wait::PATIENCE;
 use tests::{Authority, Backend, Client, Gateway, RawClient, eventually, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 

@@ -273,6 +273,7 @@ impl Life {
         // Before the predecessor leaves: there is always somebody to ask.
         self.open_post();
         init::announce();
+        self.supervisor.take_over().await;
         let pid = predecessor.pid;
         let _ = tokio::task::spawn_blocking(move || predecessor.serving()).await;
         let seconds = self.born.elapsed().as_secs_f64();

@@ -76,7 +76,6 @@ impl Attendance {
         if !self.supervisor.is_there() {
             return;
         }
-        adoption::leave().await;
         self.supervisor.ready();
         tokio::select! {
             biased;

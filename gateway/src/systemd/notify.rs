@@ -77,6 +77,15 @@ impl Supervisor {
         self.tell(&format!("MAINPID={}\nREADY=1", std::process::id()));
     }
 
+    /// This process becomes the unit's main process, and the manager's child. To be called while the predecessor
+    /// lives: a unit whose main process ends before the next one is known has ended.
+    pub async fn take_over(&self) {
+        if self.is_there() {
+            super::adoption::leave().await;
+            self.ready();
+        }
+    }
+
     /// A hand-over or a reload begins. [`Self::ready`] ends it, whether it went well or not.
     pub fn reloading(&self) {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
