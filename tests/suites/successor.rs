@@ -1,5 +1,6 @@
 //! Successors that fail, in every way they can, and who may ask for one: whatever it is, the gateway serves on.
 
+use std::net::SocketAddr;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -120,73 +121,75 @@ fn hello_of_the_future() -> Vec<u8> {
     frame
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_failing_successors_fail_no_request() {
-    let mut bed = Bed::start("  handoffTimeout: 5s\n").await;
-    std::fs::write(bed.gateway.dir().join("hello"), hello_of_the_future()).expect("write the first words");
-    let hello = bed.gateway.dir().join("hello");
-    let plain = bed.gateway.dir().join("plain");
-    std::fs::write(&plain, "no program").expect("write a file");
-    let hold = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let occupied = hold.local_addr().expect("its address");
-    let full = format!(
-        "exec unshare --map-root-user --mount sh -c \"mount -t tmpfs -o size=4k,nr_inodes=1 none '{dir}/full' && exec '{bin}' -f '{dir}/full.yaml' --takeover=stdin\"",
-        dir = bed.gateway.dir().display(),
-        bin = binary_path().display()
-    );
-    std::fs::create_dir(bed.gateway.dir().join("full")).expect("a directory");
-    std::fs::write(
-        bed.gateway.dir().join("full.yaml"),
-        format!(
-            "config: {{ adminAddr: 'unix:{}/full/admin.sock', statsAddr: off, readinessAddr: off }}\nbinds: []\n",
-            bed.gateway.dir().display()
-        ),
-    )
-    .expect("write a configuration");
-    let may_mount = std::process::Command::new("unshare")
-        .args(["--map-root-user", "--mount", "true"])
-        .status()
-        .is_ok_and(|it| it.success());
-    let (crash, crash_at) = bed.stuck("crash");
-    let (killed, killed_at) = bed.stuck("killed");
-    let (hang, _pipe) = bed.stuck("hang");
-    let servers = "adminAddr: off, statsAddr: off, readinessAddr: off";
-    let cases: Vec<(&str, String, i32, &str, Option<(PathBuf, Signal)>)> = vec![
-        ("exit at start", bed.program("exits", "echo no luck today >&2; exit 3"), 4, "no luck today", None),
-        ("crash after receiving sockets", crash, 4, "signal: 6", Some((crash_at, Signal::ABORT))),
-        ("hang", hang, 4, "not ready within 5s", None),
-        ("bad configuration", bed.with_config("bad", "binds:\n- port: nonsense\n"), 4, "the configuration is refused", None),
-        (
-            "wrong version",
-            bed.program("future", &format!("cat '{}' >&0; exec cat <&0 >/dev/null", hello.display())),
-            4,
-            "versions 98 to 99",
-            None,
-        ),
-        ("missing binary", bed.gateway.dir().join("nothing").display().to_string(), 3, "no such file", None),
-        ("full disk", bed.program("full-disk", &full), 4, if may_mount { "No space left" } else { "ended" }, None),
-        ("no permission", plain.display().to_string(), 3, "not executable", None),
-        (
-            "port conflict of its own servers",
-            bed.with_config("own", &format!("config: {{ adminAddr: '{occupied}' }}\nbinds: []\n")),
-            4,
-            "cannot listen",
-            None,
-        ),
-        (
-            "port conflict",
-            bed.with_config(
-                "bind",
-                &format!("config: {{ {servers} }}\nbinds:\n- {{ port: {}, address: 127.0.0.1, listeners: [{{ routes: [{{ policies: {{ directResponse: {{ status: 200, body: x }} }} }}] }}] }}\n", occupied.port()),
+/// A successor that fails.
+struct Failing {
+    kind: &'static str,
+    program: String,
+    /// Of `agentgateway upgrade`, with what it says.
+    code: i32,
+    says: &'static str,
+    /// What befalls it, once it is seen in the pipe.
+    strike: Option<(PathBuf, Signal)>,
+}
+
+impl Failing {
+    fn new(kind: &'static str, program: impl Into<String>, code: i32, says: &'static str) -> Self {
+        Self { kind, program: program.into(), code, says, strike: None }
+    }
+
+    fn struck(self, pipe: PathBuf, signal: Signal) -> Self {
+        Self { strike: Some((pipe, signal)), ..self }
+    }
+
+    /// Those that fail by themselves; `occupied` is a port in use.
+    fn of_their_own(bed: &Bed, occupied: SocketAddr) -> Vec<Self> {
+        let dir = bed.gateway.dir();
+        std::fs::write(dir.join("hello"), hello_of_the_future()).expect("write the first words");
+        std::fs::write(dir.join("plain"), "no program").expect("write a file");
+        let future = format!("cat '{}' >&0; exec cat <&0 >/dev/null", dir.join("hello").display());
+        let own = format!("config: {{ adminAddr: '{occupied}' }}\nbinds: []\n");
+        let bind = format!(
+            "config: {{ adminAddr: off, statsAddr: off, readinessAddr: off }}\nbinds:\n- {{ port: {}, address: 127.0.0.1, listeners: [{{ routes: [{{ policies: {{ directResponse: {{ status: 200, body: x }} }} }}] }}] }}\n",
+            occupied.port()
+        );
+        vec![
+            Self::new("exit at start", bed.program("exits", "echo no luck today >&2; exit 3"), 4, "no luck today"),
+            Self::new(
+                "bad configuration",
+                bed.with_config("bad", "binds:\n- port: nonsense\n"),
+                4,
+                "the configuration is refused",
             ),
-            4,
-            "in use",
-            None,
-        ),
-        ("SIGKILL in the middle", killed, 4, "signal: 9", Some((killed_at, Signal::KILL))),
-    ];
-    let mut failed = 0.0;
-    for (kind, program, code, text, strike) in cases {
+            Self::new("wrong version", bed.program("future", &future), 4, "versions 98 to 99"),
+            Self::new("missing binary", dir.join("nothing").display().to_string(), 3, "no such file"),
+            Self::full_disk(bed),
+            Self::new("no permission", dir.join("plain").display().to_string(), 3, "not executable"),
+            Self::new("port conflict of its own servers", bed.with_config("own", &own), 4, "cannot listen"),
+            Self::new("port conflict", bed.with_config("bind", &bind), 4, "in use"),
+        ]
+    }
+
+    /// Where mounting is not allowed, it fails for that.
+    fn full_disk(bed: &Bed) -> Self {
+        let dir = bed.gateway.dir().display();
+        let script = format!(
+            "exec unshare --map-root-user --mount sh -c \"mount -t tmpfs -o size=4k,nr_inodes=1 none '{dir}/full' && exec '{bin}' -f '{dir}/full.yaml' --takeover=stdin\"",
+            bin = binary_path().display()
+        );
+        let config = format!(
+            "config: {{ adminAddr: 'unix:{dir}/full/admin.sock', statsAddr: off, readinessAddr: off }}\nbinds: []\n"
+        );
+        std::fs::create_dir(bed.gateway.dir().join("full")).expect("a directory");
+        std::fs::write(bed.gateway.dir().join("full.yaml"), config).expect("write a configuration");
+        let unshare = ["--map-root-user", "--mount", "true"];
+        let may_mount = std::process::Command::new("unshare").args(unshare).status().is_ok_and(|it| it.success());
+        let says = if may_mount { "No space left" } else { "ended" };
+        Self::new("full disk", bed.program("full-disk", &script), 4, says)
+    }
+
+    /// Fails, and is told of everywhere.
+    async fn fail(self, bed: &Bed) {
+        let Self { kind, program, code, says, strike } = self;
         let upgrade = async { bed.gateway.upgrade(&["--wait", "--binary", &program]).await };
         let strike = async {
             if let Some((pipe, signal)) = strike {
@@ -195,27 +198,44 @@ async fn ten_failing_successors_fail_no_request() {
         };
         let (upgraded, ()) = tokio::join!(upgrade, strike);
         assert_eq!(upgraded.code, code, "{kind}: {}", upgraded.text);
-        assert!(upgraded.text.contains(text), "{kind}: {}", upgraded.text);
+        assert!(upgraded.text.contains(says), "{kind}: {}", upgraded.text);
         println!("{kind:<34} exit code {code}: {}", upgraded.text.trim());
         let last = bed.gateway.generations().await;
         let told = last.pointer("/upgrade/last/error").and_then(|it| it.as_str().map(str::to_owned));
-        assert!(told.is_some_and(|it| it.contains(text)), "{kind}: {last}");
-        failed += f64::from(u8::from(code == 4));
-        assert_eq!(
-            bed.gateway.metric_sum("agentgateway_upgrades_total", &[("outcome", "failed")]).await,
-            failed,
-            "{kind}"
-        );
+        assert!(told.is_some_and(|it| it.contains(says)), "{kind}: {last}");
+    }
+}
+
+/// Upgrades counted as failed.
+async fn failures(gateway: &Gateway) -> f64 {
+    gateway.metric_sum("agentgateway_upgrades_total", &[("outcome", "failed")]).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_failing_successors_fail_no_request() {
+    let mut bed = Bed::start("  handoffTimeout: 5s\n").await;
+    let hold = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let (crash, crash_at) = bed.stuck("crash");
+    let (killed, killed_at) = bed.stuck("killed");
+    let (hang, _pipe) = bed.stuck("hang");
+    let mut cases = Failing::of_their_own(&bed, hold.local_addr().expect("its address"));
+    cases.extend([
+        Failing::new("crash after receiving sockets", crash, 4, "signal: 6").struck(crash_at, Signal::ABORT),
+        Failing::new("hang", hang, 4, "not ready within 5s"),
+        Failing::new("SIGKILL in the middle", killed, 4, "signal: 9").struck(killed_at, Signal::KILL),
+    ]);
+    let mut failed = 0.0;
+    for case in cases {
+        let (kind, counts) = (case.kind, case.code == 4);
+        case.fail(&bed).await;
+        failed += f64::from(u8::from(counts));
+        assert_eq!(failures(&bed.gateway).await, failed, "{kind}");
         bed.reach(50).await;
     }
     let good = bed.gateway.upgrade(&["--wait"]).await;
     assert_eq!(good.code, 0, "{}", good.text);
     let successor = serving(&bed.gateway).await;
-    assert_eq!(
-        bed.gateway.metric_sum("agentgateway_upgrades_total", &[("outcome", "failed")]).await,
-        failed,
-        "the successor goes on counting"
-    );
+    assert_eq!(failures(&bed.gateway).await, failed, "the successor goes on counting");
     bed.reach(100).await;
     let asked = bed.no_failures().await;
     println!("0 of {asked} requests failed");
