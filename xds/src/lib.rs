@@ -1,0 +1,3 @@
+//! How intent travels.
+pub mod codec;
+mod pb;
