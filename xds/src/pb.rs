@@ -35,8 +35,6 @@ pub mod google {
 
 use std::fmt;
 
-pub use envoy::config::core::v3 as core;
-pub use envoy::service::discovery::v3 as discovery;
 pub use generated::*;
 
 /// The type URL of every resource.

@@ -236,7 +236,7 @@ fn a_refused_policy_closes_what_it_should_have_guarded() {
 
 #[test]
 fn secrets_are_not_in_what_is_said() {
-    let header = pb::Header { name: "authorization".to_owned(), value: "hunter2\n".to_owned() };
+    let header = pb::Header { name: "authorization".to_owned(), value: "hunter2\nx".to_owned() };
     let modifier = pb::HeaderModifier { set: vec![header], ..pb::HeaderModifier::default() };
     let tls = pb::BackendTls { key: Some(b"hunter2".to_vec()), ..pb::BackendTls::default() };
     for kind in [pb::policy::Kind::RequestHeaderModifier(modifier), pb::policy::Kind::BackendTls(tls)] {

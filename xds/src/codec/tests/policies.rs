@@ -21,7 +21,7 @@ impl Files for Shelf {
 }
 
 /// What a configuration becomes; those that are refused are drawn again.
-fn lowered<C: std::fmt::Debug, P: std::fmt::Debug>(
+fn lowered<C: std::fmt::Debug + 'static, P: std::fmt::Debug + 'static>(
     config: impl Strategy<Value = C> + 'static,
     lower: fn(C, &mut Scope<'_>) -> Option<P>,
     wrap: fn(P) -> Policy,
