@@ -35,13 +35,13 @@ pub mod google {
 
 use std::fmt;
 
-pub use generated::*;
+pub(crate) use generated::*;
 
 /// The type URL of every resource.
-pub const TYPE_URL: &str = "type.googleapis.com/agentgateway.v1.Resource";
+pub(crate) const TYPE_URL: &str = "type.googleapis.com/agentgateway.v1.Resource";
 
 /// The shape of every message, as a `FileDescriptorSet`.
-pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.binpb"));
+pub(crate) const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.binpb"));
 
 /// These hold keys and credentials.
 macro_rules! secretive {
@@ -55,3 +55,6 @@ macro_rules! secretive {
 }
 
 secretive!(ServerTls, BackendTls, Header);
+
+#[cfg(test)]
+mod tests;

@@ -175,6 +175,7 @@ async fn a_bad_resource_harms_only_itself() {
     client.taken().await;
     control.apply([backend("a", "a:1")]);
     client.taken().await;
+    client.until("the answer", |it| it.responses == 2).await;
     let version = client.session.versions()["backend/a"].clone();
 
     // Broken, beside one that is good: the good one is taken, the last good version of the other stays.
