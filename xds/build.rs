@@ -15,8 +15,6 @@ fn main() -> Result<(), Box<dyn error::Error>> {
     tonic_prost_build::configure()
         .build_transport(false)
         .btree_map(".")
-        .bytes(".envoy")
-        .bytes(".google.protobuf.Any")
         .skip_debug(SECRETIVE)
         .compile_fds(descriptors.clone())?;
 

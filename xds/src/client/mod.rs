@@ -195,15 +195,15 @@ impl Client {
 
     /// Everything that was refused, here or by the receiver.
     async fn deliver(&self, response: DeltaDiscoveryResponse) -> Option<Vec<Refusal>> {
-        let reading = self.session.read(response, self.settings.terms.resources_max).await;
-        let (patch, mut refused, taken, removed) = reading.split();
+        let resources_max = self.settings.terms.resources_max;
+        let session::Reading { patch, mut refused, rest } = self.session.read(response, resources_max).await;
         let (reply, replied) = oneshot::channel();
         let update = Update { patch, refused: refused.clone(), reply };
         self.updates.send(update).await.ok()?;
         match replied.await {
             Ok(more) => {
                 refused.extend(more);
-                self.session.settle(taken, &removed, &refused);
+                self.session.settle(rest, &refused);
             }
             Err(_) => refused.push(Refusal::new("", "the gateway did not take the update")),
         }

@@ -34,6 +34,13 @@ struct Held {
 pub(super) struct Reading {
     pub patch: Patch,
     pub refused: Vec<Refusal>,
+    /// What to remember once the patch is in force.
+    pub rest: Rest,
+}
+
+/// Names, with their versions where they were taken.
+#[derive(Default)]
+pub(super) struct Rest {
     taken: Vec<(String, String)>,
     removed: Vec<String>,
 }
@@ -66,8 +73,7 @@ impl Session {
     /// Decodes a response. What is no good is left out of the patch; where it never was good, its
     /// substitute is in it.
     pub(super) async fn read(&self, response: DeltaDiscoveryResponse, resources_max: usize) -> Reading {
-        let mut reading =
-            Reading { patch: Patch::default(), refused: Vec::new(), taken: Vec::new(), removed: Vec::new() };
+        let mut reading = Reading { patch: Patch::default(), refused: Vec::new(), rest: Rest::default() };
         let mut seen: HashSet<String> = HashSet::default();
         let mut room = resources_max.saturating_sub(self.len());
         for (position, resource) in response.resources.into_iter().enumerate() {
@@ -76,12 +82,12 @@ impl Session {
             }
             let name = resource.name.clone();
             let held = self.0.lock().versions.contains_key(&name);
-            let known = !held && room == 0;
-            match judge(&resource, seen.insert(name.clone()), known) {
+            let full = !held && room == 0;
+            match judge(&resource, seen.insert(name.clone()), full) {
                 Ok(change) => {
                     room -= usize::from(!held);
                     reading.patch.push(change);
-                    reading.taken.push((name, resource.version));
+                    reading.rest.taken.push((name, resource.version));
                 }
                 Err(reason) => {
                     if !held && let Some(closed) = closed(&resource) {
@@ -95,13 +101,13 @@ impl Session {
             if let Some(parsed) = Name::parse(&name) {
                 reading.patch.push(parsed.removal());
             }
-            reading.removed.push(name);
+            reading.rest.removed.push(name);
         }
         reading
     }
 
     /// Remembers what became of a response: `refused` holds the names that were refused by anybody.
-    pub(super) fn settle(&self, taken: Vec<(String, String)>, removed: &[String], refused: &[Refusal]) {
+    pub(super) fn settle(&self, Rest { taken, removed }: Rest, refused: &[Refusal]) {
         let mut held = self.0.lock();
         let bad: HashSet<&str> = refused.iter().map(|it| it.name.as_str()).collect();
         for (name, version) in taken {
@@ -111,22 +117,14 @@ impl Session {
             }
         }
         for name in removed {
-            held.versions.remove(name);
-            held.refused.remove(name);
+            held.versions.remove(&name);
+            held.refused.remove(&name);
         }
         for Refusal { name, reason } in refused {
             if held.refused.len() < REFUSED_MAX || held.refused.contains_key(name) {
                 held.refused.insert(name.clone(), reason.clone());
             }
         }
-    }
-}
-
-impl Reading {
-    /// The patch, and what is left to settle.
-    pub(super) fn split(self) -> (Patch, Vec<Refusal>, Vec<(String, String)>, Vec<String>) {
-        let Self { patch, refused, taken, removed } = self;
-        (patch, refused, taken, removed)
     }
 }
 

@@ -36,7 +36,7 @@ pub(super) fn fields(decoded: &pb::Resource, bytes: &[u8]) -> Vec<String> {
     found
 }
 
-fn walk<'a>(mut bytes: &[u8], message: &str, path: &mut Vec<&'a str>, found: &mut Vec<String>) {
+fn walk(mut bytes: &[u8], message: &str, path: &mut Vec<&str>, found: &mut Vec<String>) {
     let Some(shape) = shapes().get(message).filter(|_| path.len() < DEPTH_MAX) else { return };
     while found.len() < NAMED_MAX
         && let Some((number, content)) = next(&mut bytes)

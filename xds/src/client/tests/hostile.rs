@@ -77,7 +77,7 @@ fn response(nonce: &str, resources: Vec<Resource>) -> DeltaDiscoveryResponse {
 }
 
 fn resource(change: &Change) -> Resource {
-    let value = crate::codec::encode(change).unwrap().into();
+    let value = crate::codec::encode(change).unwrap();
     Resource {
         name: Name::of(change).to_string(),
         version: "1".to_owned(),

@@ -355,7 +355,7 @@ fn health() -> impl Strategy<Value = health::Config> {
         let probe = it.2.index(3);
         health::ActiveConfig {
             http: Some(it.0).filter(|_| probe == 0),
-            tcp: (probe == 1).then(|| health::TcpProbeConfig {}),
+            tcp: (probe == 1).then_some(health::TcpProbeConfig {}),
             grpc: Some(it.1).filter(|_| probe == 2),
             interval: it.3,
             timeout: it.4,
