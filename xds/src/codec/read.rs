@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use filters::Scope;
 use filters::lower::{Backends, Files, ServicePort, SimpleBackend, Span};
+use filters::{FileRef, Scope};
 use ir::{BackendKey, BackendRef, ObjectName, ServiceKey, Text};
 
 use crate::pb;
@@ -17,7 +17,7 @@ const DURATION_SECONDS_MAX: u64 = 315_576_000_000;
 pub(super) struct Doors;
 
 impl Files for Doors {
-    fn read(&mut self, _: &str) -> Result<Vec<u8>, String> {
+    fn read(&mut self, _: &FileRef) -> Result<Vec<u8>, String> {
         Err("files do not travel".to_owned())
     }
 }

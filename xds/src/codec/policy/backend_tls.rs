@@ -1,8 +1,8 @@
 //! `backendTLS`. In files it names files; here their content travels.
 
-use filters::Scope;
 use filters::backend_tls::{Config, Policy};
 use filters::lower::Files;
+use filters::{FileRef, Scope};
 use ir::Secret;
 use ir::listener::KeyExchangeGroup;
 
@@ -43,8 +43,9 @@ struct Held {
 }
 
 impl Files for Held {
-    fn read(&mut self, field: &str) -> Result<Vec<u8>, String> {
-        let held = match field {
+    fn read(&mut self, field: &FileRef) -> Result<Vec<u8>, String> {
+        let FileRef::Path(field) = field else { return Err("credentials do not travel".to_owned()) };
+        let held = match field.as_str() {
             "cert" => self.cert.take(),
             "key" => self.key.take().map(|it| it.expose().to_vec()),
             "root" => self.root.take(),
@@ -66,7 +67,7 @@ pub(super) fn decode(it: pb::BackendTls, scope: &mut Scope<'_>) -> Option<Policy
         subject_alt_names,
         key_exchange_groups,
     } = it;
-    let named = |field: &str, there: bool| there.then(|| field.to_owned());
+    let named = |field: &str, there: bool| there.then(|| FileRef::Path(field.to_owned()));
     let config = Config {
         cert: named("cert", cert.is_some()),
         key: named("key", key.is_some()),

@@ -15,7 +15,7 @@ use crate::codec::read::Doors;
 struct Shelf;
 
 impl Files for Shelf {
-    fn read(&mut self, label: &str) -> Result<Vec<u8>, String> {
+    fn read(&mut self, label: &FileRef) -> Result<Vec<u8>, String> {
         Ok(format!("-----BEGIN {label}-----\nAA==\n-----END {label}-----\n").into_bytes())
     }
 }
@@ -242,9 +242,9 @@ fn backend_tls() -> impl Strategy<Value = backend_tls::Config> {
         (at_least_one(&["h2", "http/1.1"]), at_least_one(&["A.example.com", "spiffe://Td/Ns"]), at_least_one(GROUPS));
     (shown, option::of(Just("CERTIFICATE")), option::of(one_of(&["A.internal"])), 0..4u8, lists).prop_map(
         |(shown, root, hostname, switch, (alpn, subject_alt_names, key_exchange_groups))| backend_tls::Config {
-            cert: shown.then(|| "CERTIFICATE".to_owned()),
-            key: shown.then(|| "PRIVATE KEY".to_owned()),
-            root: root.map(str::to_owned),
+            cert: shown.then(|| FileRef::Path("CERTIFICATE".to_owned())),
+            key: shown.then(|| FileRef::Path("PRIVATE KEY".to_owned())),
+            root: root.map(|it| FileRef::Path(it.to_owned())),
             hostname,
             insecure: switch == 0,
             insecure_host: switch == 1,
