@@ -3,7 +3,9 @@ mod resources;
 
 use filters::{Change, Policy};
 use ir::{BackendRef, Target};
+use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::sample::{Index, select};
 use proptest::test_runner::{Config, TestRunner};
 use prost::Message as _;
 
@@ -11,7 +13,7 @@ use super::{Fault, Kind, Name, RESOURCE_BYTES_MAX, decode, encode, substitute};
 use crate::pb;
 
 fn runner() -> TestRunner {
-    let config = Config { cases: 100, failure_persistence: None, ..Config::default() };
+    let config = Config { cases: 256, failure_persistence: None, ..Config::default() };
     let seed = proptest::test_runner::TestRng::deterministic_rng(config.rng_algorithm);
     TestRunner::new_with_rng(config, seed)
 }
@@ -44,6 +46,31 @@ fn every_policy_comes_back_as_it_was_sent() {
     for kind in filters::Kind::ALL {
         comes_back(&resources::attached(*kind), kind.key());
     }
+}
+
+/// Damage on the way, or a peer that is not what it says.
+#[test]
+fn bytes_that_were_bent_are_refused_or_come_back_as_they_are_and_never_panic() {
+    let bent = (select(&Kind::ALL[..]).prop_flat_map(resources::of), vec((any::<Index>(), any::<u8>()), 1..6));
+    let survived = runner().run(&bent, |(change, bends)| {
+        let name = Name::of(&change).to_string();
+        let mut bytes = encode(&change).expect("a change with a value");
+        for (at, byte) in bends {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        match decode(&name, pb::TYPE_URL, &bytes) {
+            Ok(taken) => prop_assert_eq!(travel(&taken).ok(), Some(taken)),
+            Err(fault) => {
+                prop_assert!(!fault.to_string().is_empty());
+                if let Some(closed) = substitute(&name, pb::TYPE_URL, &bytes) {
+                    prop_assert_eq!(Name::of(&closed).to_string(), name);
+                }
+            }
+        }
+        Ok(())
+    });
+    survived.unwrap_or_else(|error| panic!("{error}"));
 }
 
 /// The bytes of a resource with this content.
