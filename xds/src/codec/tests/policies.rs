@@ -149,11 +149,9 @@ pub(super) fn of(kind: Kind) -> BoxedStrategy<Policy> {
         Kind::Compression => lowered(compression(), compression::Config::lower, Policy::Compression),
         Kind::FrontendHttp => lowered(frontend_http(), frontend_http::Config::lower, Policy::FrontendHttp),
         Kind::FrontendTcp => {
-            let config = (keepalives(), option::of(1..9u32), span());
-            let config = config.prop_map(|(keepalives, max_connections, idle_timeout)| frontend_tcp::Config {
-                keepalives,
-                max_connections,
-                idle_timeout,
+            let config = (keepalives(), option::of(1..9u32), span(), option::of(span()));
+            let config = config.prop_map(|(keepalives, max_connections, idle_timeout, drain_timeout)| {
+                frontend_tcp::Config { keepalives, max_connections, idle_timeout, drain_timeout }
             });
             lowered(config, frontend_tcp::Config::lower, Policy::FrontendTcp)
         }
