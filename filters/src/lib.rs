@@ -16,6 +16,7 @@ pub mod lower;
 #[cfg(test)]
 mod manual;
 mod near;
+pub mod placement;
 pub mod rung;
 #[cfg(test)]
 mod testing;

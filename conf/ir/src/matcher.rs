@@ -15,6 +15,11 @@ pub const REGEX_SOURCE_BYTES_MAX: usize = 4096;
 /// Compiled size limit of one regular expression.
 pub const REGEX_COMPILED_BYTES_MAX: usize = 1 << 20;
 
+/// Matches of one rule (Gateway API allows 64).
+pub const MATCHES_MAX: usize = 128;
+/// Segments of a path prefix.
+pub const PREFIX_DEPTH_MAX: usize = 64;
+
 /// A host name, wildcard or not. Always lower case, never with a port or trailing dot.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Hostname {

@@ -6,6 +6,9 @@ use crate::backend::BackendRef;
 use crate::matcher::{Hostname, Match};
 use crate::name::{ListenerKey, ObjectName, Origin, RouteKey, RouteName, Text};
 
+/// Backends of one rule.
+pub const BACKENDS_MAX: usize = 256;
+
 /// Where a route hangs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -39,7 +39,22 @@ impl Config {
     pub fn lower(self, scope: &mut Scope<'_>) -> Option<Policy> {
         let Self { status, body, body_expression, headers } = self;
         let before = scope.problems.len();
-        let body = body.unwrap_or_default();
+        if body_expression.is_some() {
+            scope.problem_at("bodyExpression", "expressions are not supported by this version yet; write `body`");
+        }
+        let headers = scope.at("headers", |scope| {
+            let header = |(name, value): (&String, &String)| scope.check(name, literal(name, value));
+            headers.iter().filter_map(header).collect()
+        });
+        let policy = Policy::lower(status, body.unwrap_or_default(), headers, scope);
+        policy.filter(|_| scope.problems.len() == before)
+    }
+}
+
+impl Policy {
+    /// From its parts, as configuration of any form has them; reports all problems.
+    pub fn lower(status: u16, body: String, mut headers: Vec<Header>, scope: &mut Scope<'_>) -> Option<Self> {
+        let before = scope.problems.len();
         if !(200..600).contains(&status) {
             scope.problem_at("status", format!("{status} cannot be answered: write 200 to 599"));
         }
@@ -49,17 +64,17 @@ impl Config {
         if body.len() > BODY_BYTES_MAX {
             scope.problem_at("body", format!("longer than {BODY_BYTES_MAX} bytes"));
         }
-        if body_expression.is_some() {
-            scope.problem_at("bodyExpression", "expressions are not supported by this version yet; write `body`");
-        }
-        let mut headers: Vec<Header> = scope.at("headers", |scope| {
-            let header = |(name, value): (&String, &String)| scope.check(name, literal(name, value));
-            headers.iter().filter_map(header).collect()
-        });
         if !body.is_empty() && !headers.iter().any(|header| header.name == CONTENT_TYPE) {
             headers.push(Header { name: CONTENT_TYPE, value: HeaderValue::from_static("text/plain; charset=utf-8") });
         }
-        (scope.problems.len() == before).then_some(Policy { status, body: Bytes::from(body), headers })
+        // One order, whatever the letter case they were written in.
+        headers.sort_by(|left, right| left.name.as_str().cmp(right.name.as_str()));
+        for (one, other) in headers.iter().zip(headers.iter().skip(1)) {
+            if one.name == other.name {
+                scope.problem_at("headers", format!("`{}` is here twice, in different case", one.name));
+            }
+        }
+        (scope.problems.len() == before).then(|| Self { status, body: Bytes::from(body), headers })
     }
 }
 

@@ -221,6 +221,8 @@ impl fmt::Display for Predicate {
         let (parts, symbol) = match self {
             Self::Constant(value) => return value.fmt(f),
             Self::Compare(left, operator, right) => return write!(f, "{left} {} {right}", operator.symbol()),
+            // Parentheses that nobody wrote would count towards the depth when this is read back.
+            Self::Not(inner) if matches!(**inner, Self::Not(_) | Self::Constant(_)) => return write!(f, "!{inner}"),
             Self::Not(inner) => return write!(f, "!({inner})"),
             Self::All(parts) => (parts, " && "),
             Self::Any(parts) => (parts, " || "),

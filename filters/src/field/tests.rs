@@ -99,6 +99,11 @@ fn length_and_depth_are_bounded() {
     let deep = |depth: usize| format!("{}true{}", "(".repeat(depth), ")".repeat(depth));
     assert!(Predicate::parse(&deep(DEPTH_MAX)).is_ok());
     assert!(Predicate::parse(&deep(DEPTH_MAX + 1)).unwrap_err().contains("nested deeper"));
+    // What is written back is read again, however deep.
+    for text in [format!("{}true", "!".repeat(DEPTH_MAX)), deep(DEPTH_MAX)] {
+        let predicate = Predicate::parse(&text).unwrap();
+        assert_eq!(Predicate::parse(&predicate.to_string()), Ok(predicate), "{text}");
+    }
     assert!(Predicate::parse(&"!".repeat(900)).unwrap_err().contains("nested deeper"));
     assert!(Field::parse(&format!("'{}'", "x".repeat(TEXT_BYTES_MAX))).unwrap_err().contains("longer than"));
 }

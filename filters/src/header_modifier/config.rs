@@ -46,19 +46,25 @@ impl Config {
         let before = scope.problems.len();
         scope.at("add", |scope| twice(&add, scope));
         scope.at("set", |scope| twice(&set, scope));
-        let added = scope.at("add", |scope| {
+        let mut added: Vec<Header> = scope.at("add", |scope| {
             let parse = |(name, value): (&String, &String)| {
                 let header = one_host(name).and_then(|()| Header::parse(name, value));
                 scope.check(name, header)
             };
             add.iter().filter_map(parse).collect()
         });
-        let changed = scope
+        let mut changed: Vec<Change> = scope
             .at("set", |scope| set.iter().filter_map(|(name, value)| scope.check(name, change(name, value))).collect());
         let mut removed = Vec::with_capacity(remove.len());
         for (position, name) in remove.iter().enumerate() {
             let name = one_host(name).and_then(|()| head::parse_name(name));
             removed.extend(scope.at("remove", |scope| scope.check(&format!("[{position}]"), name)));
+        }
+        // One order, whatever the letter case they were written in.
+        added.sort_by(|left, right| left.name.as_str().cmp(right.name.as_str()));
+        changed.sort_by(|left, right| left.name().cmp(right.name()));
+        if changed.iter().filter(|it| matches!(it, Change::Authority(_))).count() > 1 {
+            scope.problem_at("set", "`host` and `:authority` are the same: write one");
         }
         (scope.problems.len() == before).then_some(Policy { add: added, set: changed, remove: removed })
     }

@@ -27,17 +27,29 @@ pub enum Change {
     Path(http::uri::PathAndQuery),
 }
 
+impl Change {
+    /// The header, or the part as HTTP/2 names it.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Header(header) => header.name.as_str(),
+            Self::Authority(_) => ":authority",
+            Self::Method(_) => ":method",
+            Self::Path(_) => ":path",
+        }
+    }
+}
+
 impl Serialize for Change {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         use serde::ser::SerializeStruct as _;
-        let (name, value) = match self {
+        let value = match self {
             Self::Header(header) => return header.serialize(serializer),
-            Self::Authority(value) => (":authority", String::from_utf8_lossy(value.as_bytes())),
-            Self::Method(method) => (":method", method.as_str().into()),
-            Self::Path(path) => (":path", path.as_str().into()),
+            Self::Authority(value) => String::from_utf8_lossy(value.as_bytes()),
+            Self::Method(method) => method.as_str().into(),
+            Self::Path(path) => path.as_str().into(),
         };
         let mut change = serializer.serialize_struct("Header", 2)?;
-        change.serialize_field("name", name)?;
+        change.serialize_field("name", self.name())?;
         change.serialize_field("value", &value)?;
         change.end()
     }

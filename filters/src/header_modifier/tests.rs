@@ -69,6 +69,7 @@ fn what_frames_a_message_or_is_no_header_is_refused_at_its_place() {
             (json!({"set": {":path": "x"}}), "is not a path"),
             (json!({"set": {":scheme": "x"}}), "writes it itself"),
             (json!({"set": {"host": "a b"}}), "is not an authority"),
+            (json!({"set": {"host": "a", ":authority": "b"}}), "are the same: write one"),
             (json!({"set": {"X-A": "1", "x-a": "2"}}), "here twice"),
         ],
         Config::lower_request,

@@ -19,7 +19,7 @@ use super::regexes::Regexes;
 use super::small::SmallMap;
 
 /// Deepest prefix, in segments. Lowering refuses deeper ones.
-pub const PREFIX_DEPTH_MAX: usize = 64;
+pub const PREFIX_DEPTH_MAX: usize = ir::matcher::PREFIX_DEPTH_MAX;
 
 /// All routes of one listener, or of one route group.
 #[derive(Clone, Default)]

@@ -25,12 +25,16 @@ const LADDER: [Crate; 9] = [
 ];
 
 /// Dependencies that only some crates may name.
-const RESERVED: [(&str, &[&str]); 8] = [
+const RESERVED: [(&str, &[&str]); 12] = [
     ("pingora-core", &["gateway", "floor"]),
     ("pingora-proxy", &["gateway", "floor"]),
     ("pingora-http", &["gateway", "filters"]),
     ("tonic", &["xds", "gateway", "tests"]),
     ("prost", &["xds", "gateway", "protocols", "tests"]),
+    ("prost-types", &["xds"]),
+    ("protox", &["xds"]),
+    ("tonic-prost", &["xds", "gateway", "tests"]),
+    ("tonic-prost-build", &["xds"]),
     ("kube", &["controller"]),
     ("k8s-openapi", &["controller"]),
     ("notify", &["gateway"]),

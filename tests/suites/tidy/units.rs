@@ -5,7 +5,7 @@ use super::{assert_none, read, root};
 const TABLE: &str = "filters/src/lib.rs";
 
 #[test]
-fn every_unit_has_a_manual_page_and_an_example() {
+fn every_unit_has_a_manual_page_an_example_and_a_codec() {
     let mut offences = Vec::new();
     for (key, module) in units() {
         let pages = [format!("filters/src/{module}/mod.rs"), format!("filters/src/{module}.rs")];
@@ -14,12 +14,16 @@ fn every_unit_has_a_manual_page_and_an_example() {
         if !lines.any(|it| it.trim().starts_with("```yaml")) {
             offences.push(format!("the yaml example in the //! page of {module}"));
         }
+        let codec = format!("xds/src/codec/policy/{module}.rs");
+        if !root().join(&codec).exists() {
+            offences.push(codec);
+        }
         let example = format!("conf/examples/{}.yaml", kebab(&key));
         if !root().join(&example).exists() {
             offences.push(example);
         }
     }
-    assert_none("a unit has a manual page with a ```yaml example, and a file in conf/examples", &offences);
+    assert_none("a unit has a manual page with a ```yaml example, a file in conf/examples and a codec", &offences);
 }
 
 /// `backendTLS` as a file name: `backend-tls`.

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use filters::Attachment;
-use ir::matcher::HeaderTerm;
+use ir::matcher::{HeaderTerm, MATCHES_MAX};
+use ir::route::BACKENDS_MAX;
 use ir::{
     BackendKey, BackendRef, HeaderMatch, Hostname, Inheritance, Match, ObjectName, Parent, PathMatch, Phase, PolicyKey,
     QueryMatch, Regex, Route, RouteBackend, RouteKey, RouteName, Target, TcpRoute, ValueMatch,
@@ -12,11 +13,6 @@ use ir::{
 use super::{Lowering, plain_name};
 use crate::local::document as doc;
 use crate::plan::router::PREFIX_DEPTH_MAX;
-
-/// Matches of one rule (Gateway API allows 64).
-const MATCHES_MAX: usize = 128;
-/// Backends of one rule.
-const BACKENDS_MAX: usize = 256;
 
 /// Where a route stands: its path in the document, the first part of its key, its position.
 pub(super) struct Spot<'a> {

@@ -1,0 +1,41 @@
+//! Where a policy of a kind may stand. Every source of configuration asks here.
+
+use ir::{Phase, Target};
+
+use crate::Kind;
+
+/// Kinds that mean something before a route is selected.
+pub fn runs_before_routing(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::Cors | Kind::IpAccess | Kind::RequestHeaderModifier | Kind::ResponseHeaderModifier | Kind::UrlRewrite
+    )
+}
+
+/// That the phase fits kind and target; the error names the cure.
+pub fn check(kind: Kind, phase: Phase, target: &Target) -> Result<(), String> {
+    if phase == Phase::Route {
+        return Ok(());
+    }
+    if !runs_before_routing(kind) {
+        return Err(format!("`{}` has no meaning before a route is selected: use phase `route`", kind.key()));
+    }
+    match target {
+        Target::Gateway { .. } | Target::GatewayListener { .. } | Target::Listener(_) => Ok(()),
+        _ => Err("phase `gateway` needs a gateway or listener target".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_means_something_before_routing_may_stand_there() {
+        let listener = Target::Listener(ir::ListenerKey::new("l"));
+        assert_eq!(check(Kind::Cors, Phase::Gateway, &listener), Ok(()));
+        assert!(check(Kind::Retry, Phase::Gateway, &listener).unwrap_err().contains("`retry` has no meaning"));
+        assert!(check(Kind::Cors, Phase::Gateway, &Target::Instance).unwrap_err().contains("needs a gateway"));
+        assert_eq!(check(Kind::Retry, Phase::Route, &Target::Instance), Ok(()));
+    }
+}

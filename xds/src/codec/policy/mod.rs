@@ -1,0 +1,119 @@
+//! Policies: one file for each unit of `filters`. The compiler lists the units that are missing.
+
+mod access_log;
+mod backend_http;
+mod backend_tcp;
+mod backend_tls;
+mod buffer;
+mod circuit_breaker;
+mod compression;
+mod cors;
+mod destination;
+mod direct_response;
+mod frontend_http;
+mod frontend_tcp;
+mod frontend_tls;
+mod header_modifier;
+mod health;
+mod ip_access;
+mod proxy_protocol;
+mod request_mirror;
+mod request_redirect;
+mod retry;
+mod session_affinity;
+mod timeout;
+mod url_rewrite;
+
+use filters::{Kind, Policy, Scope};
+
+use crate::pb::policy::Kind as Wire;
+
+pub(super) fn encode(policy: &Policy) -> Wire {
+    match policy {
+        Policy::IpAccess(it) => Wire::IpAccess(ip_access::encode(it)),
+        Policy::Cors(it) => Wire::Cors(cors::encode(it)),
+        Policy::RequestHeaderModifier(it) => Wire::RequestHeaderModifier(header_modifier::encode(it)),
+        Policy::ResponseHeaderModifier(it) => Wire::ResponseHeaderModifier(header_modifier::encode(it)),
+        Policy::UrlRewrite(it) => Wire::UrlRewrite(url_rewrite::encode(it)),
+        Policy::RequestRedirect(it) => Wire::RequestRedirect(request_redirect::encode(it)),
+        Policy::DirectResponse(it) => Wire::DirectResponse(direct_response::encode(it)),
+        Policy::AccessLog(it) => Wire::AccessLog(access_log::encode(it)),
+        Policy::BackendHttp(it) => Wire::Http(backend_http::encode(it)),
+        Policy::BackendTcp(it) => Wire::Tcp(backend_tcp::encode(it)),
+        Policy::BackendTls(it) => Wire::BackendTls(backend_tls::encode(it)),
+        Policy::Buffer(it) => Wire::Buffer(buffer::encode(it)),
+        Policy::CircuitBreaker(it) => Wire::CircuitBreaker(circuit_breaker::encode(it)),
+        Policy::Compression(it) => Wire::Compression(compression::encode(it)),
+        Policy::FrontendHttp(it) => Wire::FrontendHttp(frontend_http::encode(it)),
+        Policy::FrontendTcp(it) => Wire::FrontendTcp(frontend_tcp::encode(it)),
+        Policy::FrontendTls(it) => Wire::FrontendTls(frontend_tls::encode(it)),
+        Policy::Health(it) => Wire::Health(health::encode(it)),
+        Policy::ProxyProtocol(it) => Wire::ProxyProtocol(proxy_protocol::encode(it)),
+        Policy::RequestMirror(it) => Wire::RequestMirror(request_mirror::encode(it)),
+        Policy::Retry(it) => Wire::Retry(retry::encode(it)),
+        Policy::SessionAffinity(it) => Wire::SessionAffinity(session_affinity::encode(it)),
+        Policy::Timeout(it) => Wire::Timeout(timeout::encode(it)),
+    }
+}
+
+/// The policy, at the key of its kind.
+pub(super) fn decode(wire: Wire, scope: &mut Scope<'_>) -> Option<Policy> {
+    scope.at(kind(&wire).key(), |scope| match wire {
+        Wire::IpAccess(it) => ip_access::decode(it, scope).map(Policy::IpAccess),
+        Wire::Cors(it) => cors::decode(it, scope).map(Policy::Cors),
+        Wire::RequestHeaderModifier(it) => {
+            header_modifier::decode(it, scope).lower_request(scope).map(Policy::RequestHeaderModifier)
+        }
+        Wire::ResponseHeaderModifier(it) => {
+            header_modifier::decode(it, scope).lower_response(scope).map(Policy::ResponseHeaderModifier)
+        }
+        Wire::UrlRewrite(it) => url_rewrite::decode(it, scope).map(Policy::UrlRewrite),
+        Wire::RequestRedirect(it) => request_redirect::decode(it, scope).map(Policy::RequestRedirect),
+        Wire::DirectResponse(it) => direct_response::decode(it, scope).map(Policy::DirectResponse),
+        Wire::AccessLog(it) => access_log::decode(it, scope).map(Policy::AccessLog),
+        Wire::Http(it) => backend_http::decode(it, scope).map(Policy::BackendHttp),
+        Wire::Tcp(it) => backend_tcp::decode(it, scope).map(Policy::BackendTcp),
+        Wire::BackendTls(it) => backend_tls::decode(it, scope).map(Policy::BackendTls),
+        Wire::Buffer(it) => buffer::decode(it, scope).map(Policy::Buffer),
+        Wire::CircuitBreaker(it) => circuit_breaker::decode(it, scope).map(Policy::CircuitBreaker),
+        Wire::Compression(it) => compression::decode(it, scope).map(Policy::Compression),
+        Wire::FrontendHttp(it) => frontend_http::decode(it, scope).map(Policy::FrontendHttp),
+        Wire::FrontendTcp(it) => frontend_tcp::decode(it, scope).map(Policy::FrontendTcp),
+        Wire::FrontendTls(it) => frontend_tls::decode(it, scope).map(Policy::FrontendTls),
+        Wire::Health(it) => health::decode(it, scope).map(Policy::Health),
+        Wire::ProxyProtocol(it) => proxy_protocol::decode(it, scope).map(Policy::ProxyProtocol),
+        Wire::RequestMirror(it) => request_mirror::decode(it, scope).map(Policy::RequestMirror),
+        Wire::Retry(it) => retry::decode(it, scope).map(Policy::Retry),
+        Wire::SessionAffinity(it) => session_affinity::decode(it, scope).map(Policy::SessionAffinity),
+        Wire::Timeout(it) => timeout::decode(it, scope).map(Policy::Timeout),
+    })
+}
+
+/// Which unit a message is for.
+pub(super) fn kind(wire: &Wire) -> Kind {
+    match wire {
+        Wire::IpAccess(_) => Kind::IpAccess,
+        Wire::Cors(_) => Kind::Cors,
+        Wire::RequestHeaderModifier(_) => Kind::RequestHeaderModifier,
+        Wire::ResponseHeaderModifier(_) => Kind::ResponseHeaderModifier,
+        Wire::UrlRewrite(_) => Kind::UrlRewrite,
+        Wire::RequestRedirect(_) => Kind::RequestRedirect,
+        Wire::DirectResponse(_) => Kind::DirectResponse,
+        Wire::AccessLog(_) => Kind::AccessLog,
+        Wire::Http(_) => Kind::BackendHttp,
+        Wire::Tcp(_) => Kind::BackendTcp,
+        Wire::BackendTls(_) => Kind::BackendTls,
+        Wire::Buffer(_) => Kind::Buffer,
+        Wire::CircuitBreaker(_) => Kind::CircuitBreaker,
+        Wire::Compression(_) => Kind::Compression,
+        Wire::FrontendHttp(_) => Kind::FrontendHttp,
+        Wire::FrontendTcp(_) => Kind::FrontendTcp,
+        Wire::FrontendTls(_) => Kind::FrontendTls,
+        Wire::Health(_) => Kind::Health,
+        Wire::ProxyProtocol(_) => Kind::ProxyProtocol,
+        Wire::RequestMirror(_) => Kind::RequestMirror,
+        Wire::Retry(_) => Kind::Retry,
+        Wire::SessionAffinity(_) => Kind::SessionAffinity,
+        Wire::Timeout(_) => Kind::Timeout,
+    }
+}

@@ -1,0 +1,118 @@
+//! What serves in the place of a resource that never was good: as little as its readable part allows,
+//! and never more than the resource itself would have.
+//!
+//! | Refused | Serves instead |
+//! |---|---|
+//! | a route | the matches that can be read, answered with 500; one that cannot be read never matches |
+//! | a TCP route | its names, with a backend that refuses |
+//! | `ipAccess` | nobody is let in |
+//! | another filter, or a kind that is not known, above the backend | 500 for all that the target governs |
+//! | `backendTLS`, or a kind that is not known, at a backend | TLS that no certificate satisfies |
+//! | a setting | nothing: the default holds |
+//! | a bind, listener, backend, service, workload | nothing: what is not there serves nobody |
+
+use filters::rung::Rung;
+use filters::{Attachment, Change, Kind, Policy, Scope, backend_tls, direct_response, ip_access};
+use ir::{BackendRef, Inheritance, Origin, Phase, PolicyKey, Route, RouteBackend, RouteKey, Target, TcpRoute};
+
+use super::{Name, attachment, matcher, origin, parse, policy, read, route};
+use crate::pb;
+
+/// The fail-closed substitute of a refused resource; `None` where nothing needs, or can, be closed.
+pub fn substitute(name: &str, type_url: &str, bytes: &[u8]) -> Option<Change> {
+    let named = Name::parse(name)?;
+    let mut doors = read::Doors;
+    let mut backends = read::Doors;
+    let mut scope = Scope::new(named.kind.as_str(), &mut doors, &mut backends);
+    let change = match parse(type_url, bytes).ok()?.kind? {
+        pb::resource::Kind::Route(it) => {
+            let it = closed_route(it, &origin(name), &mut scope)?;
+            Change::Route(it.key.clone(), Some(it.into()))
+        }
+        pb::resource::Kind::TcpRoute(it) => {
+            let it = closed_tcp_route(it, &origin(name), &mut scope)?;
+            Change::TcpRoute(it.key.clone(), Some(it.into()))
+        }
+        pb::resource::Kind::Policy(it) => {
+            let it = closed_policy(it, &origin(name), &mut scope)?;
+            Change::Policy(it.key.clone(), Some(it.into()))
+        }
+        _ => return None,
+    };
+    (Name::of(&change) == named).then_some(change)
+}
+
+fn refused() -> Vec<RouteBackend> {
+    vec![RouteBackend { weight: 1, backend: BackendRef::Invalid("the route was refused".into()) }]
+}
+
+fn closed_route(it: pb::Route, origin: &Origin, scope: &mut Scope<'_>) -> Option<Route> {
+    let pb::Route { key, name, rule, parents, order, hostnames, matches, backends: _ } = it;
+    let route = Route {
+        key: RouteKey(key.into()),
+        name: route::route_name(scope, name, rule),
+        parents: route::decode_parents(parents, scope),
+        order,
+        hostnames: hosts(&hostnames, scope)?,
+        matches: matcher::decode_all(matches, scope),
+        backends: refused(),
+        origin: origin.clone(),
+    };
+    (!route.matches.is_empty()).then_some(route)
+}
+
+fn closed_tcp_route(it: pb::TcpRoute, origin: &Origin, scope: &mut Scope<'_>) -> Option<TcpRoute> {
+    let pb::TcpRoute { key, name, rule, parents, order, hostnames, backends: _ } = it;
+    Some(TcpRoute {
+        key: RouteKey(key.into()),
+        name: route::route_name(scope, name, rule),
+        parents: route::decode_parents(parents, scope),
+        order,
+        hostnames: hosts(&hostnames, scope)?,
+        backends: refused(),
+        origin: origin.clone(),
+    })
+}
+
+/// The names that can be read. None left of some is not the same as none written, which means all.
+fn hosts(written: &[String], scope: &mut Scope<'_>) -> Option<Vec<ir::Hostname>> {
+    let hostnames = route::decode_hostnames(written, scope);
+    (written.is_empty() || !hostnames.is_empty()).then_some(hostnames)
+}
+
+fn closed_policy(it: pb::Policy, origin: &Origin, scope: &mut Scope<'_>) -> Option<Attachment> {
+    let target = attachment::decode_target(it.target, scope)?;
+    let policy = closed(it.kind.as_ref().map(policy::kind), &target)?;
+    scope.problems.is_empty().then(|| Attachment {
+        key: PolicyKey(it.key.into()),
+        target,
+        phase: Phase::Route,
+        // More specific policies of the kind must not open it again.
+        inheritance: Inheritance::Override,
+        order: it.order,
+        policy,
+        origin: origin.clone(),
+    })
+}
+
+fn closed(kind: Option<Kind>, target: &Target) -> Option<Policy> {
+    let at_backend = matches!(target, Target::Backend(_) | Target::RouteBackend { .. } | Target::Service { .. });
+    match kind {
+        None | Some(Kind::BackendTls) if at_backend => Some(Policy::BackendTls(backend_tls::Policy {
+            // RFC 2606 sees to it that nobody has such a name.
+            subject_alt_names: vec!["refused.invalid".into()],
+            ..backend_tls::Policy::default()
+        })),
+        Some(Kind::IpAccess) => {
+            let everybody = ["0.0.0.0/0", "::/0"].iter().filter_map(|it| it.parse().ok());
+            Some(Policy::IpAccess(ip_access::Policy { allow: Vec::new(), deny: everybody.collect() }))
+        }
+        Some(kind) if kind.rung() == Rung::Setting && kind != Kind::BackendTls => None,
+        Some(_) if at_backend => None,
+        _ => Some(Policy::DirectResponse(direct_response::Policy {
+            status: 500,
+            body: Default::default(),
+            headers: Vec::new(),
+        })),
+    }
+}

@@ -1,0 +1,398 @@
+//! Policies of every kind, as configuration makes them.
+
+use std::time::Duration;
+
+use filters::lower::{Files, ServicePort, SimpleBackend, Span};
+use filters::*;
+use proptest::collection::{btree_map, vec};
+use proptest::option;
+use proptest::prelude::*;
+use proptest::sample::{Index, select, subsequence};
+
+use crate::codec::read::Doors;
+
+/// A PEM file for every name.
+struct Shelf;
+
+impl Files for Shelf {
+    fn read(&mut self, label: &FileRef) -> Result<Vec<u8>, String> {
+        Ok(format!("-----BEGIN {label}-----\nAA==\n-----END {label}-----\n").into_bytes())
+    }
+}
+
+/// What a configuration becomes; those that are refused are drawn again.
+fn lowered<C: std::fmt::Debug + 'static, P: std::fmt::Debug + 'static>(
+    config: impl Strategy<Value = C> + 'static,
+    lower: fn(C, &mut Scope<'_>) -> Option<P>,
+    wrap: fn(P) -> Policy,
+) -> BoxedStrategy<Policy> {
+    let lowered = move |config| {
+        let (mut shelf, mut doors) = (Shelf, Doors);
+        let mut scope = Scope::new("policy", &mut shelf, &mut doors);
+        lower(config, &mut scope).map(wrap)
+    };
+    config.prop_filter_map("refused", lowered).boxed()
+}
+
+fn span() -> impl Strategy<Value = Span> {
+    (0..4_000_000_000u64, 0..3u32).prop_map(|(ms, zero)| Span(Duration::from_millis(if zero == 0 { 0 } else { ms })))
+}
+
+fn seconds() -> impl Strategy<Value = Span> {
+    (1..32_767u64).prop_map(|it| Span(Duration::from_secs(it)))
+}
+
+fn some_of(all: &'static [&'static str]) -> impl Strategy<Value = Vec<String>> {
+    subsequence(all, 0..=all.len()).prop_shuffle().prop_map(|list| list.into_iter().map(str::to_owned).collect())
+}
+
+fn one_of(all: &'static [&'static str]) -> impl Strategy<Value = String> {
+    select(all).prop_map(str::to_owned)
+}
+
+fn at_least_one(all: &'static [&'static str]) -> impl Strategy<Value = Option<Vec<String>>> {
+    some_of(all).prop_map(|list| Some(list).filter(|it| !it.is_empty()))
+}
+
+const HEADERS: &[&str] = &["X-B", "x-a", "Authorization", "x-Long-name", "set-cookie", "ETag"];
+const FIELDS: &[&str] = &[
+    "request.headers[\"x-user\"]",
+    "request.cookies.Sid",
+    "request.query['a b']",
+    "source.address",
+    "request.path",
+    "request.headers.host",
+];
+const PREDICATES: &[&str] = &[
+    "response.code >= 500",
+    "!(response.code < 400) && request.path == \"/login\"",
+    "!!!true || request.headers['x'] != 'it\\'s \"x\"'",
+    "(response.code == 1 || response.code == 2) && !false",
+];
+const GROUPS: &[&str] = &["X25519", "P-256", "P-384", "X25519_MLKEM768"];
+
+fn authority() -> impl Strategy<Value = destination::AuthorityConfig> {
+    use destination::AuthorityConfig as It;
+    prop_oneof![
+        one_of(&["A.example.com:8443", "b", "[::1]:80"]).prop_map(It::Full),
+        one_of(&["A.example.com", "[::1]"]).prop_map(It::Host),
+        (1..=u16::MAX).prop_map(It::Port),
+        Just(It::Auto),
+        Just(It::None),
+    ]
+}
+
+fn path() -> impl Strategy<Value = destination::PathConfig> {
+    prop_oneof![
+        one_of(&["/", "/a/b", "/%20x"]).prop_map(destination::PathConfig::Full),
+        one_of(&["", "/", "/a/"]).prop_map(destination::PathConfig::Prefix),
+    ]
+}
+
+fn headers() -> impl Strategy<Value = header_modifier::Config> {
+    let set = select(&["host", ":method", ":path", "X-Set", "x-another"][..]).prop_map(|name| {
+        let value = match name {
+            "host" => "b.internal:81",
+            ":method" => "PATCH",
+            ":path" => "/b?x=1",
+            _ => " a b ",
+        };
+        (name.to_owned(), value.to_owned())
+    });
+    let plain = (one_of(HEADERS), one_of(&["", "1", "Bearer x", "é"]));
+    (vec(plain, 0..4), vec(set, 0..4), some_of(HEADERS)).prop_map(|(add, set, remove)| header_modifier::Config {
+        add: add.into_iter().collect(),
+        set: set.into_iter().collect(),
+        remove,
+    })
+}
+
+fn keepalives() -> impl Strategy<Value = backend_tcp::KeepalivesConfig> {
+    (any::<bool>(), seconds(), seconds(), 1..=127u32).prop_map(|(enabled, time, interval, retries)| {
+        backend_tcp::KeepalivesConfig { enabled, time, interval, retries }
+    })
+}
+
+/// A policy of one kind. The compiler lists the kinds that are missing.
+pub(super) fn of(kind: Kind) -> BoxedStrategy<Policy> {
+    match kind {
+        Kind::IpAccess => lowered(ip_access(), ip_access::Config::lower, Policy::IpAccess),
+        Kind::Cors => lowered(cors(), cors::Config::lower, Policy::Cors),
+        Kind::RequestHeaderModifier => {
+            lowered(headers(), header_modifier::Config::lower_request, Policy::RequestHeaderModifier)
+        }
+        Kind::ResponseHeaderModifier => {
+            let plain = headers().prop_map(|mut it| {
+                it.set.retain(|name, _| name.starts_with(['X', 'x']));
+                it
+            });
+            lowered(plain, header_modifier::Config::lower_response, Policy::ResponseHeaderModifier)
+        }
+        Kind::UrlRewrite => {
+            let config = (option::of(authority()), option::of(path()));
+            let config = config.prop_map(|(authority, path)| url_rewrite::Config { authority, path });
+            lowered(config, url_rewrite::Config::lower, Policy::UrlRewrite)
+        }
+        Kind::RequestRedirect => lowered(redirect(), request_redirect::Config::lower, Policy::RequestRedirect),
+        Kind::DirectResponse => lowered(answer(), direct_response::Config::lower, Policy::DirectResponse),
+        Kind::AccessLog => lowered(access_log(), access_log::Config::lower, Policy::AccessLog),
+        Kind::BackendHttp => lowered(backend_http(), backend_http::Config::lower, Policy::BackendHttp),
+        Kind::BackendTcp => {
+            let config = (option::of(keepalives()), option::of(seconds()));
+            let config =
+                config.prop_map(|(keepalives, connect_timeout)| backend_tcp::Config { keepalives, connect_timeout });
+            lowered(config, backend_tcp::Config::lower, Policy::BackendTcp)
+        }
+        Kind::BackendTls => lowered(backend_tls(), backend_tls::Config::lower, Policy::BackendTls),
+        Kind::Buffer => lowered(buffer(), buffer::Config::lower, Policy::Buffer),
+        Kind::CircuitBreaker => lowered(breaker(), circuit_breaker::Config::lower, Policy::CircuitBreaker),
+        Kind::Compression => lowered(compression(), compression::Config::lower, Policy::Compression),
+        Kind::FrontendHttp => lowered(frontend_http(), frontend_http::Config::lower, Policy::FrontendHttp),
+        Kind::FrontendTcp => {
+            let config = (keepalives(), option::of(1..9u32), span(), option::of(span()));
+            let config = config.prop_map(|(keepalives, max_connections, idle_timeout, drain_timeout)| {
+                frontend_tcp::Config { keepalives, max_connections, idle_timeout, drain_timeout }
+            });
+            lowered(config, frontend_tcp::Config::lower, Policy::FrontendTcp)
+        }
+        Kind::FrontendTls => lowered(frontend_tls(), frontend_tls::Config::lower, Policy::FrontendTls),
+        Kind::Health => lowered(health(), health::Config::lower, Policy::Health),
+        Kind::ProxyProtocol => lowered(proxy(), proxy_protocol::Config::lower, Policy::ProxyProtocol),
+        Kind::RequestMirror => lowered(mirror(), request_mirror::Config::lower, Policy::RequestMirror),
+        Kind::Retry => lowered(retry(), retry::Config::lower, Policy::Retry),
+        Kind::SessionAffinity => {
+            let config = one_of(FIELDS).prop_map(|source| session_affinity::Config { source });
+            lowered(config, session_affinity::Config::lower, Policy::SessionAffinity)
+        }
+        Kind::Timeout => {
+            let config = (option::of(span()), option::of(span()));
+            let config = config.prop_map(|(request_timeout, backend_request_timeout)| timeout::Config {
+                request_timeout,
+                backend_request_timeout,
+            });
+            lowered(config, timeout::Config::lower, Policy::Timeout)
+        }
+    }
+}
+
+fn ip_access() -> impl Strategy<Value = ip_access::Config> {
+    let networks = || some_of(&["10.0.0.0/8", "192.0.2.1", "2001:db8::/32", "::ffff:10.0.0.0/104", "0.0.0.0/0"]);
+    (networks(), networks()).prop_map(|(allow, deny)| ip_access::Config { allow, deny })
+}
+
+fn cors() -> impl Strategy<Value = cors::Config> {
+    let origins = some_of(&[
+        "https://App.example.com",
+        "https://*.example.org",
+        "http://localhost:*",
+        "http://*:8080",
+        "https://a:443",
+        "null",
+        "https://[::1]:8443",
+        "*",
+    ]);
+    let names = || some_of(&["X-A", "content-type", "*"]);
+    (any::<bool>(), names(), some_of(&["GET", "post", "*"]), origins, some_of(HEADERS), option::of(span())).prop_map(
+        |(allow_credentials, allow_headers, allow_methods, allow_origins, expose_headers, max_age)| cors::Config {
+            allow_credentials,
+            allow_headers,
+            allow_methods,
+            allow_origins,
+            expose_headers,
+            max_age,
+        },
+    )
+}
+
+fn redirect() -> impl Strategy<Value = request_redirect::Config> {
+    let parts = (option::of(one_of(&["http", "HTTPS"])), option::of(authority()), option::of(path()));
+    (parts, select(&[301u16, 302, 303, 307, 308][..]))
+        .prop_map(|((scheme, authority, path), status)| request_redirect::Config { scheme, authority, path, status })
+}
+
+fn answer() -> impl Strategy<Value = direct_response::Config> {
+    let headers = btree_map(one_of(HEADERS), one_of(&["'a \"b\"'", "\"\""]), 0..4);
+    (200..600u16, option::of(one_of(&["", "gone", "é\n\0"])), headers)
+        .prop_map(|(status, body, headers)| direct_response::Config { status, body, body_expression: None, headers })
+}
+
+fn access_log() -> impl Strategy<Value = access_log::Config> {
+    let add = btree_map(one_of(&["user", "a.b", "Z"]), one_of(FIELDS), 0..3);
+    (option::of(one_of(PREDICATES)), add, some_of(&["source.port", "x"]))
+        .prop_map(|(filter, add, remove)| access_log::Config { filter, add, remove, otlp: None, database: None })
+}
+
+fn backend_http() -> impl Strategy<Value = backend_http::Config> {
+    let version = option::of(one_of(&["1.1", "h2"]));
+    (version, option::of(span()), option::of(1..9u32), option::of(span())).prop_map(
+        |(version, request_timeout, max_concurrent_streams, pool_idle_timeout)| backend_http::Config {
+            version,
+            request_timeout,
+            max_concurrent_streams,
+            pool_idle_timeout,
+        },
+    )
+}
+
+fn backend_tls() -> impl Strategy<Value = backend_tls::Config> {
+    let shown = any::<bool>();
+    let lists =
+        (at_least_one(&["h2", "http/1.1"]), at_least_one(&["A.example.com", "spiffe://Td/Ns"]), at_least_one(GROUPS));
+    (shown, option::of(Just("CERTIFICATE")), option::of(one_of(&["A.internal"])), 0..4u8, lists).prop_map(
+        |(shown, root, hostname, switch, (alpn, subject_alt_names, key_exchange_groups))| backend_tls::Config {
+            cert: shown.then(|| FileRef::Path("CERTIFICATE".to_owned())),
+            key: shown.then(|| FileRef::Path("PRIVATE KEY".to_owned())),
+            root: root.map(|it| FileRef::Path(it.to_owned())),
+            hostname,
+            insecure: switch == 0,
+            insecure_host: switch == 1,
+            alpn,
+            subject_alt_names,
+            key_exchange_groups,
+            spiffe: None,
+        },
+    )
+}
+
+fn buffer() -> impl Strategy<Value = buffer::Config> {
+    let mode = select(&[buffer::FailureMode::FailClosed, buffer::FailureMode::FailOpen][..]);
+    let body = (option::of(1..usize::MAX), mode)
+        .prop_map(|(max_bytes, failure_mode)| buffer::BodyConfig { max_bytes, failure_mode });
+    (option::of(body.clone()), option::of(body)).prop_map(|(request, response)| buffer::Config { request, response })
+}
+
+fn breaker() -> impl Strategy<Value = circuit_breaker::Config> {
+    let limit = || option::of(0..9u32);
+    (limit(), limit(), limit(), limit()).prop_map(
+        |(max_connections, max_pending_requests, max_parallel_requests, max_parallel_retries)| {
+            circuit_breaker::Config {
+                max_connections,
+                max_pending_requests,
+                max_parallel_requests,
+                max_parallel_retries,
+            }
+        },
+    )
+}
+
+fn compression() -> impl Strategy<Value = compression::Config> {
+    let types = some_of(&["text/", "Application/JSON"]);
+    (some_of(&["gzip", "brotli", "zstd"]), 1..=9u32, types, any::<usize>()).prop_map(
+        |(algorithms, level, content_types, min_bytes)| compression::Config {
+            algorithms,
+            level,
+            content_types,
+            min_bytes,
+        },
+    )
+}
+
+fn frontend_http() -> impl Strategy<Value = frontend_http::Config> {
+    let sizes = (1..1usize << 32, option::of(1..4096usize), 1024..1usize << 20, 0..=32usize);
+    let spans = (seconds(), seconds(), seconds(), option::of(span()), option::of(span()), option::of(span()));
+    let h2 = (option::of(1..9u32), option::of(65_535..99_999u32), option::of(16_384..99_999u32), 1..9u32);
+    (sizes, spans, h2, any::<bool>(), option::of(1024..9999u32)).prop_map(|(sizes, spans, h2, yes, header_size)| {
+        frontend_http::Config {
+            max_buffer_size: sizes.0,
+            http1_max_headers: sizes.1,
+            http1_idle_timeout: spans.0,
+            http1_header_case: if yes {
+                frontend_http::HeaderCase::Preserve
+            } else {
+                frontend_http::HeaderCase::Lowercase
+            },
+            max_header_bytes: sizes.2,
+            request_header_timeout: spans.1,
+            request_body_idle_timeout: spans.2,
+            http2_window_size: h2.0,
+            http2_connection_window_size: h2.1,
+            http2_frame_size: h2.2,
+            http2_max_header_size: header_size,
+            http2_max_concurrent_streams: h2.3,
+            http2_keepalive_interval: spans.3,
+            http2_keepalive_timeout: spans.4,
+            max_connection_duration: spans.5,
+            trusted_hops: sizes.3,
+            forwarded: yes,
+        }
+    })
+}
+
+fn frontend_tls() -> impl Strategy<Value = frontend_tls::Config> {
+    let version = || option::of(one_of(&["TLS_V1_2", "tls_v1_3"]));
+    let lists = (at_least_one(&["h2", "http/1.1"]), at_least_one(&tls_terms::CIPHER_SUITES), at_least_one(GROUPS));
+    (seconds(), 1..9u32, version(), version(), lists).prop_map(
+        |(handshake_timeout, max_concurrent_handshakes, min_version, max_version, lists)| frontend_tls::Config {
+            handshake_timeout,
+            max_concurrent_handshakes,
+            alpn: lists.0,
+            min_version,
+            max_version,
+            cipher_suites: lists.1,
+            key_exchange_groups: lists.2,
+        },
+    )
+}
+
+fn health() -> impl Strategy<Value = health::Config> {
+    let score = || option::of(0.0..=1.0f64);
+    let eviction = (option::of(seconds()), option::of(span()), score(), option::of(1..9u32), score()).prop_map(|it| {
+        health::EvictionConfig {
+            duration: it.0,
+            max_duration: it.1,
+            restore_health: it.2,
+            consecutive_failures: it.3,
+            health_threshold: it.4,
+        }
+    });
+    let statuses = vec(200..600u16, 1..3);
+    let http = (one_of(&["/", "/healthz?x"]), option::of(one_of(&["h:1"])), statuses)
+        .prop_map(|(path, host, expected_statuses)| health::HttpProbeConfig { path, host, expected_statuses });
+    let grpc = one_of(&["", "a.B"]).prop_map(|service| health::GrpcProbeConfig { service });
+    let active = (http, grpc, any::<Index>(), seconds(), seconds(), 1..9u32, 1..9u32).prop_map(|it| {
+        let probe = it.2.index(3);
+        health::ActiveConfig {
+            http: Some(it.0).filter(|_| probe == 0),
+            tcp: (probe == 1).then_some(health::TcpProbeConfig {}),
+            grpc: Some(it.1).filter(|_| probe == 2),
+            interval: it.3,
+            timeout: it.4,
+            unhealthy_threshold: it.5,
+            healthy_threshold: it.6,
+        }
+    });
+    (option::of(one_of(PREDICATES)), option::of(eviction), option::of(active))
+        .prop_map(|(unhealthy_expression, eviction, active)| health::Config { unhealthy_expression, eviction, active })
+}
+
+fn proxy() -> impl Strategy<Value = proxy_protocol::Config> {
+    use proxy_protocol::{Mode, Version};
+    let version = select(&[Version::V1, Version::V2, Version::All][..]);
+    (version, select(&[Mode::Strict, Mode::Optional][..]))
+        .prop_map(|(version, mode)| proxy_protocol::Config { version, mode })
+}
+
+fn mirror() -> impl Strategy<Value = request_mirror::Config> {
+    let service =
+        (1..=u16::MAX).prop_map(|port| SimpleBackend::Service(ServicePort { name: "ns/host".to_owned(), port }));
+    let backend = prop_oneof![Just(SimpleBackend::Backend("b".to_owned())), service];
+    (backend, 0.0..=1.0f64, any::<usize>()).prop_map(|(backend, percentage, max_body_bytes)| request_mirror::Config {
+        backend,
+        percentage,
+        max_body_bytes,
+    })
+}
+
+fn retry() -> impl Strategy<Value = retry::Config> {
+    (1..=255u8, option::of(span()), option::of(span()), vec(400..600u16, 1..5), option::of(span())).prop_map(
+        |(attempts, backoff, backoff_max, codes, per_try_timeout)| retry::Config {
+            attempts,
+            backoff,
+            backoff_max,
+            codes,
+            per_try_timeout,
+            precondition: None,
+            condition: None,
+        },
+    )
+}
