@@ -55,7 +55,7 @@ async fn an_edit_takes_effect_however_the_file_is_written() {
 fn whole_of(gateway: &Gateway, yaml: &str) -> String {
     let dir = gateway.dir().display();
     format!(
-        "config:\n  adminAddr: unix:{dir}/admin.sock\n  statsAddr: unix:{dir}/stats.sock\n  readinessAddr: unix:{dir}/ready.sock\n{yaml}"
+        "config:\n  adminAddr: unix:{dir}/admin.sock\n  statsAddr: unix:{dir}/stats.sock\n  readinessAddr: unix:{dir}/ready.sock\n  workerThreads: 2\n  connectionTerminationDeadline: 5s\n  logging: {{ level: info, format: json }}\n{yaml}"
     )
 }
 
