@@ -6,10 +6,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use PATIENCE;
 use serde_json::Value;
 use tests::gateway::Signal;
 use tests::http::channel;
+use tests::wait::PATIENCE;
 use tests::{Authority, Backend, Client, Gateway, eventually};
 
 /// One port, one route for all paths that answers with this text.
