@@ -24,7 +24,7 @@ use rustls::ClientConfig;
 
 use super::cluster::{AppProtocol, Cluster, Identity};
 use super::dial::{self, Dial, Flow, Need, PlainDial};
-use super::endpoint::{Address, Lease};
+use super::endpoint::{Address, EndpointId, Lease};
 use super::fault::Fault;
 use super::tls::Tls;
 use crate::random;
@@ -175,7 +175,7 @@ impl Template {
     /// The endpoint is then told from others by the key alone, see [`dial`].
     fn dial_ourselves(&self, peer: &mut HttpPeer, lease: &Lease) {
         peer._address = dial::incomparable();
-        peer.group_key = random::mix(self.key ^ random::mix(lease.id().0));
+        peer.group_key = pool_of(self.key, lease.id());
     }
 
     /// A peer that lacks its address. It is made anew each time: that costs what a clone does, and a
@@ -289,5 +289,28 @@ impl Own {
             both: offer(&["h2", "http/1.1"])?,
             h1_learnt: Arc::new(AtomicBool::new(false)),
         })
+    }
+}
+
+/// The pool of one endpoint under the terms of `key`. No two share one: a request would go to another backend.
+/// The key is a cluster's number, spread once; spread again, it cannot cancel the number of an endpoint.
+fn pool_of(key: u64, endpoint: EndpointId) -> u64 {
+    random::mix(random::mix(key) ^ endpoint.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn no_two_endpoints_share_a_pool_whatever_their_numbers() {
+        let numbers = 1..=300;
+        let pools: HashSet<u64> = numbers
+            .clone()
+            .flat_map(|cluster| numbers.clone().map(move |it| pool_of(random::mix(cluster), EndpointId(it))))
+            .collect();
+        assert_eq!(pools.len(), 300 * 300);
     }
 }
