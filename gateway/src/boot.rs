@@ -361,6 +361,7 @@ impl BackgroundService for Control {
                 if !life.started(&reports).await {
                     return;
                 }
+                crate::memory::forget_start();
                 let Some((attendance, store)) = attendance else { return };
                 attendance.run(store, life.superseded()).await;
             }

@@ -91,6 +91,8 @@ pub struct Life {
     unfit: Mutex<Option<String>>,
     reign: watch::Sender<Reign>,
     ending: Notify,
+    /// Signals are heard: from now on none kills the process that should not.
+    hears: Notify,
     /// This process serves, and its control socket is open if it could be.
     begun: Notify,
     talks: Arc<Semaphore>,
@@ -169,6 +171,7 @@ impl Life {
             mouth: Mutex::default(),
             unfit: Mutex::default(),
             ending: Notify::new(),
+            hears: Notify::new(),
             begun: Notify::new(),
             talks: Arc::new(Semaphore::new(TALKS_MAX as usize)),
             silent: Notify::new(),
@@ -213,6 +216,7 @@ impl Life {
 
     /// The listeners stand: a predecessor is asked to give way, and clients are let in. False where it does not.
     pub async fn started(self: &Arc<Self>, reports: &Arc<Reports>) -> bool {
+        self.hears.notified().await;
         for bound in reports.bound() {
             match (&bound.address, &bound.error) {
                 (_, Some(error)) => tracing::error!(bind = %bound.key, %error, "cannot listen"),

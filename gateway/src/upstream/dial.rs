@@ -1,12 +1,11 @@
-//! Connections of our own making: for raw TCP, for health checks, for TLS that Pingora's connector
-//! cannot do, and for plain requests.
+//! Connections of our own making: for raw TCP, for health checks, and for TLS that Pingora's
+//! connector cannot do.
 //!
-//! The last two go in by `PeerOptions::custom_l4`. The peer's address is then 0.0.0.0, which is the
-//! one Pingora does not compare with that of a socket it takes from its pool, at the cost of a
-//! system call for each request; the real one is in the group key. Pingora pools by file
-//! descriptor, and a `VirtualSocket` has none (fd -1: never reused, and all under one key), so a TLS
-//! connection of ours is handed over as one end of a socket pair, with a task that copies between
-//! the other end and TLS.
+//! The last goes in by `PeerOptions::custom_l4`. Pingora pools by file descriptor, and a
+//! `VirtualSocket` has none (fd -1: never reused, and all under one key), so a TLS connection of
+//! ours is handed over as one end of a socket pair, with a task that copies between the other end
+//! and TLS. The peer's address is then 0.0.0.0, which is the one Pingora does not compare with the
+//! socket's; the real one is in the group key.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -127,28 +126,6 @@ impl L4Connect for Dial {
         let (ours, theirs) = UnixStream::pair().map_err(refused)?;
         tokio::spawn(relay(ours, tls));
         Ok(theirs.into())
-    }
-}
-
-/// One dial for Pingora without TLS. Options of the socket are Pingora's to set.
-#[derive(Debug)]
-pub(super) struct PlainDial {
-    pub(super) to: SocketAddr,
-}
-
-#[async_trait]
-impl L4Connect for PlainDial {
-    async fn connect(&self, _: &PeerAddress) -> pingora_error::Result<PeerStream> {
-        let failed = |error: io::Error| {
-            let etype = match error.kind() {
-                io::ErrorKind::ConnectionRefused => ErrorType::ConnectRefused,
-                io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => ErrorType::ConnectNoRoute,
-                io::ErrorKind::TimedOut => ErrorType::ConnectTimedout,
-                _ => ErrorType::ConnectError,
-            };
-            Error::because(etype, format!("fail to connect to {}", self.to), error)
-        };
-        Ok(TcpStream::connect(self.to).await.map_err(failed)?.into())
     }
 }
 

@@ -23,7 +23,7 @@ use pingora_core::upstreams::peer::{HttpPeer, Scheme};
 use rustls::ClientConfig;
 
 use super::cluster::{AppProtocol, Cluster, Identity};
-use super::dial::{self, Dial, Flow, Need, PlainDial};
+use super::dial::{self, Dial, Flow, Need};
 use super::endpoint::{Address, EndpointId, Lease};
 use super::fault::Fault;
 use super::tls::Tls;
@@ -136,13 +136,7 @@ impl Template {
             Speak::Either => ALPN::H2H1,
         };
         let Some(prepared) = &self.tls else {
-            match lease.address() {
-                Address::Inet(to) => {
-                    self.dial_ourselves(&mut peer, lease);
-                    peer.options.custom_l4 = Some(Arc::new(PlainDial { to: *to }));
-                }
-                Address::Unix(_) => peer._address = lease.peer_address().clone(),
-            }
+            peer._address = lease.peer_address().clone();
             return peer;
         };
         let name = prepared.tls.name(self.identity.host().as_ref(), lease.address());
