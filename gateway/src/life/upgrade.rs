@@ -282,6 +282,8 @@ fn read(from: impl Read + Send + 'static, lines: Arc<Mutex<VecDeque<String>>>) -
 /// Waits for a successor that has taken over, so that it leaves no zombie should it end before us.
 fn reap(mut child: Child) {
     std::thread::spawn(move || match child.wait() {
+        // Under a service manager the child only starts the successor, for the manager to adopt it.
+        Ok(status) if status.success() => {}
         Ok(status) => tracing::warn!(%status, "the successor has ended before this process has"),
         Err(error) => tracing::warn!(%error, "nobody waits for the successor"),
     });
