@@ -5,7 +5,7 @@ use ir::{Phase, Target};
 use crate::Kind;
 
 /// Kinds that mean something before a route is selected.
-pub fn runs_before_routing(kind: Kind) -> bool {
+fn runs_before_routing(kind: Kind) -> bool {
     matches!(
         kind,
         Kind::Cors | Kind::IpAccess | Kind::RequestHeaderModifier | Kind::ResponseHeaderModifier | Kind::UrlRewrite
@@ -22,7 +22,7 @@ pub fn check(kind: Kind, phase: Phase, target: &Target) -> Result<(), String> {
     }
     match target {
         Target::Gateway { .. } | Target::GatewayListener { .. } | Target::Listener(_) => Ok(()),
-        _ => Err("phase `gateway` needs a gateway or listener target".to_owned()),
+        _ => Err("phase `gateway` needs a gateway target".to_owned()),
     }
 }
 

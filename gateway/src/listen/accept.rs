@@ -25,10 +25,6 @@ const BACK_OFF: Duration = Duration::from_millis(50);
 /// A shortage that comes and goes is not told of more often.
 const SHORTAGE_TOLD_EVERY: Duration = Duration::from_secs(60);
 
-/// A timer that rings earlier than those of connections: for each that would be the earliest of all, the runtime
-/// writes to itself, one system call for each new connection.
-const PULSE: Duration = Duration::from_secs(1);
-
 /// What an accept loop knows without asking the kernel for each connection.
 struct Lasting {
     port: u16,
@@ -58,16 +54,11 @@ where
             () = raised(self.shared.drain.opened()) => {}
         }
         let mut shortage = Shortage::default();
-        let mut pulse = pin!(sleep(PULSE));
         loop {
             let accepted = tokio::select! {
                 biased;
                 () = halt.as_mut() => return,
                 accepted = self.listening.accept() => accepted,
-                () = pulse.as_mut() => {
-                    pulse.as_mut().reset(Instant::now() + PULSE);
-                    continue;
-                }
             };
             match accepted {
                 Ok(accepted) => {

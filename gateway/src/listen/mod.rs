@@ -213,6 +213,17 @@ impl Reports {
     }
 }
 
+/// How often [`pulse`] rings: earlier than the timers of connections.
+const PULSE: Duration = Duration::from_secs(1);
+
+/// A timer that is always the runtime's next: for each new connection whose timer would be the earliest of all, the
+/// runtime would write to itself, one system call.
+async fn pulse() {
+    loop {
+        tokio::time::sleep(PULSE).await;
+    }
+}
+
 #[async_trait]
 impl<A> ServiceWithDependents for Listeners<A>
 where
@@ -226,7 +237,9 @@ where
         ready: ServiceReadyNotifier,
     ) {
         let inherited = std::mem::take(&mut self.inherited);
-        let _ = self.reports.runtime.set(pingora_runtime::current_handle());
+        let runtime = pingora_runtime::current_handle();
+        runtime.spawn(pulse());
+        let _ = self.reports.runtime.set(runtime);
         let doors = reconcile::Doors::new(Arc::clone(&self.shared), Arc::clone(&self.reports), listeners_per_fd);
         doors.run(self.wanted.clone(), inherited, (shutdown, Some(ready))).await;
         self.shared.app.http_cleanup().await;

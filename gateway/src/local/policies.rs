@@ -1,7 +1,7 @@
 //! The sets of policies that each place of the document accepts. Which units there are, and what
 //! they mean, is in `filters`; this file says where they may be written.
 
-use filters::{Kind, Policy, Scope};
+use filters::{Policy, Scope};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -122,12 +122,4 @@ policy_set! {
         session_affinity = "sessionAffinity": filters::session_affinity::Config => unit!(session_affinity, SessionAffinity);
         circuit_breaker = "circuitBreaker": filters::circuit_breaker::Config => unit!(circuit_breaker, CircuitBreaker);
     }
-}
-
-/// Kinds that mean something before a route is selected.
-pub fn runs_before_routing(kind: Kind) -> bool {
-    matches!(
-        kind,
-        Kind::Cors | Kind::IpAccess | Kind::RequestHeaderModifier | Kind::ResponseHeaderModifier | Kind::UrlRewrite
-    )
 }

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use filters::Attachment;
+use filters::{Attachment, placement};
 use ir::{BackendKey, BackendKind, HostTarget, Inheritance, ObjectName, Phase, PolicyKey, ServiceKey, Target};
 
 use super::{Lowering, plain_name};
 use crate::local::document as doc;
-use crate::local::policies::{FrontendPolicies, runs_before_routing};
+use crate::local::policies::FrontendPolicies;
 
 impl Lowering<'_> {
     pub fn frontend(&mut self, policies: FrontendPolicies) {
@@ -55,17 +55,9 @@ impl Lowering<'_> {
             doc::PolicyPhase::Route => Phase::Route,
             doc::PolicyPhase::Gateway => Phase::Gateway,
         };
-        if phase == Phase::Gateway && !runs_before_routing(policy.kind()) {
-            self.problem(
-                format!("{path}.phase"),
-                format!("`{}` has no meaning before a route is selected: use phase `route`", policy.kind().key()),
-            );
-            return;
-        }
         let target = self.target(target);
-        let on_gateway = matches!(target, Target::Gateway { .. } | Target::GatewayListener { .. });
-        if phase == Phase::Gateway && !on_gateway {
-            self.problem(format!("{path}.phase"), "phase `gateway` needs a gateway target");
+        if let Err(reason) = placement::check(policy.kind(), phase, &target) {
+            self.problem(format!("{path}.phase"), reason);
             return;
         }
         let inheritance = match inheritance {
