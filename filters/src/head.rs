@@ -57,7 +57,7 @@ pub fn parse_name(text: &str) -> Result<HeaderName, String> {
 }
 
 /// Whether headers of this name usually hold credentials.
-fn is_secret(name: &HeaderName) -> bool {
+pub(crate) fn is_secret(name: &HeaderName) -> bool {
     let name = name.as_str();
     ["authorization", "cookie", "-key", "-token", "-secret"].iter().any(|end| name.ends_with(end))
 }

@@ -12,6 +12,8 @@
 pub mod chain;
 pub mod effective;
 pub mod exchange;
+pub mod expr;
+pub mod identity;
 pub mod lower;
 #[cfg(test)]
 mod manual;
