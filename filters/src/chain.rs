@@ -1,7 +1,8 @@
 //! Running the filters of one place: requests in order, responses in reverse.
 //!
-//! Dispatch is by the closed enum, so a hook costs a branch and no allocation. The hooks of this
-//! crate do not wait today; `on_request` is `async` so that units which call out can.
+//! Dispatch is by the closed enum, so a hook costs a branch and no allocation. Most hooks answer at
+//! once; those that may have to wait (a password hash, later a call) do it in [`in_time`], on the
+//! request's own future: nothing is boxed for a request that does not wait.
 
 use std::sync::Arc;
 
@@ -13,7 +14,11 @@ use crate::{Attachment, Effective, Exchange, Facts, Policy, Verdict};
 /// Runs request hooks until one answers.
 pub async fn on_request(effective: &Effective, exchange: &mut Exchange<'_>) -> Verdict {
     for attachment in effective.filters() {
-        if let Verdict::Reply(reply) = request_hook(attachment, exchange) {
+        let verdict = match at_once(attachment, exchange) {
+            Some(verdict) => verdict,
+            None => in_time(attachment, exchange).await,
+        };
+        if let Verdict::Reply(reply) = verdict {
             return Verdict::Reply(reply);
         }
     }
@@ -44,8 +49,9 @@ pub fn on_response(effective: &Effective, response: &mut ResponseHeader, facts: 
     }
 }
 
-fn request_hook(attachment: &Arc<Attachment>, exchange: &mut Exchange<'_>) -> Verdict {
-    match &attachment.policy {
+/// The verdict of a hook that does not wait; `None` where it has to: then [`in_time`] has it.
+fn at_once(attachment: &Arc<Attachment>, exchange: &mut Exchange<'_>) -> Option<Verdict> {
+    Some(match &attachment.policy {
         Policy::IpAccess(policy) => policy.on_request(exchange),
         Policy::Cors(policy) => policy.on_request(exchange),
         Policy::RequestHeaderModifier(policy) => {
@@ -73,5 +79,10 @@ fn request_hook(attachment: &Arc<Attachment>, exchange: &mut Exchange<'_>) -> Ve
         | Policy::Retry(_)
         | Policy::SessionAffinity(_)
         | Policy::Timeout(_) => Verdict::Continue,
-    }
+    })
+}
+
+/// Hooks that may wait; what `at_once` answers does not come here.
+async fn in_time(_attachment: &Arc<Attachment>, _exchange: &mut Exchange<'_>) -> Verdict {
+    Verdict::Continue
 }

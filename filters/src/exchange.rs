@@ -6,10 +6,15 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use pingora_http::{RequestHeader, ResponseHeader};
 
+use crate::identity::Identity;
+use crate::outside::Outside;
+
 /// One request on its way in. Hooks change the head in place; nothing is copied.
 pub struct Exchange<'a> {
     pub request: &'a mut RequestHeader,
     pub facts: &'a mut Facts,
+    /// The clock, and work off the traffic threads.
+    pub outside: &'a dyn Outside,
 }
 
 /// What is known of a request beyond its head. A filter never adds a field here.
@@ -23,6 +28,8 @@ pub struct Facts {
     pub port: u16,
     /// Request host, lower case, no port.
     pub host: String,
+    /// Who the request is from, as far as it was proven.
+    pub identity: Identity,
     /// How many bytes of the request path the route's prefix match covered; 0 otherwise.
     pub matched_prefix: usize,
     /// Headers owed to the client on whatever answer it gets (CORS, quota). They replace the
@@ -42,6 +49,7 @@ impl Facts {
             tls,
             port,
             host: String::new(),
+            identity: Identity::default(),
             matched_prefix: 0,
             owed: Vec::new(),
             upstream_host: None,
@@ -82,6 +90,14 @@ impl Reply {
         }
         Self { status, headers, body, reason }
     }
+
+    /// A 401 with its challenge (RFC 9110 section 11.6.1), which must be there for clients to know
+    /// what to send.
+    pub fn unauthorized(reason: Reason, challenge: HeaderValue, body: impl Into<Bytes>) -> Self {
+        let mut reply = Self::text(401, reason, body);
+        reply.headers.push((http::header::WWW_AUTHENTICATE, challenge));
+        reply
+    }
 }
 
 /// Why a request ended as it did: closed, because it is a metric label. Names as users of this
@@ -111,6 +127,12 @@ pub enum Reason {
     TooLarge,
     /// Network rules refuse the client.
     IpAccess,
+    /// No token, or one that is not accepted.
+    JwtAuth,
+    /// No API key, or one that is not known.
+    ApiKeyAuth,
+    /// No user and password, or wrong ones.
+    BasicAuth,
     /// A deadline passed.
     Timeout,
     /// The backend failed (refused, reset, malformed).
@@ -133,6 +155,9 @@ impl Reason {
         Self::InvalidRequest,
         Self::TooLarge,
         Self::IpAccess,
+        Self::JwtAuth,
+        Self::ApiKeyAuth,
+        Self::BasicAuth,
         Self::Timeout,
         Self::UpstreamFailure,
         Self::ClientGone,
@@ -152,6 +177,9 @@ impl Reason {
             Self::InvalidRequest => "InvalidRequest",
             Self::TooLarge => "TooLarge",
             Self::IpAccess => "IpAccess",
+            Self::JwtAuth => "JwtAuth",
+            Self::ApiKeyAuth => "APIKeyAuth",
+            Self::BasicAuth => "BasicAuth",
             Self::Timeout => "Timeout",
             Self::UpstreamFailure => "UpstreamFailure",
             Self::ClientGone => "ClientGone",

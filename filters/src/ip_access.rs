@@ -107,7 +107,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::testing::{lower, problems, request};
+    use crate::testing::{exchange, lower, problems, request};
 
     fn policy(config: serde_json::Value) -> Policy {
         lower(config, Config::lower)
@@ -136,7 +136,7 @@ mod tests {
     fn a_denied_client_gets_403() {
         let (mut head, mut facts) = request("GET", "/");
         let policy = policy(json!({"deny": ["192.0.2.1"]}));
-        let verdict = policy.on_request(&mut Exchange { request: &mut head, facts: &mut facts });
+        let verdict = policy.on_request(&mut exchange(&mut head, &mut facts));
         let Verdict::Reply(reply) = verdict else { panic!("the client passed") };
         assert_eq!((reply.status, reply.reason), (403, Reason::IpAccess));
     }

@@ -14,10 +14,12 @@ pub mod effective;
 pub mod exchange;
 pub mod expr;
 pub mod identity;
+pub mod keep;
 pub mod lower;
 #[cfg(test)]
 mod manual;
 mod near;
+pub mod outside;
 pub mod placement;
 pub mod rung;
 #[cfg(test)]
@@ -53,7 +55,10 @@ pub mod url_rewrite;
 
 pub use effective::{Effective, Level};
 pub use exchange::{Exchange, Facts, Reason, Reply, Verdict};
+pub use identity::Identity;
+pub use keep::Keep;
 pub use lower::{FileRef, Files, Scope};
+pub use outside::Outside;
 
 /// The snapshot of this product: topology with our policies attached.
 pub type Snapshot = ir::Snapshot<Policy>;
@@ -63,6 +68,11 @@ pub type Attachment = ir::Attachment<Policy>;
 pub type Patch = ir::Patch<Policy>;
 /// One changed key.
 pub type Change = ir::Change<Policy>;
+
+impl Policy {
+    /// The policy comes into force under this name: what is kept for it is found or made.
+    pub fn bind(&self, _key: &ir::PolicyKey, _keep: &Keep) {}
+}
 
 unit::units! {
     // Filters: variant, configuration key, module, rung. Within a rung, the order of this table.

@@ -1,11 +1,14 @@
 //! What the tests of units need: a scope without files, lowering from JSON, a request.
 
+use std::time::Duration;
+
 use ir::{BackendKey, BackendRef};
 use pingora_http::RequestHeader;
 use serde::de::DeserializeOwned;
 
 use crate::lower::{Backends, FileRef, Files, SimpleBackend};
-use crate::{Facts, Scope};
+use crate::outside::still::Still;
+use crate::{Exchange, Facts, Scope};
 
 /// Files by name: `pem:<label>` holds one PEM block of that label, `junk` holds none.
 pub(crate) struct Shelf;
@@ -82,4 +85,14 @@ pub(crate) fn request(method: &str, path: &str) -> (RequestHeader, Facts) {
     let mut facts = Facts::new("192.0.2.1".parse().expect("an address"), false, 3000);
     facts.host = "api.example.com".to_owned();
     (head, facts)
+}
+
+/// The moment at which tests take place: 2027-01-15 08:00 UTC.
+pub(crate) const NOW: Duration = Duration::from_secs(1_800_000_000);
+
+static STILL: Still = Still(NOW);
+
+/// A request as hooks see it, in a world that stands still.
+pub(crate) fn exchange<'a>(request: &'a mut RequestHeader, facts: &'a mut Facts) -> Exchange<'a> {
+    Exchange { request, facts, outside: &STILL }
 }

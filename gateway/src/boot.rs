@@ -163,6 +163,7 @@ fn app(
         telemetry: telemetry.clone(),
         mirrors: Arc::new(Mirrors::default()),
         carried: drain.carried().clone(),
+        world: Arc::default(),
     };
     let mut app = pingora_proxy::http_proxy(&server.configuration, proxy);
     app.server_options = Some(Default::default());

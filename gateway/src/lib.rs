@@ -13,6 +13,7 @@ pub mod life;
 pub mod listen;
 pub mod local;
 pub mod memory;
+pub mod outside;
 pub mod plan;
 pub mod proxy;
 pub mod random;

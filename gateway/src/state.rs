@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use filters::Patch;
+use filters::{Change, Keep, Patch};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -18,6 +18,8 @@ pub struct State {
     wanted: watch::Sender<Arc<Wanted>>,
     /// Where the objects of the document stand.
     places: ArcSwap<Places>,
+    /// What outlives a plan.
+    keep: Arc<Keep>,
     /// Sources take turns; requests never wait here.
     turn: Mutex<()>,
 }
@@ -37,6 +39,7 @@ impl State {
             plan,
             wanted: watch::channel(Arc::default()).0,
             places: ArcSwap::default(),
+            keep: Arc::default(),
             turn: Mutex::new(()),
         })
     }
@@ -56,6 +59,11 @@ impl State {
         self.places.load_full()
     }
 
+    /// What outlives a plan: key sets, caches, buckets.
+    pub fn keep(&self) -> &Arc<Keep> {
+        &self.keep
+    }
+
     /// The document was loaded: objects that did not change may have moved.
     pub fn place(&self, places: Places) {
         self.places.store(Arc::new(places));
@@ -65,6 +73,7 @@ impl State {
     pub fn apply(&self, patch: &Patch) -> Applied {
         let _turn = self.turn.lock();
         let started = cpu();
+        self.bind(patch);
         let plan = Arc::new(self.plan.load().with(patch));
         let compiled = cpu();
         let generation = plan.generation;
@@ -73,5 +82,16 @@ impl State {
         self.wanted.send_replace(Arc::new(Wanted { generation, binds }));
         drop(before);
         Applied { generation, compile: compiled - started, publish: cpu().saturating_sub(compiled) }
+    }
+
+    /// Policies come into force: each gets what was kept under its name.
+    fn bind(&self, patch: &Patch) {
+        for change in patch.changes() {
+            match change {
+                Change::Policy(key, Some(attachment)) => attachment.policy.bind(key, &self.keep),
+                Change::Policy(key, None) => self.keep.forget(key),
+                _ => {}
+            }
+        }
     }
 }

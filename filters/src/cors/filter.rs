@@ -20,7 +20,7 @@ const STAR: HeaderValue = HeaderValue::from_static("*");
 
 impl Policy {
     pub fn on_request(&self, exchange: &mut Exchange<'_>) -> Verdict {
-        let Exchange { request, facts } = exchange;
+        let Exchange { request, facts, .. } = exchange;
         let Some(origin) = request.headers.get(ORIGIN) else { return Verdict::Continue };
         let allowed = self.allows(origin);
         if request.method == Method::OPTIONS

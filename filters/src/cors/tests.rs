@@ -2,9 +2,9 @@ use pingora_http::ResponseHeader;
 use serde_json::{Value, json};
 
 use super::{Config, Policy};
+use crate::Verdict;
 use crate::exchange::Answer;
-use crate::testing::{lower, problems, refuses, request};
-use crate::{Exchange, Verdict};
+use crate::testing::{exchange, lower, problems, refuses, request};
 
 type Headers = Vec<(http::HeaderName, http::HeaderValue)>;
 
@@ -14,7 +14,7 @@ fn run(policy: &Policy, method: &str, headers: &[(&'static str, &str)]) -> Resul
     for (name, value) in headers {
         head.append_header(*name, *value).unwrap();
     }
-    match policy.on_request(&mut Exchange { request: &mut head, facts: &mut facts }) {
+    match policy.on_request(&mut exchange(&mut head, &mut facts)) {
         Verdict::Continue => Ok(facts.owed),
         Verdict::Reply(reply) => {
             assert_eq!(reply.status, 200);

@@ -1,12 +1,12 @@
 use serde_json::json;
 
 use super::Config;
-use crate::testing::{lower, refuses, request};
-use crate::{Exchange, Reason, Verdict};
+use crate::testing::{exchange, lower, refuses, request};
+use crate::{Reason, Verdict};
 
 fn reply(config: serde_json::Value) -> crate::Reply {
     let (mut head, mut facts) = request("GET", "/");
-    match lower(config, Config::lower).on_request(&mut Exchange { request: &mut head, facts: &mut facts }) {
+    match lower(config, Config::lower).on_request(&mut exchange(&mut head, &mut facts)) {
         Verdict::Reply(reply) => reply,
         Verdict::Continue => panic!("a direct response answers"),
     }

@@ -12,7 +12,7 @@ use crate::exchange::Answer;
 
 impl Policy {
     pub fn on_request(&self, exchange: &mut Exchange<'_>) {
-        let Exchange { request, facts } = exchange;
+        let Exchange { request, facts, .. } = exchange;
         for header in &self.add {
             let _ = request.append_header(header.name.clone(), header.value.clone());
         }

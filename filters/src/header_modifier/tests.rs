@@ -1,14 +1,13 @@
 use serde_json::json;
 
 use super::{Config, Policy};
-use crate::Exchange;
 use crate::exchange::Answer;
-use crate::testing::{lower, problems, refuses, request};
+use crate::testing::{exchange, lower, problems, refuses, request};
 
 fn run(policy: &Policy, path: &str) -> (pingora_http::RequestHeader, crate::Facts) {
     let (mut head, mut facts) = request("GET", path);
     head.append_header("x-old", "1").unwrap();
-    policy.on_request(&mut Exchange { request: &mut head, facts: &mut facts });
+    policy.on_request(&mut exchange(&mut head, &mut facts));
     (head, facts)
 }
 

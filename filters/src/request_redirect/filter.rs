@@ -24,7 +24,7 @@ impl Policy {
     }
 
     fn location(&self, exchange: &Exchange<'_>) -> String {
-        let Exchange { request, facts } = exchange;
+        let Exchange { request, facts, .. } = exchange;
         let path = match &self.path {
             Some(change) => Cow::Owned(change.apply(request.uri.path(), facts.matched_prefix)),
             None => Cow::Borrowed(request.uri.path()),

@@ -1,15 +1,15 @@
 use serde_json::{Value, json};
 
 use super::Config;
-use crate::testing::{lower, refuses, request};
-use crate::{Exchange, Facts, Reason, Verdict};
+use crate::testing::{exchange, lower, refuses, request};
+use crate::{Facts, Reason, Verdict};
 
 fn location(config: Value, facts: impl FnOnce(&mut Facts)) -> (u16, String) {
     let policy = lower(config, Config::lower);
     let (mut head, mut known) = request("GET", "/foo/bar?q=1");
     known.matched_prefix = 4;
     facts(&mut known);
-    let verdict = policy.on_request(&mut Exchange { request: &mut head, facts: &mut known });
+    let verdict = policy.on_request(&mut exchange(&mut head, &mut known));
     let Verdict::Reply(reply) = verdict else { panic!("a redirect answers") };
     assert_eq!(reply.reason, Reason::DirectResponse);
     (reply.status, reply.headers[0].1.to_str().unwrap().to_owned())

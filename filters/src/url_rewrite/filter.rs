@@ -12,7 +12,7 @@ impl Policy {
         if let Some(authority) = &self.authority {
             rewrite_authority(authority, exchange);
         }
-        let Exchange { request, facts } = exchange;
+        let Exchange { request, facts, .. } = exchange;
         if let Some(change) = &self.path
             && request.uri.path().starts_with('/')
         {
@@ -26,7 +26,7 @@ impl Policy {
 }
 
 fn rewrite_authority(authority: &Authority, exchange: &mut Exchange<'_>) {
-    let Exchange { request, facts } = exchange;
+    let Exchange { request, facts, .. } = exchange;
     let text = match authority {
         Authority::Full { host, port } => destination::join(host, *port),
         Authority::Host(host) => destination::join(host, destination::port_of(request)),

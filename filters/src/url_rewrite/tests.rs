@@ -1,15 +1,14 @@
 use serde_json::{Value, json};
 
 use super::Config;
-use crate::Exchange;
-use crate::testing::{lower, refuses, request};
+use crate::testing::{exchange, lower, refuses, request};
 
 /// Target and host sent upstream for `/foo/bar?q=1` under the prefix `/foo`.
 fn check(config: Value, target: &str, host: Option<&str>) {
     let policy = lower(config.clone(), Config::lower);
     let (mut head, mut facts) = request("GET", "/foo/bar?q=1");
     facts.matched_prefix = 4;
-    policy.on_request(&mut Exchange { request: &mut head, facts: &mut facts });
+    policy.on_request(&mut exchange(&mut head, &mut facts));
     assert_eq!(String::from_utf8_lossy(head.raw_path()), target, "{config}");
     let sent = facts.upstream_host.as_ref().map(|value| value.to_str().unwrap());
     assert_eq!(sent, host, "{config}");
@@ -44,7 +43,7 @@ fn auto_follows_the_backend_even_after_a_host_was_set() {
     let policy = lower(json!({"authority": "auto"}), Config::lower);
     let (mut head, mut facts) = request("GET", "/");
     facts.upstream_host = Some("x".parse().unwrap());
-    policy.on_request(&mut Exchange { request: &mut head, facts: &mut facts });
+    policy.on_request(&mut exchange(&mut head, &mut facts));
     assert!(facts.upstream_host_auto && facts.upstream_host.is_none());
 }
 
@@ -52,7 +51,7 @@ fn auto_follows_the_backend_even_after_a_host_was_set() {
 fn a_target_that_is_no_path_is_left_alone() {
     let policy = lower(json!({"path": {"full": "/x"}}), Config::lower);
     let (mut head, mut facts) = request("OPTIONS", "*");
-    policy.on_request(&mut Exchange { request: &mut head, facts: &mut facts });
+    policy.on_request(&mut exchange(&mut head, &mut facts));
     assert_eq!(head.raw_path(), b"*");
 }
 

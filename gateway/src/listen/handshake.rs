@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::info::{ClientCertificate, TlsInfo};
+use super::info::{self, TlsInfo};
 use super::wire::Wire;
 
 #[derive(Debug, thiserror::Error)]
@@ -107,7 +107,7 @@ fn read_info(stream: &TlsStream<Wire>) -> TlsInfo {
         version: session.protocol_version().and_then(|it| it.as_str()).unwrap_or("unknown"),
         cipher: session.negotiated_cipher_suite().map_or("unknown", super::tls::iana),
         alpn: session.alpn_protocol().and_then(|it| std::str::from_utf8(it).ok()).map(Text::from),
-        client: session.peer_certificates().and_then(<[_]>::first).map(|it| ClientCertificate::read(it)),
+        client: session.peer_certificates().and_then(<[_]>::first).map(|it| Arc::new(info::client(it))),
     }
 }
 

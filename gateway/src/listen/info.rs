@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+use filters::identity;
 use http::HeaderValue;
 use ir::listener::Protocol;
 use ir::{BindKey, ListenerKey, Text};
@@ -87,37 +88,44 @@ pub struct TlsInfo {
     /// IANA name.
     pub cipher: &'static str,
     pub alpn: Option<Text>,
-    pub client: Option<ClientCertificate>,
+    /// The client's certificate, verified in the handshake.
+    pub client: Option<Arc<identity::Peer>>,
 }
 
-/// A client certificate that was verified in the handshake.
-#[derive(Clone, Debug, Default)]
-pub struct ClientCertificate {
-    pub der: Arc<[u8]>,
-    pub common_name: Option<Text>,
-    pub uris: Vec<Text>,
-    pub dns_names: Vec<Text>,
-    /// The one SPIFFE id, if there is exactly one (SPIFFE X.509-SVID section 2).
-    pub spiffe: Option<Text>,
-}
-
-impl ClientCertificate {
-    /// Reads the names out of a certificate; one that cannot be read has none.
-    pub fn read(der: &[u8]) -> Self {
-        let mut it = Self { der: der.into(), ..Self::default() };
-        let Ok((_, certificate)) = X509Certificate::from_der(der) else { return it };
-        it.common_name =
-            certificate.subject().iter_common_name().next().and_then(|cn| cn.as_str().ok()).map(Text::from);
-        let Ok(Some(names)) = certificate.subject_alternative_name() else { return it };
-        for name in &names.value.general_names {
-            match name {
-                GeneralName::URI(uri) => it.uris.push(Text::from(*uri)),
-                GeneralName::DNSName(dns) => it.dns_names.push(Text::from(*dns)),
-                _ => {}
-            }
+/// Reads the names out of a client certificate; one that cannot be read has none.
+pub(super) fn client(der: &[u8]) -> identity::Peer {
+    let mut it = identity::Peer::new(der.into());
+    let Ok((_, certificate)) = X509Certificate::from_der(der) else { return it };
+    it.issuer = certificate.issuer().to_string().into();
+    it.subject = certificate.subject().to_string().into();
+    it.common_name = certificate.subject().iter_common_name().next().and_then(|cn| cn.as_str().ok()).map(Text::from);
+    let Ok(Some(names)) = certificate.subject_alternative_name() else { return it };
+    let mut ids = Vec::new();
+    for name in &names.value.general_names {
+        let text: Text = match name {
+            GeneralName::URI(uri) => (*uri).into(),
+            GeneralName::DNSName(name) | GeneralName::RFC822Name(name) => (*name).into(),
+            GeneralName::IPAddress(bytes) => match address(bytes) {
+                Some(address) => address.to_string().into(),
+                None => continue,
+            },
+            _ => continue,
+        };
+        if matches!(name, GeneralName::URI(_)) && text.starts_with("spiffe://") {
+            ids.push(text.clone());
         }
-        let mut ids = it.uris.iter().filter(|uri| uri.starts_with("spiffe://"));
-        it.spiffe = ids.next().cloned().filter(|_| ids.next().is_none());
-        it
+        it.names.push(text);
+    }
+    if let [id] = ids.as_slice() {
+        it.spiffe = identity::Spiffe::parse(id);
+    }
+    it
+}
+
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    match bytes.len() {
+        4 => <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from),
+        16 => <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from),
+        _ => None,
     }
 }

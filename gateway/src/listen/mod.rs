@@ -48,7 +48,7 @@ use tokio::sync::watch;
 
 pub use self::drain::{Drain, Stage};
 pub use self::handoff::Offer;
-pub use self::info::{ClientCertificate, ConnInfo, Peer, TlsInfo};
+pub use self::info::{ConnInfo, Peer, TlsInfo};
 pub use self::stream::{conn_info, info_of};
 pub use self::tls::server_config;
 pub use self::wire::Traffic;

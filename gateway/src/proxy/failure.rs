@@ -178,7 +178,14 @@ pub(super) fn grpc_code(reason: Reason, status: u16) -> Code {
         Reason::ClientGone => Code::Cancelled,
         // Worth another try, elsewhere or later.
         Reason::NoBackend | Reason::NoHealthyBackend | Reason::Overflow | Reason::UpstreamFailure => Code::Unavailable,
-        Reason::Upstream | Reason::DirectResponse | Reason::Misdirected | Reason::Internal => Code::from_http(status),
+        Reason::JwtAuth | Reason::ApiKeyAuth | Reason::BasicAuth if status != 503 => Code::Unauthenticated,
+        Reason::Upstream
+        | Reason::DirectResponse
+        | Reason::Misdirected
+        | Reason::Internal
+        | Reason::JwtAuth
+        | Reason::ApiKeyAuth
+        | Reason::BasicAuth => Code::from_http(status),
     }
 }
 
@@ -217,6 +224,9 @@ mod tests {
             (Reason::Misdirected, 421, Code::Unknown),
             (Reason::Internal, 500, Code::Unknown),
             (Reason::DirectResponse, 401, Code::Unauthenticated),
+            (Reason::JwtAuth, 401, Code::Unauthenticated),
+            (Reason::JwtAuth, 503, Code::Unavailable),
+            (Reason::BasicAuth, 407, Code::Unauthenticated),
             (Reason::DirectResponse, 429, Code::Unavailable),
             (Reason::DirectResponse, 504, Code::Unavailable),
         ] {

@@ -33,6 +33,7 @@ use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 pub use ctx::Ctx;
 
 use crate::listen::carried::Carried;
+use crate::outside::World;
 use crate::state::State;
 use crate::telemetry::Telemetry;
 use crate::upstream::Mirrors;
@@ -43,6 +44,7 @@ pub struct Proxy {
     pub telemetry: Arc<Telemetry>,
     pub mirrors: Arc<Mirrors>,
     pub carried: Arc<Carried>,
+    pub world: Arc<World>,
 }
 
 #[async_trait]
@@ -67,7 +69,7 @@ impl ProxyHttp for Proxy {
         head: &mut RequestHeader,
         ctx: &mut Ctx,
     ) -> Result<()> {
-        upstream_request::filter(session, head, ctx)
+        upstream_request::filter(self, session, head, ctx)
     }
 
     async fn request_body_filter(

@@ -87,14 +87,15 @@ async fn decide(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx) -> Result<D
     };
     if !scope.gateway.filters().is_empty() {
         ctx.gateway_effective = Some(scope.gateway.clone());
-        let mut exchange = Exchange { request: session.req_header_mut(), facts: &mut ctx.facts };
+        let mut exchange =
+            Exchange { request: session.req_header_mut(), facts: &mut ctx.facts, outside: &*proxy.world };
         if let Verdict::Reply(reply) = chain::on_request(&scope.gateway, &mut exchange).await {
             return Ok(Decision::Reply(reply));
         }
     }
     let base = scope.route.clone();
     ctx.base = Some(base.clone());
-    if let Some(reply) = route::select(session, ctx, &base).await {
+    if let Some(reply) = route::select(proxy, session, ctx, &base).await {
         return Ok(Decision::Reply(reply));
     }
     forward(proxy, session, ctx, terms).await
@@ -252,6 +253,7 @@ fn who(session: &Session, ctx: &mut Ctx, conn: &ConnInfo, terms: &Terms) {
     ctx.facts.client = forwarded::client(session.req_header(), conn.client.ip(), terms.http.trusted_hops);
     ctx.facts.tls = conn.tls.is_some();
     ctx.facts.port = conn.local_port;
+    ctx.facts.identity.peer = conn.tls.as_ref().and_then(|it| it.client.clone());
 }
 
 /// The listener that the Host names; on TLS it must be the one that the handshake chose.

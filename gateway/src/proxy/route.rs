@@ -5,11 +5,17 @@ use std::sync::Arc;
 use filters::{Effective, Exchange, Reason, Reply, Verdict, chain};
 use pingora_proxy::Session;
 
+use super::Proxy;
 use super::ctx::Ctx;
 use crate::plan::{BackendTarget, DELEGATION_DEPTH_MAX, Entry, RequestParts, Resolved, Router};
 
 /// Selects, runs the policies, draws a backend into `ctx`. A reply ends the request.
-pub(super) async fn select(session: &mut Session, ctx: &mut Ctx, base: &Arc<Effective>) -> Option<Reply> {
+pub(super) async fn select(
+    proxy: &Proxy,
+    session: &mut Session,
+    ctx: &mut Ctx,
+    base: &Arc<Effective>,
+) -> Option<Reply> {
     let listener = ctx.listener.clone()?;
     let Some((entry, resolved, drawn)) = find(session, ctx, listener.router(), base) else {
         let missing = if ctx.outcome.error.is_some() { 500 } else { 404 };
@@ -25,7 +31,8 @@ pub(super) async fn select(session: &mut Session, ctx: &mut Ctx, base: &Arc<Effe
     let effective = resolved.effective.clone();
     ctx.resolved = Some(resolved);
     if !effective.filters().is_empty() {
-        let mut exchange = Exchange { request: session.req_header_mut(), facts: &mut ctx.facts };
+        let mut exchange =
+            Exchange { request: session.req_header_mut(), facts: &mut ctx.facts, outside: &*proxy.world };
         if let Verdict::Reply(reply) = chain::on_request(&effective, &mut exchange).await {
             return Some(reply);
         }

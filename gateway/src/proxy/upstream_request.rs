@@ -10,6 +10,7 @@ use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 use protocols::http::hop;
 
+use super::Proxy;
 use super::ctx::Ctx;
 use super::forwarded;
 use super::names::{self, Fields};
@@ -20,7 +21,7 @@ const RETRY_ATTEMPT: HeaderName = HeaderName::from_static("x-retry-attempt");
 /// Headers this phase adds at most, on the usual way.
 const ADDED: usize = 5;
 
-pub(super) fn filter(session: &mut Session, head: &mut RequestHeader, ctx: &mut Ctx) -> Result<()> {
+pub(super) fn filter(proxy: &Proxy, session: &mut Session, head: &mut RequestHeader, ctx: &mut Ctx) -> Result<()> {
     let is_h2 = head.version == http::Version::HTTP_2;
     let host = host(head, ctx);
     names::change(head, |fields| {
@@ -45,7 +46,7 @@ pub(super) fn filter(session: &mut Session, head: &mut RequestHeader, ctx: &mut 
     if let Some(effective) = ctx.backend().map(|it| it.effective.clone())
         && !effective.filters().is_empty()
     {
-        let mut exchange = Exchange { request: head, facts: &mut ctx.facts };
+        let mut exchange = Exchange { request: head, facts: &mut ctx.facts, outside: &*proxy.world };
         chain::on_attempt(&effective, &mut exchange);
     }
     Ok(())

@@ -1,0 +1,62 @@
+//! What policies may ask of the process: the clock, and costly work off the traffic threads.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use filters::outside::{Later, Outside, Work};
+use tokio::sync::Semaphore;
+
+/// Pieces of costly work (password hashes) under way or waiting at once.
+const WORK_PENDING_MAX: usize = 64;
+
+/// The world outside a request; one in a process.
+pub struct World {
+    /// Pieces of work that may run at once: half the processors, so that traffic goes on.
+    running: Arc<Semaphore>,
+    pending: Arc<Semaphore>,
+}
+
+impl Default for World {
+    fn default() -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            running: Arc::new(Semaphore::new((processors / 2).max(1))),
+            pending: Arc::new(Semaphore::new(WORK_PENDING_MAX)),
+        }
+    }
+}
+
+impl Outside for World {
+    fn now(&self) -> Duration {
+        // A clock before 1970 is broken; everything is expired then or nothing is.
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    }
+
+    fn work(&self, work: Work) -> Later<'_, Option<bool>> {
+        Box::pin(async move {
+            let pending = self.pending.clone().try_acquire_owned().ok()?;
+            let running = self.running.clone().acquire_owned().await.ok()?;
+            // The places go with the work: it runs on where the client has gone meanwhile.
+            let done = tokio::task::spawn_blocking(move || {
+                let _places = (pending, running);
+                work()
+            });
+            done.await.ok()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn work_beyond_the_bound_is_turned_away() {
+        let world = World::default();
+        assert_eq!(world.work(Box::new(|| true)).await, Some(true));
+        let all = world.pending.clone().acquire_many_owned(WORK_PENDING_MAX as u32).await.unwrap();
+        assert_eq!(world.work(Box::new(|| true)).await, None);
+        drop(all);
+        assert_eq!(world.work(Box::new(|| false)).await, Some(false));
+    }
+}
