@@ -11,7 +11,7 @@ use crate::life::heir::{Predecessor, Takeover};
 use crate::life::{init, place};
 use crate::local::schema;
 use crate::local::source::{Input, Refused, Source};
-use crate::{boot, reference, systemd};
+use crate::{boot, fleet, reference, systemd};
 
 /// What a gateway without any configuration serves.
 const DEMO: &str = include_str!("demo/default.yaml");
@@ -20,6 +20,8 @@ const DEMO_NAME: &str = "embedded demo";
 
 /// Exit code of a refused configuration.
 const REFUSED: u8 = 1;
+/// As of the parser of flags.
+const WRONG_FLAGS: u8 = 2;
 
 /// A programmable proxy for agents: HTTP, gRPC, WebSocket, SSE, TLS and TCP.
 #[derive(Parser)]
@@ -74,11 +76,25 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Serve a configuration to other gateways, or ask about it.
+    Xds {
+        #[command(subcommand)]
+        command: Xds,
+    },
     /// Print the JSON schema of the configuration.
     Schema,
     /// Print the reference manual of the configuration, in Markdown.
     #[command(hide = true)]
     Reference,
+}
+
+#[derive(Subcommand)]
+enum Xds {
+    /// Be a small control plane: watch a configuration file and serve it to gateways by delta xDS.
+    ///
+    /// Exit code 0: ended as told; 1: the configuration is refused or an address cannot be bound; 2: wrong flags, or
+    /// such as would serve keys to strangers.
+    Serve(fleet::Flags),
 }
 
 #[derive(clap::Args, Clone, Default)]
@@ -135,6 +151,7 @@ pub fn main() -> ExitCode {
     match command {
         Some(Command::Upgrade { whom, wait, binary }) => answered(client::upgrade(&whom.places(), binary, wait)),
         Some(Command::Status { whom, json }) => answered(client::status(&whom.places(), json)),
+        Some(Command::Xds { command: Xds::Serve(flags) }) => control(flags),
         Some(Command::Schema) => say(schema::text().trim_end()),
         Some(Command::Reference) => say(reference::text().trim_end()),
         Some(Command::Validate { run, strict }) => validate(&run, strict),
@@ -179,6 +196,17 @@ fn serve(run: &Run) -> ExitCode {
     };
     match boot::run(input, run.takeover, inherited) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&format!("{error:#}")),
+    }
+}
+
+fn control(flags: fleet::Flags) -> ExitCode {
+    match fleet::run(flags) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<fleet::Refusal>() => {
+            tell(&format!("{error}"));
+            ExitCode::from(WRONG_FLAGS)
+        }
         Err(error) => fail(&format!("{error:#}")),
     }
 }

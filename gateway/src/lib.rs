@@ -9,6 +9,7 @@
 pub mod admin;
 pub mod boot;
 pub mod cli;
+pub mod fleet;
 pub mod life;
 pub mod listen;
 pub mod local;

@@ -169,7 +169,8 @@ impl Reloader {
     }
 }
 
-fn told(problem: &Problem) -> status::Problem {
+/// A problem as status pages show it.
+pub(crate) fn told(problem: &Problem) -> status::Problem {
     status::Problem {
         file: Some(problem.source.to_string()),
         line: problem.place.map(|place| place.line),

@@ -7,6 +7,11 @@ use prost_types::{Struct, Value};
 
 use crate::pb::envoy::config::core::v3 as core;
 
+/// Longest text a client may say of itself.
+const TEXT_BYTES_MAX: usize = 1024;
+/// Most entries of its metadata.
+const METADATA_MAX: usize = 64;
+
 /// The client, as the control plane knows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Node {
@@ -32,6 +37,19 @@ impl Node {
             user_agent_name: "agentgateway".to_owned(),
             user_agent_version_type: Some(core::node::UserAgentVersionType::UserAgentVersion(version.clone())),
         }
+    }
+
+    /// That a client does not say more of itself than anybody needs to know.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let Self { id, cluster, metadata, version } = self;
+        let texts = [id, cluster, version].into_iter().chain(metadata.iter().flat_map(|(key, value)| [key, value]));
+        if texts.into_iter().any(|it| it.len() > TEXT_BYTES_MAX) {
+            return Err(format!("a text of the node is longer than {TEXT_BYTES_MAX} bytes"));
+        }
+        if metadata.len() > METADATA_MAX {
+            return Err(format!("the node has more than {METADATA_MAX} entries of metadata"));
+        }
+        Ok(())
     }
 
     /// What is a text in the metadata; other values are nothing we choose by.

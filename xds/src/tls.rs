@@ -10,6 +10,9 @@ use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore, ServerConfig, server::WebPkiClientVerifier};
 
+/// Largest file of tokens.
+const TOKENS_BYTES_MAX: u64 = 64 << 10;
+
 /// Why TLS cannot be spoken.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
@@ -104,7 +107,10 @@ pub(crate) fn server(identity: &Identity, client_roots: Option<&Path>) -> Result
     Ok(config)
 }
 
-/// The first line of a token file.
+/// The text of a file of tokens.
 pub(crate) fn token(path: &Path) -> io::Result<String> {
+    if std::fs::metadata(path)?.len() > TOKENS_BYTES_MAX {
+        return Err(io::Error::other(format!("the file is larger than {TOKENS_BYTES_MAX} bytes")));
+    }
     Ok(std::fs::read_to_string(path)?.trim().to_owned())
 }

@@ -6,6 +6,7 @@
 
 mod answer;
 mod dump;
+mod fleet;
 mod guard;
 mod pages;
 mod probes;
@@ -24,6 +25,7 @@ use crate::statics::Statics;
 use crate::status::Status;
 use crate::telemetry::{LogControl, Telemetry};
 
+pub use fleet::serve_fleet;
 pub use guard::Ends;
 pub use pages::serve;
 pub use probes::{serve_probes, serve_stats};

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use filters::{Patch, Snapshot};
+use filters::{Change, Patch, Snapshot};
 use serde::de::DeserializeOwned;
 
 use super::doc::cache::{Incremental, PROBLEMS_MAX};
@@ -103,7 +103,12 @@ pub struct Source {
     /// Files that the last load referenced, good or not.
     reads: BTreeMap<PathBuf, u64>,
     text_digest: u64,
+    /// Of a document that is loaded for others.
+    remark: Option<Remark>,
 }
+
+/// What whoever asked has to say about an object that changed.
+pub type Remark = fn(&Change) -> Option<String>;
 
 /// Section, item, position where that matters, order.
 type CacheKey = (&'static str, u64, usize, u64);
@@ -127,6 +132,7 @@ impl Source {
             first_config: None,
             reads: BTreeMap::new(),
             text_digest: 0,
+            remark: None,
         };
         let text = read_text(&source.input).map_err(|problem| Refused { problems: vec![problem] })?;
         let mut problems = match source.settle(&text, env) {
@@ -170,6 +176,11 @@ impl Source {
 
     pub fn statics(&self) -> &Arc<Statics> {
         &self.statics
+    }
+
+    /// The document is for other processes: say of each object that changed what there is to say of it.
+    pub fn remark(&mut self, remark: Remark) {
+        self.remark = Some(remark);
     }
 
     pub fn input(&self) -> &Input {
@@ -223,7 +234,9 @@ impl Source {
         let config = tree.read::<StaticConfig>("config").ok().flatten().unwrap_or_default();
         let config = serde_json::to_string(&config).ok();
         let renewed = config.filter(|it| Some(it) != self.first_config.as_ref()).map(|it| files::digest(it.as_bytes()));
-        if renewed.is_some() {
+        if let Some(remark) = self.remark {
+            warnings.extend(union::remarked(&tree, &patch, remark, WARNINGS_MAX));
+        } else if renewed.is_some() {
             let reason = "has changed: static settings take effect in a new process, which is started now";
             warnings.insert(0, tree.problem("config", reason));
         }

@@ -203,6 +203,24 @@ pub fn decode(name: &str, type_url: &str, bytes: &[u8]) -> Result<Change, Fault>
     if found == named { Ok(change) } else { Err(Fault::Mismatch(found)) }
 }
 
+/// That a receiver of this version takes an object, and has the same then.
+///
+/// # Errors
+/// Why it does not.
+pub fn travels(change: &Change) -> Result<(), String> {
+    let arrived = travel(change).map_err(|fault| fault.to_string())?;
+    if arrived == *change { Ok(()) } else { Err("what arrives is not what was sent".to_owned()) }
+}
+
+/// What a receiver of this version makes of an object; a removal is what it is.
+///
+/// # Errors
+/// As [`decode`].
+pub fn travel(change: &Change) -> Result<Change, Fault> {
+    let Some(bytes) = encode(change) else { return Ok(change.clone()) };
+    decode(&Name::of(change).to_string(), pb::TYPE_URL, &bytes)
+}
+
 fn parse(type_url: &str, bytes: &[u8]) -> Result<pb::Resource, Fault> {
     if type_url != pb::TYPE_URL {
         return Err(Fault::Type);

@@ -9,19 +9,13 @@ use proptest::sample::{Index, select};
 use proptest::test_runner::{Config, TestRunner};
 use prost::Message as _;
 
-use super::{Fault, Kind, Name, RESOURCE_BYTES_MAX, decode, encode, substitute};
+use super::{Kind, Name, RESOURCE_BYTES_MAX, decode, encode, substitute, travel};
 use crate::pb;
 
 fn runner() -> TestRunner {
     let config = Config { cases: 256, failure_persistence: None, ..Config::default() };
     let seed = proptest::test_runner::TestRng::deterministic_rng(config.rng_algorithm);
     TestRunner::new_with_rng(config, seed)
-}
-
-/// Sends a change as a resource, and gives what arrives.
-fn travel(change: &Change) -> Result<Change, Fault> {
-    let bytes = encode(change).expect("a change with a value");
-    decode(&Name::of(change).to_string(), pb::TYPE_URL, &bytes)
 }
 
 #[track_caller]

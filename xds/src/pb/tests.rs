@@ -133,3 +133,41 @@ fn removing_renaming_and_retyping_are_found_and_adding_is_not() {
     assert!(breaks(&today, &without).iter().any(|it| it.contains("PROTOCOL_TLS = 4")));
     assert_eq!(breaks(&without, &today), Vec::<String>::new(), "what is new breaks nobody");
 }
+
+/// Messages, enums and fields without a comment above them. Members of `kind` in `Policy` and `Resource` are documented
+/// at their messages.
+fn undocumented(file: &str, text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let (mut before, mut message, mut inside) = ("", "", false);
+    for (number, line) in text.lines().map(str::trim).enumerate() {
+        message = line.strip_prefix("message ").unwrap_or(message);
+        inside = (inside || matches!(message, "Policy {" | "Resource {") && line == "oneof kind {") && line != "}";
+        let is_type = (line.starts_with("message ") || line.starts_with("enum ")) && line.ends_with('{');
+        let is_field = line.ends_with(';') && line.contains(" = ") && !line.starts_with("syntax") && !inside;
+        if (is_type || is_field) && !before.starts_with("//") {
+            found.push(format!("{file}:{}: {line}", number + 1));
+        }
+        before = line;
+    }
+    found
+}
+
+#[test]
+fn every_message_and_field_is_documented() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("proto/agentgateway/v1");
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let file = path.file_name().unwrap().to_str().unwrap();
+        found.extend(undocumented(file, &std::fs::read_to_string(&path).unwrap()));
+    }
+    assert!(
+        found.is_empty(),
+        "say what it means, its unit, default and limits, in a comment above:\n{}",
+        found.join("\n")
+    );
+    let bad = "message A {\n  // Good.\n  string a = 1;\n  string b = 2;\n  enum C {\n    D = 0;\n  }\n}";
+    let lines: Vec<_> =
+        undocumented("a.proto", bad).iter().filter_map(|it| it.split(": ").nth(1).map(str::to_owned)).collect();
+    assert_eq!(lines, ["message A {", "string b = 2;", "enum C {", "D = 0;"]);
+}

@@ -13,7 +13,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Duration, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -21,7 +21,8 @@ use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::Service as _;
 
-use super::{Service, Shared, Tls};
+use super::identity::Current;
+use super::{Line, Service, Shared, Tls};
 use crate::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
 use crate::tls;
 
@@ -49,10 +50,7 @@ pub(super) struct Door {
 
 pub(super) async fn run(listener: TcpListener, door: Door, shutdown: impl Future<Output = ()>) -> Result<(), Fault> {
     let Door { tls, tokens_file, shared, end } = door;
-    let acceptor = match &tls {
-        None => None,
-        Some(tls) => Some(TlsAcceptor::from(Arc::new(tls::server(&tls.identity, tls.client_roots.as_deref())?))),
-    };
+    let mut current = tls.map(Current::read).transpose()?;
     let tokens_file = tokens_file.map(Arc::from);
     let room = Arc::new(Semaphore::new(shared.limits.connections));
     let mut connections = JoinSet::new();
@@ -66,9 +64,10 @@ pub(super) async fn run(listener: TcpListener, door: Door, shutdown: impl Future
             () = &mut shutdown => break,
             Some(_) = connections.join_next() => {}
             (accepted, place) = accepted => match accepted {
-                Ok((stream, _)) => {
-                    let connection = Connection { shared: shared.clone(), tokens_file: tokens_file.clone() };
-                    let acceptor = acceptor.clone();
+                Ok((stream, peer)) => {
+                    let line = Arc::new(Line { peer, greeted: Notify::new(), cut: Notify::new() });
+                    let connection = Connection { shared: shared.clone(), tokens_file: tokens_file.clone(), line };
+                    let acceptor = current.as_mut().map(Current::acceptor);
                     connections.spawn(async move {
                         connection.greet(stream, acceptor).await;
                         drop(place);
@@ -95,6 +94,7 @@ pub(super) async fn run(listener: TcpListener, door: Door, shutdown: impl Future
 struct Connection {
     shared: Arc<Shared>,
     tokens_file: Option<Arc<Path>>,
+    line: Arc<Line>,
 }
 
 impl Connection {
@@ -104,8 +104,8 @@ impl Connection {
         let Some(acceptor) = acceptor else { return self.talk(stream).await };
         match timeout(HANDSHAKE, acceptor.accept(stream)).await {
             Ok(Ok(stream)) => self.talk(stream).await,
-            Ok(Err(error)) => tracing::debug!(%error, "handshake with a client failed"),
-            Err(_) => tracing::debug!("handshake with a client took too long"),
+            Ok(Err(error)) => tracing::info!(peer = %self.line.peer, %error, "handshake with a client failed"),
+            Err(_) => tracing::debug!(peer = %self.line.peer, "handshake with a client took too long"),
         }
     }
 
@@ -119,11 +119,20 @@ impl Connection {
             .max_concurrent_streams(16)
             .initial_stream_window_size(WINDOW_BYTES)
             .initial_connection_window_size(WINDOW_BYTES);
-        let shared = self.shared.clone();
+        let (shared, line) = (self.shared.clone(), self.line.clone());
         let connection = builder.serve_connection(TokioIo::new(stream), service_fn(move |it| self.clone().ask(it)));
         let mut connection = pin!(connection);
+        let unwelcome = async {
+            if timeout(shared.limits.greeting, line.greeted.notified()).await.is_ok() {
+                line.cut.notified().await;
+            }
+        };
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
+            () = unwelcome => {
+                tracing::debug!(peer = %line.peer, "a client that does not ask, or does not listen, is cut off");
+                Ok(())
+            }
             () = shared.over() => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
@@ -138,12 +147,27 @@ impl Connection {
         if let Some(path) = &self.tokens_file
             && let Err(status) = admit(path, &request)
         {
+            tracing::warn!(peer = %self.line.peer, reason = status.message(), "client not let in");
             return Ok(status.into_http());
         }
+        self.line.greeted.notify_one();
         let limit = self.shared.limits.request_bytes;
-        let mut service = AggregatedDiscoveryServiceServer::new(Service(self.shared)).max_decoding_message_size(limit);
+        let service = Service { shared: self.shared, line: self.line };
+        let mut service = AggregatedDiscoveryServiceServer::new(service).max_decoding_message_size(limit);
         service.call(request).await
     }
+}
+
+/// That a file of tokens can be read and lets somebody in.
+///
+/// # Errors
+/// Why not, with the path.
+pub fn check_tokens(path: &Path) -> Result<(), String> {
+    let text = tls::token(path).map_err(|error| format!("cannot read `{}`: {error}", path.display()))?;
+    if text.is_empty() {
+        return Err(format!("`{}` holds no token: write one on each line", path.display()));
+    }
+    Ok(())
 }
 
 /// That the request shows one of the tokens.

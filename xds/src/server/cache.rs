@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use filters::{Patch, Snapshot};
 use imbl::OrdMap;
-use imbl::ordmap::DiffItem;
 use ir::Text;
 use parking_lot::RwLock;
 use tokio::sync::watch;
@@ -33,7 +32,7 @@ impl PartialEq for Entry {
 }
 
 impl Entry {
-    fn new(bytes: Bytes) -> Self {
+    pub(super) fn new(bytes: Bytes) -> Self {
         Self { version: version(&bytes), bytes }
     }
 }
@@ -55,27 +54,7 @@ pub(super) struct Content {
     pub resources: OrdMap<Name, Entry>,
 }
 
-/// What a client lacks: what to send, in the order of [`codec::Kind`], and what to remove, in the reverse.
-pub(super) struct Lack {
-    pub send: Vec<(Name, Entry)>,
-    pub remove: Vec<String>,
-}
-
 impl Content {
-    pub(super) fn beyond(&self, sent: &OrdMap<Name, Entry>) -> Lack {
-        let mut lack = Lack { send: Vec::new(), remove: Vec::new() };
-        for item in sent.diff(&self.resources) {
-            match item {
-                DiffItem::Add(name, entry) | DiffItem::Update { new: (name, entry), .. } => {
-                    lack.send.push((name.clone(), entry.clone()));
-                }
-                DiffItem::Remove(name, _) => lack.remove.push(name.to_string()),
-            }
-        }
-        lack.remove.reverse();
-        lack
-    }
-
     /// What a client that names these versions has of it. Versions that are not ours count as something
     /// to be replaced; names that are no names are to be removed.
     pub(super) fn held(&self, versions: BTreeMap<String, String>) -> (OrdMap<Name, Entry>, Vec<String>) {
@@ -167,6 +146,11 @@ impl Cache {
         self.groups.read().get(group).map(|it| it.borrow().resources.len())
     }
 
+    /// How often a group's set has changed; `None` for one that nobody wrote.
+    pub fn generation(&self, group: &str) -> Option<u64> {
+        self.groups.read().get(group).map(|it| it.borrow().generation)
+    }
+
     pub(super) fn watch(&self, group: &str) -> Option<watch::Receiver<Content>> {
         self.groups.read().get(group).map(watch::Sender::subscribe)
     }
@@ -204,28 +188,35 @@ fn encoded(patch: &Patch) -> Vec<(Name, Option<Entry>)> {
 
 #[cfg(test)]
 mod tests {
+    use imbl::ordmap::DiffItem;
+
     use super::*;
 
     fn name(text: &str) -> Name {
         Name::parse(text).unwrap()
     }
 
-    fn names(lack: &Lack) -> (Vec<String>, Vec<String>) {
-        (lack.send.iter().map(|(name, _)| name.to_string()).collect(), lack.remove.clone())
+    /// What is to be sent, and what removed.
+    fn beyond(content: &Content, sent: &OrdMap<Name, Entry>) -> (Vec<String>, Vec<String>) {
+        let (mut send, mut remove) = (Vec::new(), Vec::new());
+        for item in sent.diff(&content.resources) {
+            match item {
+                DiffItem::Add(name, _) | DiffItem::Update { new: (name, _), .. } => send.push(name.to_string()),
+                DiffItem::Remove(name, _) => remove.push(name.to_string()),
+            }
+        }
+        (send, remove)
     }
 
     #[test]
-    fn what_is_named_is_sent_before_what_names_it_and_removed_after() {
+    fn what_is_named_comes_before_what_names_it() {
         let cache = Cache::default();
         for text in ["bind/b", "route/r", "policy/p", "backend/x", "listener/l"] {
             cache.put("g", name(text), Some(Bytes::from_static(b"1"))).unwrap();
         }
         let content = cache.watch("g").unwrap().borrow().clone();
         let order = ["backend/x", "policy/p", "route/r", "listener/l", "bind/b"].map(str::to_owned);
-        assert_eq!(names(&content.beyond(&OrdMap::new())), (order.to_vec(), Vec::new()));
-        let nothing = Content::default();
-        let reverse: Vec<_> = order.iter().rev().cloned().collect();
-        assert_eq!(names(&nothing.beyond(&content.resources)), (Vec::new(), reverse));
+        assert_eq!(beyond(&content, &OrdMap::new()), (order.to_vec(), Vec::new()));
     }
 
     #[test]
@@ -241,7 +232,7 @@ mod tests {
         let (held, strange) = content.held(versions);
         assert_eq!(strange, ["odd"]);
         let want = (vec!["route/changed".to_owned(), "route/new".to_owned()], vec!["route/gone".to_owned()]);
-        assert_eq!(names(&content.beyond(&held)), want);
+        assert_eq!(beyond(&content, &held), want);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Who is connected, and what they refused.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
@@ -10,6 +11,8 @@ use crate::{Node, Refusal};
 
 /// Refusals remembered.
 const NACKS_MAX: usize = 1000;
+/// Resources remembered for each client as refused.
+const REFUSED_MAX: usize = 100;
 
 /// A response that a client did not take as a whole.
 #[derive(Clone, Debug)]
@@ -32,6 +35,11 @@ pub struct Client {
     pub responses: u64,
     pub resources: u64,
     pub bytes: u64,
+    pub peer: SocketAddr,
+    pub since: SystemTime,
+    /// What it refuses at present, by name, and why: the first hundred. Its last good version serves there, or what
+    /// stands in for one that never was good.
+    pub refused: BTreeMap<String, String>,
 }
 
 /// What is known of all clients. `changed` wakes whoever waits for the next event.
@@ -40,11 +48,26 @@ pub struct Log {
     clients: Mutex<BTreeMap<u64, Client>>,
     nacks: Mutex<VecDeque<Nack>>,
     events: watch::Sender<u64>,
+    /// Streams and refusals since the server began.
+    totals: Mutex<Totals>,
+}
+
+/// Counts since the server began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    pub streams: u64,
+    /// Responses that were not taken as a whole.
+    pub nacks: u64,
 }
 
 impl Default for Log {
     fn default() -> Self {
-        Self { clients: Mutex::default(), nacks: Mutex::default(), events: watch::channel(0).0 }
+        Self {
+            clients: Mutex::default(),
+            nacks: Mutex::default(),
+            events: watch::channel(0).0,
+            totals: Mutex::default(),
+        }
     }
 }
 
@@ -64,10 +87,26 @@ impl Log {
         self.events.subscribe()
     }
 
-    pub(super) fn open(&self, stream: u64, node: Node, group: &str) {
-        let group = group.to_owned();
-        let client = Client { node, group, sent: 0, acknowledged: 0, responses: 0, resources: 0, bytes: 0 };
+    pub fn totals(&self) -> Totals {
+        *self.totals.lock()
+    }
+
+    pub(super) fn open(&self, stream: u64, node: Node, group: &str, peer: SocketAddr) {
+        tracing::info!(node = %node.id, group, %peer, version = %node.version, "client connected");
+        let client = Client {
+            node,
+            group: group.to_owned(),
+            sent: 0,
+            acknowledged: 0,
+            responses: 0,
+            resources: 0,
+            bytes: 0,
+            peer,
+            since: SystemTime::now(),
+            refused: BTreeMap::new(),
+        };
         self.clients.lock().insert(stream, client);
+        self.totals.lock().streams += 1;
         self.wake();
     }
 
@@ -78,21 +117,34 @@ impl Log {
         self.wake();
     }
 
-    pub(super) fn refused(&self, nack: Nack) {
-        for it in &nack.refused {
-            tracing::warn!(node = %nack.node, resource = %it.name, reason = %it.reason, "client refused a resource");
+    pub(super) fn refused(&self, stream: u64, at: SystemTime, refused: Vec<Refusal>) {
+        let mut clients = self.clients.lock();
+        let Some(client) = clients.get_mut(&stream) else { return };
+        for it in &refused {
+            // A peer writes both texts: escaped, one refusal is one line.
+            let (resource, reason) = (it.name.escape_debug(), it.reason.escape_debug());
+            tracing::warn!(node = %client.node.id, %resource, %reason, "client refused a resource");
+            if client.refused.len() < REFUSED_MAX || client.refused.contains_key(&it.name) {
+                client.refused.insert(it.name.clone(), it.reason.clone());
+            }
         }
+        let nack = Nack { node: client.node.id.clone(), group: client.group.clone(), at, refused };
+        drop(clients);
         let mut nacks = self.nacks.lock();
         while nacks.len() >= NACKS_MAX {
             nacks.pop_front();
         }
         nacks.push_back(nack);
         drop(nacks);
+        self.totals.lock().nacks += 1;
         self.wake();
     }
 
     pub(super) fn close(&self, stream: u64) {
-        self.clients.lock().remove(&stream);
+        let gone = self.clients.lock().remove(&stream);
+        if let Some(client) = gone {
+            tracing::info!(node = %client.node.id, peer = %client.peer, "client disconnected");
+        }
         self.wake();
     }
 

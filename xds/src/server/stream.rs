@@ -3,26 +3,28 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use bytes::Bytes;
 use futures::StreamExt as _;
-use prost_types::Any;
+use imbl::OrdMap;
+use imbl::ordmap::DiffItem;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
 
-use super::cache::{Content, Entry, Lack};
-use super::log::{Log, Nack};
-use super::{Limits, Shared};
+use super::batch::Batch;
+use super::cache::{Content, Entry};
+use super::log::Log;
+use super::{Line, Shared};
 use crate::codec::Name;
 use crate::pb::envoy::config::core::v3::ControlPlane;
-use crate::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource};
-use crate::{Node, nack, pb};
+use crate::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
+use crate::{Node, Refusal, nack, pb};
 
 /// What a stream of responses carries.
 pub(super) type Answer = Result<DeltaDiscoveryResponse, Status>;
 
 pub(super) struct Stream {
     shared: Arc<Shared>,
+    line: Arc<Line>,
     requests: Streaming<DeltaDiscoveryRequest>,
     responses: mpsc::Sender<Answer>,
     /// Its number in the log.
@@ -42,18 +44,19 @@ impl Drop for Logged<'_> {
 /// What a request may be.
 enum Said {
     Acknowledged,
-    Refused(Vec<crate::Refusal>),
+    Refused(Vec<Refusal>),
     Nothing,
 }
 
 impl Stream {
     pub(super) fn new(
         shared: Arc<Shared>,
+        line: Arc<Line>,
         requests: Streaming<DeltaDiscoveryRequest>,
         responses: mpsc::Sender<Answer>,
         number: u64,
     ) -> Self {
-        Self { shared, requests, responses, number, nonce: 0 }
+        Self { shared, line, requests, responses, number, nonce: 0 }
     }
 
     /// Serves until the client goes, breaks the rules, or the server ends.
@@ -63,35 +66,41 @@ impl Stream {
             outcome = self.serve() => outcome,
             () = shared.over() => Err(Status::unavailable("the control plane goes down")),
         };
-        if let Err(status) = outcome {
-            // A client that does not read is gone anyway.
-            let _ = self.responses.try_send(Err(status));
+        let Err(status) = outcome else { return };
+        let stalled = status.code() == Code::DeadlineExceeded;
+        // A client that does not read is gone anyway.
+        let _ = self.responses.try_send(Err(status));
+        if stalled {
+            tracing::warn!(peer = %self.line.peer, "client does not read or acknowledge: cut off");
+            self.line.cut.notify_one();
         }
     }
 
     async fn serve(&mut self) -> Result<(), Status> {
         let Some(first) = self.first().await? else { return Ok(()) };
         let node = Node::decode(first.node.clone().unwrap_or_default());
-        let group = self.shared.group_of(&node);
+        node.check().map_err(Status::invalid_argument)?;
+        let group = self.shared.grouping.of(&node);
+        let Some(group) = group else {
+            tracing::warn!(peer = %self.line.peer, node = %node.id, "node not let in");
+            return Err(Status::permission_denied(format!("node `{}` is not served here", node.id.escape_debug())));
+        };
         let Some(mut contents) = self.shared.cache.watch(&group) else {
-            return Err(Status::not_found(format!("there is nothing for clients of group `{group}`")));
+            return Err(Status::not_found(format!("there is nothing for clients of group `{}`", group.escape_debug())));
         };
         let shared = self.shared.clone();
-        shared.log.open(self.number, node.clone(), &group);
+        shared.log.open(self.number, node, &group, self.line.peer);
         let _logged = Logged(&shared.log, self.number);
         let content = contents.borrow_and_update().clone();
         let (mut sent, strange) = content.held(first.initial_resource_versions);
-        let mut lack = content.beyond(&sent);
-        lack.remove.extend(strange);
         // The first answer comes even if there is nothing to say: the client knows then that it has all.
-        self.send_all(lack, &content, &node).await?;
+        self.send_beyond(&sent, &content, strange).await?;
         sent.clone_from(&content.resources);
         loop {
             let content = self.next(&mut contents).await?;
             let Some(content) = content else { return Ok(()) };
-            let lack = content.beyond(&sent);
-            if !lack.send.is_empty() || !lack.remove.is_empty() {
-                self.send_all(lack, &content, &node).await?;
+            if sent.diff(&content.resources).next().is_some() {
+                self.send_beyond(&sent, &content, Vec::new()).await?;
             }
             sent = content.resources;
         }
@@ -131,46 +140,67 @@ impl Stream {
         }
     }
 
-    async fn send_all(&mut self, lack: Lack, content: &Content, node: &Node) -> Result<(), Status> {
-        let Lack { send, remove } = lack;
-        let mut chunks = chunks(send, remove, &self.shared.limits).into_iter().peekable();
-        while let Some((resources, removed)) = chunks.next() {
-            let last = chunks.peek().is_none();
-            self.send(resources, removed, content.generation, node).await?;
-            if last {
-                self.shared.log.edit(self.number, |it| it.acknowledged = content.generation);
+    /// Sends what is beyond `sent`, in the order of [`crate::codec::Kind`], then removes what is gone, in the
+    /// reverse. What is to come is found when there is room for it, so that a large set is not held twice.
+    async fn send_beyond(
+        &mut self,
+        sent: &OrdMap<Name, Entry>,
+        content: &Content,
+        strange: Vec<String>,
+    ) -> Result<(), Status> {
+        let bytes_max = self.shared.limits.response_bytes;
+        let mut batch = Batch::removing(strange);
+        let mut gone = Vec::new();
+        for item in sent.diff(&content.resources) {
+            let (name, entry) = match item {
+                DiffItem::Add(name, entry) | DiffItem::Update { new: (name, entry), .. } => (name, entry),
+                DiffItem::Remove(name, _) => {
+                    gone.push(name);
+                    continue;
+                }
+            };
+            if !batch.has_room(name, entry.bytes.len(), bytes_max) {
+                self.send(std::mem::take(&mut batch), content.generation).await?;
             }
+            batch.send(name, entry);
         }
+        for name in gone.into_iter().rev() {
+            if !batch.has_room(name, 0, bytes_max) {
+                self.send(std::mem::take(&mut batch), content.generation).await?;
+            }
+            batch.remove(name);
+        }
+        self.send(batch, content.generation).await?;
+        self.shared.log.edit(self.number, |it| it.acknowledged = content.generation);
         Ok(())
     }
 
     /// Sends one response, and waits until it is acknowledged.
-    async fn send(
-        &mut self,
-        resources: Vec<(Name, Entry)>,
-        removed_resources: Vec<String>,
-        generation: u64,
-        node: &Node,
-    ) -> Result<(), Status> {
+    async fn send(&mut self, batch: Batch, generation: u64) -> Result<(), Status> {
         self.nonce += 1;
         let nonce = self.nonce;
-        let bytes: usize = resources.iter().map(|(_, entry)| entry.bytes.len()).sum();
+        let (changes, bytes) = (batch.len() as u64, batch.content_bytes() as u64);
+        let Batch { resources, removed, .. } = batch;
         self.shared.log.edit(self.number, |it| {
             it.sent = generation;
             it.responses += 1;
-            it.resources += (resources.len() + removed_resources.len()) as u64;
-            it.bytes += bytes as u64;
+            it.resources += changes;
+            it.bytes += bytes;
+            for name in resources.iter().map(|it| &it.name).chain(&removed) {
+                it.refused.remove(name);
+            }
         });
         self.respond(DeltaDiscoveryResponse {
             system_version_info: generation.to_string(),
-            resources: resources.into_iter().map(resource).collect(),
+            resources,
             type_url: pb::TYPE_URL.to_owned(),
-            removed_resources,
+            removed_resources: removed,
             nonce: nonce.to_string(),
             control_plane: Some(ControlPlane { identifier: self.shared.identifier.clone() }),
         })
         .await?;
-        let waited = timeout(self.shared.limits.acknowledgement, async {
+        let limit = self.shared.limits.acknowledgement;
+        let waited = timeout(limit, async {
             loop {
                 let Some(request) = self.read().await? else { return Err(Status::cancelled("the client is gone")) };
                 match self.hear(request, nonce).await? {
@@ -182,8 +212,7 @@ impl Stream {
         });
         let refused = waited.await.map_err(|_| Status::deadline_exceeded("no acknowledgement in time"))??;
         if !refused.is_empty() {
-            let group = self.shared.group_of(node);
-            self.shared.log.refused(Nack { node: node.id.clone(), group, at: SystemTime::now(), refused });
+            self.shared.log.refused(self.number, SystemTime::now(), refused);
         }
         Ok(())
     }
@@ -219,66 +248,8 @@ impl Stream {
     }
 
     async fn respond(&self, response: DeltaDiscoveryResponse) -> Result<(), Status> {
-        self.responses.send(Ok(response)).await.map_err(|_| Status::cancelled("the client is gone"))
-    }
-}
-
-fn resource((name, entry): (Name, Entry)) -> Resource {
-    Resource {
-        version: entry.version.to_string(),
-        resource: Some(Any { type_url: pb::TYPE_URL.to_owned(), value: entry.bytes.into() }),
-        name: name.to_string(),
-        aliases: Vec::new(),
-        ttl: None,
-    }
-}
-
-type Chunk = (Vec<(Name, Entry)>, Vec<String>);
-
-/// Responses of a bounded size. Changes that fit into one take effect together.
-fn chunks(send: Vec<(Name, Entry)>, remove: Vec<String>, limits: &Limits) -> Vec<Chunk> {
-    let mut chunks: Vec<Chunk> = vec![Default::default()];
-    let mut size = 0;
-    // Name, version and type come on top of the content.
-    let weight = |name: usize, bytes: &Bytes| name + bytes.len() + 128;
-    for (name, entry) in send {
-        let more = weight(name.key.len(), &entry.bytes);
-        let full = size > 0 && size + more > limits.response_bytes;
-        size = if full { more } else { size + more };
-        if full {
-            chunks.push(Chunk::default());
-        }
-        if let Some(last) = chunks.last_mut() {
-            last.0.push((name, entry));
-        }
-    }
-    for name in remove {
-        let full = size > 0 && size + name.len() > limits.response_bytes;
-        size = if full { name.len() } else { size + name.len() };
-        if full {
-            chunks.push(Chunk::default());
-        }
-        if let Some(last) = chunks.last_mut() {
-            last.1.push(name);
-        }
-    }
-    chunks
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_large_set_is_sent_in_bits_and_a_small_change_in_one() {
-        let limits = Limits { response_bytes: 1000, ..Limits::default() };
-        let entry = |size: usize| Entry { version: "v".into(), bytes: vec![0; size].into() };
-        let name = |number: usize| Name::parse(&format!("route/{number}")).unwrap();
-        let send = (0..10).map(|number| (name(number), entry(300))).collect();
-        let sizes: Vec<_> = chunks(send, vec!["route/x".to_owned()], &limits).iter().map(|it| it.0.len()).collect();
-        assert_eq!(sizes, [2, 2, 2, 2, 2]);
-        let huge = chunks(vec![(name(0), entry(9999)), (name(1), entry(1))], Vec::new(), &limits);
-        assert_eq!(huge.len(), 2, "what does not fit goes alone");
-        assert_eq!(chunks(Vec::new(), Vec::new(), &limits).len(), 1, "nothing is said in one response");
+        let sent = timeout(self.shared.limits.acknowledgement, self.responses.send(Ok(response))).await;
+        let sent = sent.map_err(|_| Status::deadline_exceeded("the client does not read"))?;
+        sent.map_err(|_| Status::cancelled("the client is gone"))
     }
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use filters::{Change, Patch, Snapshot};
 use ir::{BackendRef, BindAddress, Map, Target};
 
+use super::Remark;
 use crate::local::doc::{Document as Tree, Place, Problem};
 use crate::local::lower::{Name, Objects};
 
@@ -224,6 +225,37 @@ pub(super) fn contested(tree: &Tree, all: &[(String, Arc<Objects>)], most: usize
     Problem::sort(&mut warnings);
     warnings.truncate(most);
     warnings
+}
+
+/// What there is to say of a document that is for other processes, and of the objects in it that changed.
+pub(super) fn remarked(tree: &Tree, patch: &Patch, remark: Remark, most: usize) -> Vec<Problem> {
+    let mut warnings = Vec::new();
+    if tree.place_of("config").is_some() {
+        let reason = "does not travel: these are settings of a process. `namespace` and `gateway` name what travels, \
+                      `logging` is that of this process";
+        warnings.push(tree.problem("config", reason));
+    }
+    for change in patch.changes() {
+        let Some(reason) = remark(change) else { continue };
+        let path = origin(change).and_then(|it| it.path.as_deref()).unwrap_or_default();
+        warnings.push(tree.problem(path, reason));
+    }
+    Problem::sort(&mut warnings);
+    warnings.truncate(most);
+    warnings
+}
+
+fn origin(change: &Change) -> Option<&ir::Origin> {
+    match change {
+        Change::Bind(_, it) => it.as_ref().map(|it| &it.origin),
+        Change::Listener(_, it) => it.as_ref().map(|it| &it.origin),
+        Change::Route(_, it) => it.as_ref().map(|it| &it.origin),
+        Change::TcpRoute(_, it) => it.as_ref().map(|it| &it.origin),
+        Change::Backend(_, it) => it.as_ref().map(|it| &it.origin),
+        Change::Service(_, it) => it.as_ref().map(|it| &it.origin),
+        Change::Workload(_, it) => it.as_ref().map(|it| &it.origin),
+        Change::Policy(_, it) => it.as_ref().map(|it| &it.origin),
+    }
 }
 
 /// Where an object of an item is: an item that moved keeps the objects with the path it had.

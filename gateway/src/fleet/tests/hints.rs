@@ -1,0 +1,122 @@
+//! How values look, where neither schema nor manual says it: by the definition that holds a key, and the key.
+//! What is drawn badly is taken out again, so a hint makes a key frequent, not valid.
+
+use std::path::Path;
+
+/// What to do about a key that no accepted document holds.
+pub(super) const CURE: &str = "say in gateway/src/fleet/tests/hints.rs how their values look (`texts`, `numbers`, \
+     `keys`, `exactly_one`), and give the policy its codec in xds/src/codec/policy if it has none";
+
+/// Keys that no document of this test can hold.
+pub(super) const UNREACHABLE: &[&str] = &[
+    // Credentials are looked for in a folder that the environment names.
+    "FileRef.credential",
+];
+
+/// A certificate and its key, for files that must hold some.
+pub(super) fn identity(folder: &Path) {
+    let made = rcgen::generate_simple_self_signed(vec!["a.example.com".to_owned()]).unwrap();
+    std::fs::write(folder.join("cert.pem"), made.cert.pem()).unwrap();
+    std::fs::write(folder.join("key.pem"), made.signing_key.serialize_pem()).unwrap();
+}
+
+/// Of these optional keys exactly one is written.
+pub(super) fn exactly_one<'a>(owner: &str, optional: &[&'a String]) -> Option<Vec<&'a String>> {
+    let beside: &[&str] = match owner {
+        "RouteBackend" => &["weight", "policies"],
+        "ActiveHealth" => &["interval", "timeout", "unhealthyThreshold", "healthyThreshold"],
+        "DetachedContent" | "AnyPolicies" => &[],
+        _ => return None,
+    };
+    Some(optional.iter().copied().filter(|it| !beside.contains(&it.as_str())).collect())
+}
+
+/// Keys of maps.
+pub(super) fn keys(owner: &str, key: &str) -> &'static [&'static str] {
+    match (owner, key) {
+        ("Document", "gateways") => &["default", "g1", "g2", "tcp"],
+        ("Service", _) | (_, "services{}") => &["80", "8080", "443"],
+        ("Workload", _) => &["default/a.example.com", "ns/b.example.com"],
+        _ => &["x-a", "X-B", "accept", "authorization"],
+    }
+}
+
+/// Numbers that mean something.
+pub(super) fn numbers(owner: &str, key: &str) -> Option<&'static [u64]> {
+    Some(match (owner, key) {
+        ("Retry", "codes[]") => &[429, 500, 503],
+        ("HttpProbe", "expectedStatuses[]") => &[200, 204, 404],
+        ("DirectResponse", "status") => &[200, 404, 503],
+        ("RequestRedirect", "status") => &[301, 302, 307, 308],
+        ("Bind" | "Gateway", "port") => &[0, 3000, 8443, 15001, 20001, 30001],
+        ("CircuitBreaker", _) => &[1, 2, 100],
+        ("Compression", "level") => &[1, 6, 9],
+        ("Eviction", "consecutiveFailures") => &[1, 5],
+        ("FrontendHttp", "http2FrameSize") => &[16_384, 65_536],
+        ("FrontendHttp", "http2WindowSize" | "http2ConnectionWindowSize") => &[65_535, 1 << 20],
+        ("FrontendHttp", "trustedHops") => &[0, 1, 3],
+        ("FrontendHttp", _) => &[2048, 65_536, 100_000],
+        ("KeepaliveConfig", "retries") => &[1, 9, 127],
+        ("ServicePort" | "ServiceTarget" | "GatewayTarget", "port") => &[80, 443, 8080],
+        _ => return None,
+    })
+}
+
+const HOSTS: &[&str] = &["a.example.com:8080", "127.0.0.1:80", "[::1]:443", "unix:/run/a.sock"];
+const HOSTNAMES: &[&str] = &["a.example.com", "*.example.com", "B.example.com", "c.test", "*"];
+const NAMES: &[&str] = &["a", "b", "c", "d-1", "e.f", "g", "h", "i", "j", "k", "l", "m"];
+const NAMESPACES: &[&str] = &["default", "ns"];
+const HEADERS: &[&str] = &["x-a", "X-B", "accept"];
+const SUITES: &[&str] = &["TLS13_AES_256_GCM_SHA384", "TLS13_CHACHA20_POLY1305_SHA256"];
+const GROUPS: &[&str] = &["X25519", "P-256", "P-384", "X25519_MLKEM768"];
+const ALPN: &[&str] = &["h2", "http/1.1"];
+const REGEXES: &[&str] = &["/[a-z]+", "a|b", ".*"];
+const CONDITIONS: &[&str] = &["response.code >= 500", "request.path == \"/login\" && !(response.code < 400)"];
+const FIELDS: &[&str] = &["request.headers[\"x-user\"]", "source.address", "request.path"];
+
+/// Texts that mean something.
+pub(super) fn texts(owner: &str, key: &str) -> Option<&'static [&'static str]> {
+    Some(match (owner, key) {
+        ("Bind" | "Gateway", "address") => &["127.0.0.1", "::1", "unix:/run/gateway.sock"],
+        (_, "cert" | "root") => &["{dir}/cert.pem"],
+        (_, "key") => &["{dir}/key.pem"],
+        (_, "cipherSuites[]") => SUITES,
+        (_, "keyExchangeGroups[]") => GROUPS,
+        (_, "alpn[]") => ALPN,
+        ("FrontendTls", "minVersion" | "maxVersion") => &["TLS_V1_2", "TLS_V1_3"],
+        ("BackendHttp", "version") => &["1.1", "2", "HTTP/2.0"],
+        ("PathMatch" | "PathRedirect" | "HttpProbe", "exact" | "pathPrefix" | "full" | "prefix" | "path") => {
+            &["/", "/a", "/a/b/", "/é?"]
+        }
+        ("HostRedirect", "full") => &["a.example.com:8443", "b"],
+        (_, "regex") => REGEXES,
+        ("ValueMatch", "exact") => &["v", "é", ""],
+        ("Match", "method") => &["GET", "POST", "PURGE"],
+        ("HeaderMatch", "name") => &["x-a", ":method", ":path", ":authority", ":scheme"],
+        ("HeaderModifier", "add{}" | "set{}") => &["v", "a b", ""],
+        ("HeaderModifier", "remove[]") | ("Cors", "allowHeaders[]" | "exposeHeaders[]") => HEADERS,
+        ("RequestRedirect", "scheme") => &["http", "https"],
+        (_, "full" | "host") => HOSTS,
+        ("DirectResponse", "body") => &["", "gone", "é\n"],
+        ("DirectResponse", "headers{}") => &["'text/html'", "\"a b\""],
+        ("Cors", "allowMethods[]") => &["GET", "PUT", "*"],
+        ("Cors", "allowOrigins[]") => &["*", "https://a.example.com", "https://*.example.com", "http://localhost:*"],
+        ("IpAccess", _) => &["10.0.0.0/8", "192.0.2.1", "2001:db8::/32", "::1"],
+        ("BackendTls", "subjectAltNames[]") => &["a.example.com", "spiffe://td/ns"],
+        ("Compression", "algorithms[]") => &["gzip", "br", "zstd"],
+        ("Compression", "contentTypes[]") => &["text/", "application/json"],
+        ("Health", "unhealthyExpression") | ("AccessLog", "filter") => CONDITIONS,
+        ("AccessLog", "add{}") | ("SessionAffinity", "source") => FIELDS,
+        ("AccessLog", "remove[]") => &["source.port", "user"],
+        ("AttachedTcpRoute", "gateways" | "gateways[]") => &["tcp"],
+        (_, "gateways" | "gateways[]") => &["default", "g1", "tcp"],
+        ("ServicePort", "name") => &["default/a.example.com", "ns/b.example.com"],
+        ("Service", "vips[]") => &["/10.0.0.1"],
+        ("Service", "appProtocols{}") => &["http", "http2", "grpc", "tls"],
+        ("Workload", "workloadIps[]") => &["10.0.0.1", "2001:db8::1"],
+        (_, "backend" | "routeGroup" | "name" | "ruleName" | "gatewayName" | "listenerName") => NAMES,
+        (_, "namespace" | "gatewayNamespace") => NAMESPACES,
+        (_, "hostname" | "hostnames[]") => HOSTNAMES,
+        _ => return None,
+    })
+}
