@@ -49,8 +49,8 @@ pub fn run(flags: Flags) -> anyhow::Result<()> {
     if settings.tls.is_none() && settings.tokens_file.is_none() {
         tracing::warn!("neither TLS nor tokens: every user of this host can read the keys of the configuration");
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread();
-    let runtime = { runtime }.worker_threads(statics.worker_threads).enable_all().build();
+    let mut threads = tokio::runtime::Builder::new_multi_thread();
+    let runtime = threads.worker_threads(statics.worker_threads).enable_all().build();
     runtime.context("cannot start threads")?.block_on(async {
         let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
         let address = listener.local_addr().context("the listener has no address")?;

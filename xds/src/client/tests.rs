@@ -2,6 +2,7 @@
 
 mod hostile;
 mod identity;
+mod serving;
 
 use std::future::Future;
 use std::net::SocketAddr;

@@ -77,7 +77,10 @@ impl Stream {
     }
 
     async fn serve(&mut self) -> Result<(), Status> {
-        let Some(first) = self.first().await? else { return Ok(()) };
+        let greeting = self.shared.limits.greeting;
+        let first = timeout(greeting, self.first()).await;
+        let first = first.map_err(|_| Status::deadline_exceeded("nothing was asked"))??;
+        let Some(first) = first else { return Ok(()) };
         let node = Node::decode(first.node.clone().unwrap_or_default());
         node.check().map_err(Status::invalid_argument)?;
         let group = self.shared.grouping.of(&node);

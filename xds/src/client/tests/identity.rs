@@ -8,10 +8,10 @@ use tempfile::TempDir;
 use super::*;
 use crate::client::{Identity, Roots};
 
-struct Authority(CertifiedIssuer<'static, KeyPair>, TempDir);
+pub(super) struct Authority(CertifiedIssuer<'static, KeyPair>, TempDir);
 
 impl Authority {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
@@ -24,7 +24,7 @@ impl Authority {
         self.1.path().join(name)
     }
 
-    fn issue(&self, name: &str) -> Identity {
+    pub(super) fn issue(&self, name: &str) -> Identity {
         let key = KeyPair::generate().unwrap();
         let certificate = CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &self.0).unwrap();
         let identity = Identity { cert: self.file(&format!("{name}.pem")), key: self.file(&format!("{name}.key")) };
@@ -34,7 +34,7 @@ impl Authority {
     }
 }
 
-fn secure(control: &Control, authority: &Authority) -> Settings {
+pub(super) fn secure(control: &Control, authority: &Authority) -> Settings {
     let mut settings = settings(control.address);
     settings.address = Address::parse(&format!("localhost:{}", control.address.port())).unwrap();
     settings.roots = Roots::File(authority.file("root.pem"));
