@@ -20,23 +20,10 @@ pub(super) fn order(left: &Value<'_>, right: &Value<'_>) -> Option<Ordering> {
     }
 }
 
-/// A whole number against a double, exactly.
-#[expect(clippy::cast_possible_truncation, reason = "within 1e30 a double fits i128")]
+/// A whole number against a double: as doubles, as the specification has it.
+#[expect(clippy::cast_precision_loss, reason = "the specification compares what is left of it")]
 fn whole(left: i128, right: f64) -> Option<Ordering> {
-    if right.is_nan() {
-        return None;
-    }
-    if right >= 1e30 {
-        return Some(Ordering::Less);
-    }
-    if right <= -1e30 {
-        return Some(Ordering::Greater);
-    }
-    let below = right.floor();
-    Some(match left.cmp(&(below as i128)) {
-        Ordering::Equal if right > below => Ordering::Less,
-        other => other,
-    })
+    (left as f64).partial_cmp(&right)
 }
 
 pub(super) fn is_number(value: &Value<'_>) -> bool {

@@ -152,7 +152,9 @@ impl Timestamp {
     }
 
     pub(super) fn since(self, other: Self) -> Option<Duration> {
-        Duration::of_nanos(self.as_nanos() - other.as_nanos())
+        // The span has to fit 64 bits of nanoseconds.
+        let nanos = i64::try_from(self.as_nanos() - other.as_nanos()).ok()?;
+        Duration::of_nanos(i128::from(nanos))
     }
 
     /// RFC 3339.

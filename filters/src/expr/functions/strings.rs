@@ -118,7 +118,8 @@ fn last_index_of<'a>(frame: &mut Frame<'a>, args: &[Value<'a>]) -> Returned<'a> 
     let last = last.map_or(Ok(of.len()), |last| offset(of, last))?;
     // The occurrence begins at `last` or before.
     let end = (last + what.len()).min(of.len());
-    let end = (end..=of.len()).find(|end| of.is_char_boundary(*end)).unwrap_or(of.len());
+    // Inside a character no occurrence can end.
+    let end = (0..=end).rev().find(|end| of.is_char_boundary(*end)).unwrap_or(0);
     let found = of.get(..end).and_then(|head| head.rfind(&**what));
     found.map_or(Ok(Value::Int(-1)), |at| Ok(Value::Int(count(of.get(..at).unwrap_or(""))?)))
 }

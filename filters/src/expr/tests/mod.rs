@@ -1,5 +1,7 @@
 //! Tests of the engine, beside the specification's own in `conformance`.
 
+mod conformance;
+
 use std::sync::Arc;
 
 use http::{HeaderMap, Uri, Version};
