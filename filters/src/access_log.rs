@@ -8,8 +8,10 @@
 //!   remove: [source.port]
 //! ```
 //!
-//! **Filter and fields** are plain fields and comparisons of them, as [`crate::field`] lists them.
-//! A field that a request does not have is left out of its line.
+//! **Filter and fields** are CEL over everything that is known when the request ends. A field that
+//! fails, such as one that a request does not have, is left out of its line; a filter that fails does not
+//! hold. `flatten(m)` becomes a field for each entry, `name.key`. Sensitive headers and cookies are secrets
+//! to fields: they show as stars, and what is made of them fails.
 //!
 //! **Limits.** At most 64 fields are added. `otlp` and `database` come with a later version.
 
@@ -19,7 +21,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Scope;
-use crate::field::{Field, Predicate};
+use crate::expr::{Expression, Site, Vocabulary};
 
 /// Most fields added.
 const ADD_MAX: usize = 64;
@@ -29,9 +31,9 @@ const ADD_MAX: usize = 64;
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[schemars(rename = "AccessLog")]
 pub struct Config {
-    /// Only requests for which this holds are logged, such as `response.code >= 400`.
+    /// Only requests for which this CEL holds are logged, such as `response.code >= 400`.
     pub filter: Option<String>,
-    /// Fields added, name to field, such as `request.headers["x-user"]`.
+    /// Fields added, name to CEL, such as `request.headers["x-user"]`.
     pub add: BTreeMap<String, String>,
     /// Default fields left out.
     pub remove: Vec<String>,
@@ -45,7 +47,8 @@ impl Config {
     pub fn lower(self, scope: &mut Scope<'_>) -> Option<Policy> {
         let Self { filter, add, remove, otlp, database } = self;
         let before = scope.problems.len();
-        let filter = filter.and_then(|text| scope.check("filter", Predicate::parse(&text)));
+        let filter =
+            filter.and_then(|text| scope.check("filter", Expression::parse(&text, &Vocabulary::rule(Site::Log))));
         if add.len() > ADD_MAX {
             scope.problem_at("add", format!("more than {ADD_MAX} fields"));
         }
@@ -55,7 +58,7 @@ impl Config {
                 if !plain {
                     scope.problem_at(&name, "a field name has neither spaces, quotes nor `=`");
                 }
-                Some((name.clone(), scope.check(&name, Field::parse(&text))?))
+                Some((name.clone(), scope.check(&name, Expression::parse(&text, &Vocabulary::of(Site::Log)))?))
             };
             add.into_iter().filter_map(field).collect()
         });
@@ -73,9 +76,9 @@ impl Config {
 #[serde(rename_all = "camelCase")]
 pub struct Policy {
     /// Log only what this holds for.
-    pub filter: Option<Predicate>,
+    pub filter: Option<Expression>,
     /// Fields added (or replacing a default one of that name).
-    pub add: Vec<(String, Field)>,
+    pub add: Vec<(String, Expression)>,
     /// Default fields left out.
     pub remove: Vec<String>,
 }
@@ -91,6 +94,8 @@ mod tests {
     fn fields_and_filter_are_parsed() {
         let config = json!({"filter": "response.code >= 500", "add": {"user": "request.headers.x-user"}});
         assert_eq!(problems(config, Config::lower).len(), 1, "`x-user` needs brackets");
+        let policy = lower(json!({"filter": "jwt.sub != ''", "add": {"a": "llm.cost.total * 2.0"}}), Config::lower);
+        assert_eq!(policy.add.len(), 1);
         let policy = lower(json!({"add": {"user": "request.headers['x-user']"}, "remove": ["a"]}), Config::lower);
         assert_eq!(policy.add.len(), 1);
     }
@@ -101,9 +106,12 @@ mod tests {
             [
                 (json!({"otlp": {}}), "policy.otlp: not supported"),
                 (json!({"database": {}}), "policy.database: not supported"),
-                (json!({"add": {"a": "jwt.sub"}}), "policy.add.a: `jwt.sub`"),
+                (
+                    json!({"add": {"a": "jvt.sub"}}),
+                    "policy.add.a: unknown variable `jvt`; did you mean `jwt`? (at 1:1)",
+                ),
                 (json!({"add": {"a b": "request.path"}}), "policy.add.a b: a field name has"),
-                (json!({"filter": "response.code"}), "policy.filter: comparison expected"),
+                (json!({"filter": "response.code"}), "policy.filter: true or false is wanted"),
             ],
             Config::lower,
         );

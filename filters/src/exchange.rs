@@ -8,6 +8,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 
 use crate::identity::Identity;
 use crate::outside::Outside;
+use crate::whereabouts::Whereabouts;
 
 /// One request on its way in. Hooks change the head in place; nothing is copied.
 pub struct Exchange<'a> {
@@ -30,6 +31,8 @@ pub struct Facts {
     pub host: String,
     /// Who the request is from, as far as it was proven.
     pub identity: Identity,
+    /// Where it came in and where it goes.
+    pub whereabouts: Whereabouts,
     /// How many bytes of the request path the route's prefix match covered; 0 otherwise.
     pub matched_prefix: usize,
     /// Headers owed to the client on whatever answer it gets (CORS, quota). They replace the
@@ -50,6 +53,7 @@ impl Facts {
             port,
             host: String::new(),
             identity: Identity::default(),
+            whereabouts: Whereabouts::default(),
             matched_prefix: 0,
             owed: Vec::new(),
             upstream_host: None,

@@ -27,7 +27,8 @@
 //!
 //! **When none is left**, ejected endpoints are used anyway: a bad answer beats none.
 //!
-//! **Limits.** `unhealthyExpression` is a comparison of plain fields, see [`crate::field`].
+//! **`unhealthyExpression`** is CEL over the response and the request it answers; one that fails does not
+//! hold: the answer counts as good.
 //!
 //! **Where we differ.** The reference's time out grows without bound, and it has no active checks.
 
@@ -38,7 +39,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Scope;
-use crate::field::Predicate;
+use crate::expr::{Expression, Site, Vocabulary};
 use crate::lower::Span;
 
 /// Base time out unless written.
@@ -150,8 +151,9 @@ impl Config {
     pub fn lower(self, scope: &mut Scope<'_>) -> Option<Policy> {
         let Self { unhealthy_expression, eviction, active } = self;
         let before = scope.problems.len();
-        let unhealthy =
-            unhealthy_expression.and_then(|text| scope.check("unhealthyExpression", Predicate::parse(&text)));
+        let unhealthy = unhealthy_expression.and_then(|text| {
+            scope.check("unhealthyExpression", Expression::parse(&text, &Vocabulary::rule(Site::Response)))
+        });
         let eviction = eviction.and_then(|it| scope.at("eviction", |scope| it.lower(scope)));
         let active = active.and_then(|it| scope.at("active", |scope| it.lower(scope)));
         (scope.problems.len() == before).then_some(Policy { unhealthy, eviction, active })
@@ -248,7 +250,7 @@ impl HttpProbeConfig {
 #[serde(rename_all = "camelCase")]
 pub struct Policy {
     /// What counts as a bad answer; absent means 5xx. A failed connection always counts.
-    pub unhealthy: Option<Predicate>,
+    pub unhealthy: Option<Expression>,
     /// Absent: a bad answer only lowers the endpoint's score.
     pub eviction: Option<Eviction>,
     pub active: Option<Active>,
@@ -320,7 +322,7 @@ mod tests {
                 (json!({"active": {"tcp": {}, "grpc": {}}}), "policy.active: write exactly one"),
                 (json!({"active": {"http": {"path": "x"}}}), "policy.active.http.path"),
                 (json!({"active": {"tcp": {}, "interval": "0"}}), "policy.active.interval"),
-                (json!({"unhealthyExpression": "jwt.sub == 'a'"}), "policy.unhealthyExpression: `jwt.sub`"),
+                (json!({"unhealthyExpression": "respons.code == 5"}), "policy.unhealthyExpression: unknown variable"),
             ],
             Config::lower,
         );

@@ -52,6 +52,7 @@ pub mod session_affinity;
 pub mod timeout;
 pub mod tls_terms;
 pub mod url_rewrite;
+pub mod whereabouts;
 
 pub use effective::{Effective, Level};
 pub use exchange::{Exchange, Facts, Reason, Reply, Verdict};

@@ -16,8 +16,10 @@
 //! `backoff` unless written, and 25 s at most). Nothing outlives `requestTimeout`.
 //!
 //! **Limits.** A request whose body is larger than what is kept for replay (64 KiB) is not retried.
-//! At most 255 attempts, at most 64 codes, each 400 to 599. `precondition` and `condition` come
-//! with a later version.
+//! At most 255 attempts, at most 64 codes, each 400 to 599.
+//!
+//! **Expressions.** `precondition`, CEL over the request, decides whether it is retried at all;
+//! `condition`, CEL over the response, retries answers besides those of `codes`. One that fails does not hold.
 //!
 //! **Where we differ.** The reference's schema calls `attempts` a total; both it and we make
 //! `attempts + 1` tries.
@@ -30,8 +32,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Scope;
+use crate::expr::{Expression, Needs, Site, Vocabulary};
 use crate::lower::Span;
 
+/// What is not kept when the head of a response decides.
+const BODIES: Needs =
+    Needs::REQUEST_BODY.or(Needs::REQUEST_BODY_PREFIX).or(Needs::RESPONSE_BODY).or(Needs::RESPONSE_BODY_PREFIX);
 /// Longest wait between two tries.
 const BACKOFF_MAX: Duration = Duration::from_secs(25);
 /// Most status codes listed.
@@ -52,15 +58,16 @@ pub struct Config {
     /// Longest wait between two tries; absent means ten times `backoff`, at most 25 s.
     #[serde(default)]
     pub backoff_max: Option<Span>,
-    /// Response statuses that are retried, 400 to 599.
+    /// Response statuses that are retried, 400 to 599; may be absent where there is a `condition`.
+    #[serde(default)]
     pub codes: Vec<u16>,
     /// Deadline of each try; absent means `timeout.backendRequestTimeout`.
     #[serde(default)]
     pub per_try_timeout: Option<Span>,
-    /// CEL over the request. Not supported by this version yet.
+    /// CEL over the request: retry only where it holds.
     #[serde(default)]
     pub precondition: Option<String>,
-    /// CEL over the response. Not supported by this version yet.
+    /// CEL over the response: retry where it holds, besides `codes`.
     #[serde(default)]
     pub condition: Option<String>,
 }
@@ -76,7 +83,7 @@ impl Config {
         if attempts == 0 {
             scope.problem_at("attempts", "write 1 to 255, or leave `retry` out");
         }
-        if codes.is_empty() {
+        if codes.is_empty() && condition.is_none() {
             scope.problem_at("codes", "no status is retried: write at least one, such as 503");
         }
         if codes.len() > CODES_MAX {
@@ -86,9 +93,13 @@ impl Config {
             let reason = format!("{code} cannot be retried: write 400 to 599");
             scope.at("codes", |scope| scope.problem_at(&format!("[{position}]"), reason));
         }
-        for (key, expression) in [("precondition", precondition), ("condition", condition)] {
-            if expression.is_some() {
-                scope.problem_at(key, "expressions are not supported by this version yet; use `codes`");
+        let precondition = precondition
+            .and_then(|text| scope.check("precondition", Expression::parse(&text, &Vocabulary::rule(Site::Backend))));
+        let condition = condition
+            .and_then(|text| scope.check("condition", Expression::parse(&text, &Vocabulary::rule(Site::Response))));
+        for (key, expression) in [("precondition", &precondition), ("condition", &condition)] {
+            if expression.as_ref().is_some_and(|it| it.needs().intersects(BODIES)) {
+                scope.problem_at(key, "bodies are not read for it");
             }
         }
         let backoff = backoff.and_then(Span::nonzero);
@@ -105,6 +116,8 @@ impl Config {
             backoff_max,
             codes,
             per_try_timeout: per_try_timeout.and_then(Span::nonzero),
+            precondition,
+            condition,
         })
     }
 }
@@ -120,6 +133,10 @@ pub struct Policy {
     pub codes: Vec<u16>,
     /// Deadline of each attempt; absent means the timeout policy's.
     pub per_try_timeout: Option<Duration>,
+    /// Retry only requests for which it holds.
+    pub precondition: Option<Expression>,
+    /// Retry responses for which it holds, besides those of `codes`.
+    pub condition: Option<Expression>,
 }
 
 #[cfg(test)]
@@ -145,8 +162,9 @@ mod tests {
                 (json!({"codes": []}), "policy.codes: no status is retried"),
                 (json!({"codes": [503, 200]}), "policy.codes[1]: 200 cannot be retried"),
                 (json!({"codes": [503], "attempts": 0}), "policy.attempts"),
-                (json!({"codes": [503], "condition": "true"}), "policy.condition: expressions are not supported"),
-                (json!({"codes": [503], "precondition": "true"}), "policy.precondition"),
+                (json!({"codes": [503], "condition": "respons.code == 1"}), "policy.condition: unknown variable"),
+                (json!({"codes": [503], "precondition": "response.code == 1"}), "policy.precondition: `response.code`"),
+                (json!({"condition": "response.body == b''"}), "policy.condition: bodies are not read"),
                 (json!({"codes": [503], "backoff": "2s", "backoffMax": "1s"}), "policy.backoffMax: shorter"),
             ],
             Config::lower,

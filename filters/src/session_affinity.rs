@@ -5,12 +5,12 @@
 //!   source: request.headers["x-user"]
 //! ```
 //!
-//! **Source.** A plain field of the request, as [`crate::field`] lists them: a header,
-//! `request.cookies["session"]`, `request.query["id"]`, `source.address`. A request in which it is
-//! absent or empty is balanced as usual.
+//! **Source.** CEL over the request that gives a text, bytes or a number: a header,
+//! `request.cookies["session"]`, `jwt.sub`, `source.address`. A request in which it fails, or is empty, is
+//! balanced as usual.
 //!
 //! **Limits.** Affinity holds among healthy endpoints; when they change, only the clients of the
-//! ones that went move. Whole CEL expressions come with a later version.
+//! ones that went move. The body is not read for it.
 //!
 //! **Where we differ.** `request.cookies` is ours.
 
@@ -18,7 +18,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Scope;
-use crate::field::Field;
+use crate::expr::{Expression, Needs, Site, Vocabulary};
+
+const BODIES: Needs = Needs::REQUEST_BODY.or(Needs::REQUEST_BODY_PREFIX);
 
 /// Keep a client on one endpoint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -32,16 +34,15 @@ pub struct Config {
 impl Config {
     pub fn lower(self, scope: &mut Scope<'_>) -> Option<Policy> {
         let Self { source } = self;
-        let source = scope.check("source", Field::parse(&source))?;
-        let reason = match &source {
-            Field::Text(_) | Field::Int(_) => {
-                "a literal sends everybody to the same endpoint: name a field of the request"
-            }
-            Field::BackendName | Field::RouteName | Field::ListenerName => {
-                "it is the same for everybody: name a field of the request"
-            }
-            field if field.is_of_response() => "there is no response when the endpoint is chosen",
-            _ => return Some(Policy { source }),
+        let source = scope.check("source", Expression::parse(&source, &Vocabulary::of(Site::Backend)))?;
+        let differs = Needs::REQUEST.or(Needs::SOURCE).or(Needs::PEER).or(Needs::JWT).or(Needs::API_KEY);
+        let differs = differs.or(Needs::BASIC_AUTH).or(Needs::EXTAUTHZ).or(Needs::METADATA).or(Needs::LLM);
+        let reason = if source.needs().intersects(BODIES) {
+            "the body is not read before the endpoint is chosen"
+        } else if !source.needs().intersects(differs) {
+            "it sends everybody to the same endpoint: name something of the request"
+        } else {
+            return Some(Policy { source });
         };
         scope.problem_at("source", reason);
         None
@@ -52,7 +53,7 @@ impl Config {
 #[serde(rename_all = "camelCase")]
 pub struct Policy {
     /// What is hashed; absent or empty in a request means ordinary balancing.
-    pub source: Field,
+    pub source: Expression,
 }
 
 #[cfg(test)]
@@ -65,13 +66,16 @@ mod tests {
     #[test]
     fn the_source_differs_between_clients_and_is_known_in_time() {
         let policy = lower(json!({"source": "request.cookies[\"sid\"]"}), Config::lower);
-        assert_eq!(policy.source, Field::RequestCookie("sid".into()));
+        assert_eq!(policy.source.text(), "request.cookies[\"sid\"]");
         refuses(
             [
-                (json!({"source": "'x'"}), "policy.source: a literal sends everybody"),
-                (json!({"source": "route.name"}), "same for everybody"),
-                (json!({"source": "response.code"}), "no response when"),
-                (json!({"source": "jwt.sub"}), "`jwt.sub` is not a field"),
+                (json!({"source": "'x'"}), "policy.source: it sends everybody to the same endpoint"),
+                (json!({"source": "route.name"}), "it sends everybody"),
+                (
+                    json!({"source": "string(response.code)"}),
+                    "`response.code` does not exist for a request to a backend",
+                ),
+                (json!({"source": "request.body"}), "the body is not read"),
             ],
             Config::lower,
         );

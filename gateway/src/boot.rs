@@ -48,6 +48,7 @@ pub fn run(input: Input, takeover: Option<Takeover>, inherited: Option<Inherited
     let (log, _written_last) = logging::init(&statics).map_err(|reason| anyhow!("config.logging.level: {reason}"))?;
     // Ours first: Pingora would install ring.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    crate::proxy::inputs::install(&statics);
     let telemetry = Telemetry::new(&statics);
     let place = place::path(&statics, &written);
     let (predecessor, inheritance) = inherit(inherited, takeover, &place)?;

@@ -18,6 +18,9 @@ const DEMO: &str = include_str!("demo/default.yaml");
 
 const DEMO_NAME: &str = "embedded demo";
 
+/// Largest data for an expression.
+const DATA_BYTES_MAX: u64 = 16 << 20;
+
 /// Exit code of a refused configuration.
 const REFUSED: u8 = 1;
 /// As of the parser of flags.
@@ -80,6 +83,16 @@ enum Command {
     Xds {
         #[command(subcommand)]
         command: Xds,
+    },
+    /// Evaluate a CEL expression.
+    ///
+    /// Exit code 1: the expression is wrong, or fails on the data.
+    Cel {
+        /// The expression, such as 'request.path.startsWith("/a")'.
+        expression: String,
+        /// What it sees: JSON such as {"request": {"method": "GET"}, "jwt": {"sub": "alice"}}. `-` reads standard input.
+        #[arg(long)]
+        data: Option<PathBuf>,
     },
     /// Print the JSON schema of the configuration.
     Schema,
@@ -152,6 +165,7 @@ pub fn main() -> ExitCode {
         Some(Command::Upgrade { whom, wait, binary }) => answered(client::upgrade(&whom.places(), binary, wait)),
         Some(Command::Status { whom, json }) => answered(client::status(&whom.places(), json)),
         Some(Command::Xds { command: Xds::Serve(flags) }) => control(flags),
+        Some(Command::Cel { expression, data }) => cel(&expression, data),
         Some(Command::Schema) => say(schema::text().trim_end()),
         Some(Command::Reference) => say(reference::text().trim_end()),
         Some(Command::Validate { run, strict }) => validate(&run, strict),
@@ -208,6 +222,24 @@ fn control(flags: fleet::Flags) -> ExitCode {
             ExitCode::from(WRONG_FLAGS)
         }
         Err(error) => fail(&format!("{error:#}")),
+    }
+}
+
+fn cel(expression: &str, data: Option<PathBuf>) -> ExitCode {
+    let text = data.map(|path| match path.as_os_str() == "-" {
+        true => std::io::read_to_string(std::io::stdin().take(DATA_BYTES_MAX)),
+        false => std::fs::File::open(&path).and_then(|file| std::io::read_to_string(file.take(DATA_BYTES_MAX))),
+    });
+    let data = match text.transpose() {
+        Ok(text) => text.map(|text| serde_json::from_str(&text)).transpose(),
+        Err(error) => return fail(&format!("the data cannot be read: {error}")),
+    };
+    match data
+        .map_err(|error| format!("the data is not JSON: {error}"))
+        .and_then(|it| crate::cel::evaluate(expression, it))
+    {
+        Ok(result) => say(&serde_json::to_string_pretty(&result).unwrap_or_default()),
+        Err(reason) => fail(&reason),
     }
 }
 

@@ -8,6 +8,7 @@
 
 pub mod admin;
 pub mod boot;
+pub mod cel;
 pub mod cli;
 pub mod fleet;
 pub mod life;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use filters::backend_tcp::Keepalives;
+use filters::expr::{Expression, UserFunctions};
 
 /// Where one of the process's own servers listens.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -69,6 +70,10 @@ pub struct Statics {
     pub metrics_removed: Vec<String>,
     /// Label request metrics with route and rule as well.
     pub metrics_per_route: bool,
+    /// Labels of request metrics besides the usual ones.
+    pub metric_labels: Vec<(String, Expression)>,
+    /// Functions for every expression.
+    pub custom_functions: UserFunctions,
     /// The control socket, where it is named; see `life::place` for where it is otherwise.
     pub handoff: Option<PathBuf>,
     /// For a successor to become ready.
@@ -103,6 +108,8 @@ impl Statics {
             node: String::new(),
             metrics_removed: Vec::new(),
             metrics_per_route: false,
+            metric_labels: Vec::new(),
+            custom_functions: UserFunctions::default(),
             handoff: None,
             handoff_timeout: Duration::from_secs(30),
         }

@@ -1,8 +1,11 @@
 //! Headers as a map, in the views that `request.headers` has.
 
+use std::collections::HashSet;
+
 use http::header::HeaderMap;
 use http::{HeaderName, HeaderValue};
 
+use super::inputs::Inputs;
 use super::value::{List, REDACTED, Str, Value};
 
 /// Headers in one of their views. Names are lower case, and looked up in any case.
@@ -12,6 +15,8 @@ pub struct Headers<'a> {
     pub(super) shape: Shape,
     /// Values of headers that hold credentials show as `<redacted>`.
     pub(super) redacted: bool,
+    /// Names whose values are secrets.
+    pub(super) sensitive: Option<&'a HashSet<String>>,
 }
 
 /// What several values of one name look like.
@@ -28,8 +33,8 @@ pub(super) enum Shape {
 }
 
 impl<'a> Headers<'a> {
-    pub(super) fn plain(map: &'a HeaderMap) -> Self {
-        Self { map, shape: Shape::Plain, redacted: false }
+    pub(super) fn plain(map: &'a HeaderMap, inputs: &Inputs<'a>) -> Self {
+        Self { map, shape: Shape::Plain, redacted: false, sensitive: inputs.sensitive }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -48,6 +53,9 @@ impl<'a> Headers<'a> {
         if self.redacted && is_credential(name) {
             return Some(Value::str(REDACTED));
         }
+        if self.is_secret(name.as_str()) {
+            return Some(Value::Secret(text(first)));
+        }
         let second = values.next();
         Some(match (self.shape, second) {
             (Shape::Plain | Shape::Joined, None) => Value::String(text(first)),
@@ -65,6 +73,11 @@ impl<'a> Headers<'a> {
                 Value::List(List::Shared(parts.collect()))
             }
         })
+    }
+
+    /// Whether a value is not for the eyes of who asks.
+    pub(super) fn is_secret(&self, name: &str) -> bool {
+        self.sensitive.is_some_and(|names| names.contains(name))
     }
 
     pub(super) fn entries(&self) -> Vec<(Value<'a>, Value<'a>)> {

@@ -1,5 +1,7 @@
 //! What an evaluation can see: references to what the gateway has anyway; nothing is copied.
 
+use std::collections::HashSet;
+use std::fmt;
 use std::net::IpAddr;
 
 use http::{HeaderMap, Uri, Version};
@@ -30,8 +32,17 @@ pub struct Inputs<'a> {
     /// `llm`, `mcp`, … as JSON objects, read in place.
     pub objects: Objects<'a>,
     pub ambient: Option<&'a dyn Ambient>,
-    /// Variables of a test's own.
-    pub(super) bound: &'a [(&'a str, Value<'a>)],
+    /// Header names whose values are secrets here, and cookies with them: for logs.
+    pub sensitive: Option<&'a HashSet<String>>,
+    /// Variables besides the vocabulary's, such as those of the specification's cases.
+    pub bound: &'a [(&'a str, Value<'a>)],
+}
+
+impl fmt::Debug for Inputs<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Most of it is the client's, and some of it secret.
+        f.write_str("Inputs")
+    }
 }
 
 /// A request's head.

@@ -52,6 +52,7 @@ mod node;
 mod number;
 mod output;
 mod parse;
+mod sample;
 mod site;
 #[cfg(test)]
 mod tests;
@@ -75,6 +76,7 @@ pub use inputs::{
 };
 pub use map::{Entries, Map};
 pub use parse::{DEPTH_MAX, TEXT_BYTES_MAX};
+pub use sample::Sample;
 pub use site::{Needs, Site};
 pub use time::{Duration, Timestamp};
 pub use types::Type;

@@ -57,7 +57,8 @@ impl UserFunctions {
         self.0.iter().find(|it| *it.name == *name && it.is_method == is_method)
     }
 
-    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+    /// Their names.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|it| &*it.name)
     }
 

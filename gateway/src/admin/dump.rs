@@ -178,6 +178,8 @@ fn statics_json(statics: &Statics) -> Value {
         node,
         metrics_removed,
         metrics_per_route,
+        metric_labels,
+        custom_functions,
         handoff,
         handoff_timeout,
     } = statics;
@@ -205,6 +207,8 @@ fn statics_json(statics: &Statics) -> Value {
         "node": node,
         "metricsRemoved": metrics_removed,
         "metricsPerRoute": metrics_per_route,
+        "metricLabels": metric_labels,
+        "customFunctions": custom_functions.names().collect::<Vec<_>>(),
         "handoff": handoff,
         "handoffTimeoutMs": handoff_timeout.as_millis(),
     })

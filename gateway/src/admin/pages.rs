@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -12,10 +13,14 @@ use super::answer::{self, Body};
 use super::dump::{self, Dump};
 use super::guard::{self, Ends};
 use super::server::{Bound, Leave, Service};
+use crate::cel;
 use crate::telemetry::{Sensitive, memory};
 
 /// Dumps under way at once; each holds a snapshot and a thread.
 const DUMPS_MAX: usize = 2;
+
+/// Largest request to evaluate an expression.
+const CEL_BYTES_MAX: usize = 4 << 20;
 
 const LOGGING_HELP: &str = "usage:\n  \
     POST /logging?level=debug                  the level of everything\n  \
@@ -36,6 +41,8 @@ const PAGES: &[(&str, &str, &str)] = &[
     ("/memory", "GET, HEAD", "memory of the process"),
     ("/debug/memory", "GET, HEAD", "the same"),
     ("/debug/tasks", "GET, HEAD", "tasks and workers of the runtimes"),
+    ("/api/cel", "POST", "evaluates a CEL expression: {\"expression\": …, \"data\": …}"),
+    ("/cel", "POST", "the same"),
     ("/version", "GET, HEAD", "the build"),
 ];
 
@@ -51,7 +58,7 @@ struct Admin {
 
 impl Service for Admin {
     async fn answer(&self, request: Request<Incoming>, ends: Ends) -> Response<Body> {
-        let (head, _) = request.into_parts();
+        let (head, body) = request.into_parts();
         let token = self.context.statics.admin_token.as_ref().map(ir::Secret::expose);
         if let Err(refused) = guard::check(&head, ends, token) {
             return answer::text(refused.status, format!("{}\n", refused.text));
@@ -62,6 +69,9 @@ impl Service for Admin {
         };
         if !allow.split(", ").any(|method| method == head.method.as_str()) {
             return answer::not_allowed(allow);
+        }
+        if matches!(path, "/api/cel" | "/cel") {
+            return evaluate(body).await;
         }
         if head.method == Method::POST {
             tracing::info!(path, peer = ?ends.peer, "admin request");
@@ -149,6 +159,20 @@ impl Admin {
             Ok(()) => answer::text(StatusCode::OK, format!("current: {}\n", log.current())),
             Err(error) => answer::text(StatusCode::BAD_REQUEST, format!("{error}\n{LOGGING_HELP}")),
         }
+    }
+}
+
+/// Evaluates an expression on data of the request's own: changes nothing, and sees nothing of ours.
+async fn evaluate(body: Incoming) -> Response<Body> {
+    let Ok(body) = Limited::new(body, CEL_BYTES_MAX).collect().await else {
+        return answer::text(StatusCode::PAYLOAD_TOO_LARGE, format!("more than {CEL_BYTES_MAX} bytes\n"));
+    };
+    // A budget bounds it, but not to what a thread of the admin server may be held up for.
+    let evaluated = tokio::task::spawn_blocking(move || cel::answer(&body.to_bytes())).await;
+    match evaluated {
+        Ok(Ok(result)) => answer::json(&result),
+        Ok(Err(fault)) => answer::text(StatusCode::BAD_REQUEST, format!("{fault}\n")),
+        Err(_) => answer::text(StatusCode::INTERNAL_SERVER_ERROR, "the evaluation broke off\n"),
     }
 }
 

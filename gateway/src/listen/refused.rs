@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use filters::Reason;
+use filters::expr::{Inputs, Request, Response, Source};
 use http::HeaderMap;
 
 use super::info::{ConnInfo, Peer};
@@ -28,6 +29,8 @@ pub(super) struct Ending<'a> {
 /// One event: access line and counters. `seen` is what came of an HTTP/1 head, nothing for HTTP/2.
 pub(super) fn report<A>(talk: &Talk<A>, conn: &ConnInfo, seen: &[u8], ending: Ending<'_>) {
     let head = Glimpse::of(seen);
+    let (uri, headers) = (head.path.parse().unwrap_or_default(), HeaderMap::new());
+    let inputs = inputs(conn, &head, &uri, &headers, ending.status);
     talk.telemetry.request_ended(&RequestEvent {
         connection_id: conn.id,
         bind: talk.bind.as_str(),
@@ -54,10 +57,41 @@ pub(super) fn report<A>(talk: &Talk<A>, conn: &ConnInfo, seen: &[u8], ending: En
         duration: ending.duration,
         request_processing: None,
         upstream: None,
-        request_headers: &HeaderMap::new(),
-        response_headers: None,
+        inputs: Some(&inputs),
         access_log: talk.terms.access_log.as_ref(),
     });
+}
+
+/// What the access log's expressions may read of it.
+fn inputs<'a>(
+    conn: &'a ConnInfo,
+    head: &Glimpse<'a>,
+    uri: &'a http::Uri,
+    headers: &'a HeaderMap,
+    status: u16,
+) -> Inputs<'a> {
+    let source = matches!(conn.peer, Peer::Inet(_)).then(|| Source {
+        address: conn.client.ip(),
+        port: Some(conn.client.port()),
+        raw_address: conn.peer.address().ip(),
+        raw_port: Some(conn.peer.address().port()),
+        workload: None,
+        connect_headers: None,
+    });
+    Inputs {
+        request: Some(Request {
+            method: head.method,
+            uri,
+            target: Some(head.path),
+            host: head.host,
+            scheme: if conn.tls.is_some() { "https" } else { "http" },
+            version: if conn.http2 { http::Version::HTTP_2 } else { http::Version::HTTP_11 },
+            headers,
+        }),
+        response: (status != 0).then_some(Response { code: status, grpc_status: None, headers: None }),
+        source,
+        ..Inputs::of_process()
+    }
 }
 
 /// What can be told of a head that is incomplete or wrong. Whatever is doubtful is left out.

@@ -163,6 +163,8 @@ impl Source {
         };
         match config.lower(&|name| env(name)) {
             Ok((statics, warnings)) if problems.is_empty() => {
+                // Expressions of the document may use them.
+                filters::expr::install(statics.custom_functions.clone());
                 self.statics = Arc::new(statics);
                 Ok(warnings.into_iter().map(told).collect())
             }

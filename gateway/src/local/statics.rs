@@ -1,7 +1,8 @@
 //! The `config:` block and the environment: settings read once at start. An environment variable
 //! wins over the document.
 
-use std::collections::BTreeMap;
+mod telemetry;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::files;
 use crate::statics::{LogFormat, LookupFamily, ServerAddress, Statics};
 use crate::telemetry::logging;
+pub use telemetry::{Metrics, Tracing};
 
 const ADMIN_PORT: u16 = 15000;
 const STATS_PORT: u16 = 15020;
@@ -46,6 +48,8 @@ pub struct StaticConfig {
     /// Accepted, without effect in this version.
     pub tracing: Option<Tracing>,
     pub metrics: Option<Metrics>,
+    /// CEL functions: `name(a, rest...) { expr }`, or on a value `this.name(a) { expr }`.
+    pub custom_functions: Option<String>,
     /// Header names never shown, besides the usual ones.
     pub sensitive_headers: Vec<String>,
     /// Threads that serve traffic: a number, or a share of the CPUs such as `50%` (`WORKER_THREADS`).
@@ -127,43 +131,6 @@ pub enum StringOrList {
 pub enum Format {
     Text,
     Json,
-}
-
-/// Accepted, without effect in this version.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct Tracing {
-    pub otlp_endpoint: Option<String>,
-    pub headers: BTreeMap<String, String>,
-    pub otlp_protocol: Option<String>,
-    pub fields: Option<TracingFields>,
-    pub random_sampling: Option<Sampling>,
-    pub client_sampling: Option<Sampling>,
-    pub path: Option<String>,
-}
-
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct TracingFields {
-    pub remove: Vec<String>,
-    pub add: BTreeMap<String, String>,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged)]
-pub enum Sampling {
-    Bool(bool),
-    Number(f64),
-    Text(String),
-}
-
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct Metrics {
-    /// Names not exported, with or without prefix and `_total`.
-    pub remove: Vec<String>,
-    /// Label request metrics with route and rule too; their number then grows with the routes.
-    pub per_route: bool,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -250,6 +217,8 @@ impl StaticConfig {
         let backend = self.backend.unwrap_or_default();
         let dns = self.dns.unwrap_or_default();
         let metrics = self.metrics.unwrap_or_default();
+        let custom_functions = telemetry::functions(self.custom_functions.as_deref(), &mut from.faults);
+        let metric_labels = telemetry::labels(metrics.fields, &custom_functions, &mut from.faults);
         let patience = from.over("HANDOFF_TIMEOUT", Span::parse).or(self.handoff_timeout);
         let statics = Statics {
             enable_ipv6: ipv6,
@@ -279,6 +248,8 @@ impl StaticConfig {
             node: from.word("NODE_NAME").unwrap_or_default(),
             metrics_removed: metrics.remove,
             metrics_per_route: metrics.per_route,
+            metric_labels,
+            custom_functions,
             handoff: from.word("HANDOFF_SOCKET").or(self.handoff_socket).map(PathBuf::from),
             handoff_timeout: patience.map_or(TAKEOVER, |it| it.0),
         };

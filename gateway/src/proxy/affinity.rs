@@ -1,19 +1,24 @@
 //! What a client is hashed by, where it is to stay on one endpoint.
 
-use filters::field::{Lookup, Value};
+use filters::expr::Value;
 use pingora_proxy::Session;
 
 use super::ctx::Ctx;
+use super::inputs;
 use crate::random;
 
 /// Hashes the affinity source of the request, if there is one and it is not empty.
 pub(super) fn compute(session: &Session, ctx: &mut Ctx) {
     let Some(settings) = ctx.settings().cloned() else { return };
     let Some(policy) = settings.session_affinity() else { return };
-    let asked = super::log::Asked { head: session.req_header(), ctx };
-    ctx.affinity = match asked.get(&policy.source) {
-        Some(Value::Text(text)) if !text.is_empty() => Some(random::affinity_key(text.as_bytes())),
-        Some(Value::Int(number)) => Some(random::affinity_key(&number.to_be_bytes())),
+    let inputs = inputs::request(session.req_header(), ctx);
+    let key = match policy.source.evaluate(&inputs) {
+        Ok(Value::String(text)) if !text.is_empty() => Some(random::affinity_key(text.as_bytes())),
+        Ok(Value::Secret(text)) if !text.is_empty() => Some(random::affinity_key(text.as_bytes())),
+        Ok(Value::Bytes(bytes)) if !bytes.is_empty() => Some(random::affinity_key(&bytes)),
+        Ok(Value::Int(number)) => Some(random::affinity_key(&number.to_be_bytes())),
+        Ok(Value::Uint(number)) => Some(random::affinity_key(&number.to_be_bytes())),
         _ => None,
     };
+    ctx.affinity = key;
 }

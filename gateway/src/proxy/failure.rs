@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use filters::expr::Expression;
 use filters::{Reason, Reply};
 use pingora_error::{Error, ErrorSource, ErrorType};
 use pingora_proxy::{FailToProxy, Session};
@@ -10,6 +11,7 @@ use protocols::grpc::Code;
 use super::Proxy;
 use super::answer;
 use super::ctx::Ctx;
+use super::inputs;
 use crate::session::{ATTEMPT_DEADLINE, REQUEST_DEADLINE, RESPONSE_TOO_LARGE};
 use crate::upstream::Outcome;
 
@@ -66,9 +68,15 @@ fn may_repeat(session: &mut Session, ctx: &Ctx) -> bool {
 pub(super) fn may_retry(session: &Session, ctx: &Ctx) -> bool {
     let Some(policy) = ctx.settings().and_then(|it| it.retry()) else { return false };
     ctx.attempt.count <= policy.attempts
+        && policy.precondition.as_ref().is_none_or(|it| is_met(it, session, ctx))
         && !session.as_ref().retry_buffer_truncated()
         && !answered(session)
         && !is_past(ctx.request_deadline)
+}
+
+/// Whether the policy retries this request at all.
+fn is_met(precondition: &Expression, session: &Session, ctx: &Ctx) -> bool {
+    precondition.holds(&inputs::request(session.req_header(), ctx)).unwrap_or(false)
 }
 
 /// A final head has gone to the client (an interim one has not).

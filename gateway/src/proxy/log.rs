@@ -4,9 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use filters::field::{Field, Lookup, Value};
+use filters::expr::{Expression, Needs};
 use pingora_error::Error;
-use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 
 use super::Proxy;
@@ -34,6 +33,10 @@ pub(super) fn ended(proxy: &Proxy, session: &mut Session, error: Option<&Error>,
         100..200 => ctx.outcome.status,
         status => status,
     });
+    let policy = access_log(ctx);
+    let wants =
+        proxy.telemetry.labels().next().is_some() || policy.is_some_and(|it| it.filter.is_some() || !it.add.is_empty());
+    let inputs = wants.then(|| super::inputs::log(head, ctx, status));
     let now = Instant::now();
     let event = RequestEvent {
         connection_id: conn.id,
@@ -61,9 +64,8 @@ pub(super) fn ended(proxy: &Proxy, session: &mut Session, error: Option<&Error>,
         duration: now.saturating_duration_since(ctx.started),
         request_processing: ctx.outcome.request_done.map(|at| at.saturating_duration_since(ctx.started)),
         upstream: ctx.attempt.started.map(|at| now.saturating_duration_since(at)),
-        request_headers: &head.headers,
-        response_headers: ctx.outcome.response_headers.as_deref(),
-        access_log: access_log(ctx),
+        inputs: inputs.as_ref(),
+        access_log: policy,
     };
     proxy.telemetry.request_ended(&event);
 }
@@ -78,65 +80,18 @@ pub(super) fn access_log(ctx: &Ctx) -> Option<&filters::access_log::Policy> {
     ctx.effective().or(ctx.base.as_ref()).and_then(|it| it.access_log())
 }
 
+/// Whether what the access log or the labels of metrics evaluate reads so much.
+pub(super) fn reads<'a>(ctx: &'a Ctx, labels: impl Iterator<Item = &'a Expression>, what: Needs) -> bool {
+    let policy = access_log(ctx);
+    let added = policy.into_iter().flat_map(|it| it.filter.iter().chain(it.add.iter().map(|(_, field)| field)));
+    added.chain(labels).any(|it| it.needs().intersects(what))
+}
+
 fn version(version: http::Version) -> &'static str {
     match version {
         http::Version::HTTP_10 => "HTTP/1.0",
         http::Version::HTTP_11 => "HTTP/1.1",
         http::Version::HTTP_2 => "HTTP/2.0",
         _ => "unknown",
-    }
-}
-
-/// Fields of a request, for plain-field expressions.
-pub(super) struct Asked<'a> {
-    pub head: &'a RequestHeader,
-    pub ctx: &'a Ctx,
-}
-
-/// Fields of a backend's answer.
-pub(super) struct Answered<'a> {
-    pub head: &'a ResponseHeader,
-    pub ctx: &'a Ctx,
-}
-
-impl Lookup for Asked<'_> {
-    fn get(&self, field: &Field) -> Option<Value<'_>> {
-        let text = |text: &'_ str| Some(Value::Text(text.to_owned().into()));
-        let head = self.head;
-        match field {
-            Field::RequestMethod => text(head.method.as_str()),
-            Field::RequestPath => text(head.uri.path()),
-            Field::RequestUri => text(&head.uri.to_string()),
-            Field::RequestHost => text(&self.ctx.facts.host),
-            Field::RequestScheme => text(self.ctx.facts.scheme()),
-            Field::RequestVersion => text(version(head.version)),
-            Field::RequestHeader(name) => text(head.headers.get(name)?.to_str().ok()?),
-            Field::RequestCookie(name) => {
-                let cookies = head.headers.get_all(http::header::COOKIE).iter().filter_map(|it| it.to_str().ok());
-                text(protocols::http::cookie::find(cookies, name)?)
-            }
-            Field::RequestQuery(name) => {
-                let pairs = head.uri.query()?.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-                text(pairs.into_iter().find(|(key, _)| *key == &**name)?.1)
-            }
-            Field::SourceAddress => text(&self.ctx.facts.client.to_string()),
-            Field::BackendName => text(self.ctx.backend()?.target.name()),
-            Field::RouteName => text(&self.ctx.entry.as_ref()?.route.name.route.name),
-            Field::ListenerName => text(&self.ctx.listener.as_ref()?.listener.name),
-            Field::SourcePort | Field::ResponseCode | Field::ResponseHeader(_) | Field::Text(_) | Field::Int(_) => None,
-        }
-    }
-}
-
-impl Lookup for Answered<'_> {
-    fn get(&self, field: &Field) -> Option<Value<'_>> {
-        match field {
-            Field::ResponseCode => Some(Value::Int(i64::from(self.head.status.as_u16()))),
-            Field::ResponseHeader(name) => {
-                Some(Value::Text(self.head.headers.get(name)?.to_str().ok()?.to_owned().into()))
-            }
-            Field::BackendName => Some(Value::Text(self.ctx.backend()?.target.name().to_owned().into())),
-            _ => None,
-        }
     }
 }

@@ -12,6 +12,7 @@ mod ctx;
 mod demo;
 mod failure;
 mod forwarded;
+pub mod inputs;
 mod log;
 mod names;
 mod peer;
@@ -93,7 +94,7 @@ impl ProxyHttp for Proxy {
 
     async fn response_filter(&self, session: &mut Session, head: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
         response::carry(self, head, ctx);
-        response::filter(session, head, ctx)
+        response::filter(self, session, head, ctx)
     }
 
     async fn response_trailer_filter(

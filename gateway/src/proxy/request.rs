@@ -14,7 +14,7 @@ use protocols::http::framing::{self, Glance};
 use protocols::http::{authority, path};
 
 use super::ctx::Ctx;
-use super::{Proxy, answer, body, compression, demo, forwarded, route};
+use super::{Proxy, answer, body, compression, demo, forwarded, inputs, route};
 use crate::listen::{ConnInfo, Peer, conn_info};
 use crate::plan::{BackendTarget, Terms};
 
@@ -86,6 +86,8 @@ async fn decide(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx) -> Result<D
         return Err(Stop::Reply(Reply::text(500, Reason::Internal, "no policies\n")));
     };
     if !scope.gateway.filters().is_empty() {
+        ctx.facts.whereabouts.listener = Some(listener.listener.clone());
+        ctx.facts.whereabouts.started = Some(inputs::started(ctx.started));
         ctx.gateway_effective = Some(scope.gateway.clone());
         let mut exchange =
             Exchange { request: session.req_header_mut(), facts: &mut ctx.facts, outside: &*proxy.world };
@@ -254,6 +256,14 @@ fn who(session: &Session, ctx: &mut Ctx, conn: &ConnInfo, terms: &Terms) {
     ctx.facts.tls = conn.tls.is_some();
     ctx.facts.port = conn.local_port;
     ctx.facts.identity.peer = conn.tls.as_ref().and_then(|it| it.client.clone());
+    let whereabouts = &mut ctx.facts.whereabouts;
+    whereabouts.peer = match conn.peer {
+        Peer::Inet(address) => Some(address),
+        Peer::Unix | Peer::Own => None,
+    };
+    let is_own = ctx.facts.client == conn.client.ip() && conn.client.port() != 0;
+    whereabouts.client_port = is_own.then(|| conn.client.port());
+    whereabouts.sni = conn.sni.clone();
 }
 
 /// The listener that the Host names; on TLS it must be the one that the handshake chose.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use filters::expr::Needs;
 use http::header::{CONTENT_TYPE, RETRY_AFTER, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora_error::{Error, ErrorType, Result};
@@ -9,7 +10,7 @@ use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
 use super::ctx::Ctx;
-use super::{Proxy, answer, compression, failure};
+use super::{Proxy, answer, compression, failure, inputs};
 use crate::listen::carried::Kind;
 use crate::upstream::Outcome;
 
@@ -24,9 +25,10 @@ pub(super) fn upstream(session: &mut Session, head: &mut ResponseHeader, ctx: &m
     }
     ctx.attempt.answered = true;
     let status = head.status.as_u16();
-    report(head, ctx);
+    report(session, head, ctx);
     let Some(policy) = ctx.settings().and_then(|it| it.retry()) else { return Ok(()) };
-    if policy.codes.contains(&status) && failure::may_retry(session, ctx) {
+    let wanted = || policy.codes.contains(&status) || is_retried(policy, session, head, ctx);
+    if wanted() && failure::may_retry(session, ctx) {
         ctx.attempt.retryable = true;
         let mut error = Error::explain(ErrorType::HTTPStatus(status), "retry on status").into_up();
         error.set_retry(true);
@@ -35,12 +37,21 @@ pub(super) fn upstream(session: &mut Session, head: &mut ResponseHeader, ctx: &m
     Ok(())
 }
 
+/// Whether the policy's condition asks for another attempt.
+fn is_retried(policy: &filters::retry::Policy, session: &Session, head: &ResponseHeader, ctx: &Ctx) -> bool {
+    let Some(condition) = &policy.condition else { return false };
+    condition.holds(&inputs::response(session.req_header(), head, ctx)).unwrap_or(false)
+}
+
 /// Tells the endpoint how it did.
-fn report(head: &ResponseHeader, ctx: &Ctx) {
+fn report(session: &Session, head: &ResponseHeader, ctx: &Ctx) {
     let Some(lease) = &ctx.attempt.lease else { return };
     let health = ctx.settings().and_then(|it| it.health());
     let ok = match health.and_then(|it| it.unhealthy.as_ref()) {
-        Some(unhealthy) => !unhealthy.holds(&super::log::Answered { head, ctx }),
+        Some(unhealthy) => {
+            let inputs = inputs::response(session.req_header(), head, ctx);
+            !unhealthy.holds(&inputs).unwrap_or(false)
+        }
         None => !head.status.is_server_error(),
     };
     let retry_after = if ok {
@@ -69,7 +80,7 @@ pub(super) fn carry(proxy: &Proxy, head: &ResponseHeader, ctx: &mut Ctx) {
 }
 
 /// `response_filter`: the head as it goes to the client.
-pub(super) fn filter(session: &mut Session, head: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
+pub(super) fn filter(proxy: &Proxy, session: &mut Session, head: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
     if head.status.is_informational() && head.status != http::StatusCode::SWITCHING_PROTOCOLS {
         return Ok(());
     }
@@ -88,16 +99,11 @@ pub(super) fn filter(session: &mut Session, head: &mut ResponseHeader, ctx: &mut
     if ctx.is_grpc {
         ctx.outcome.grpc_status = grpc_status(&head.headers).or(ctx.outcome.grpc_status);
     }
-    if ctx.listener.as_ref().is_some_and(|_| wants_response_headers(ctx)) {
+    if super::log::reads(ctx, proxy.telemetry.labels(), Needs::RESPONSE_HEADERS) {
         ctx.outcome.response_headers = Some(Box::new(head.headers.clone()));
     }
     answer::settle(session, ctx);
     Ok(())
-}
-
-/// Whether the access log will look at response headers.
-fn wants_response_headers(ctx: &Ctx) -> bool {
-    super::log::access_log(ctx).is_some_and(|it| !it.add.is_empty() || it.filter.is_some())
 }
 
 /// RFC 9110 section 7.6.1, but for what Pingora settles itself (framing, `Connection`).

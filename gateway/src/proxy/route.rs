@@ -26,9 +26,16 @@ pub(super) async fn select(
         };
         return Some(Reply::text(missing, reason, text));
     };
+    let effective = resolved.effective.clone();
+    if !effective.filters().is_empty() {
+        // Only for who may ask: where there are many routes, each is in no cache.
+        let whereabouts = &mut ctx.facts.whereabouts;
+        whereabouts.listener = Some(listener.listener.clone());
+        whereabouts.route = Some(entry.route.clone());
+        whereabouts.started.get_or_insert_with(|| super::inputs::started(ctx.started));
+    }
     ctx.entry = Some(entry);
     ctx.backend = drawn;
-    let effective = resolved.effective.clone();
     ctx.resolved = Some(resolved);
     if !effective.filters().is_empty() {
         let mut exchange =

@@ -9,7 +9,6 @@
 //! `http.path` is the path without its query, because queries carry secrets; who wants the query
 //! adds `request.uri`. Sensitive headers are never written, even if added: they show as `***`.
 
-use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashSet;
 use std::io::Write;
@@ -18,8 +17,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use filters::Reason;
 use filters::access_log::Policy;
-use filters::field::{Field, Lookup, Value};
-use http::{HeaderMap, HeaderName};
+use filters::expr::{Expression, Inputs, Value};
 
 use super::event::{RequestEvent, TcpEvent};
 use super::line::Line;
@@ -79,9 +77,9 @@ impl AccessLog {
 
     pub(super) fn request_ended(&self, event: &RequestEvent<'_>) {
         let (Some(sink), verbosity) = (&self.sink, logging::access_log_verbosity()) else { return };
-        let facts = Facts { event };
         let filter = event.access_log.and_then(|policy| policy.filter.as_ref());
-        if verbosity == Verbosity::Off || filter.is_some_and(|filter| !filter.holds(&facts)) {
+        let holds = |filter: &Expression| event.inputs.is_some_and(|it| filter.holds(it).unwrap_or(false));
+        if verbosity == Verbosity::Off || filter.is_some_and(|filter| !holds(filter)) {
             return;
         }
         with_line(|line| {
@@ -89,10 +87,8 @@ impl AccessLog {
             let mut record =
                 Record { line, policy: event.access_log.filter(|it| !(it.add.is_empty() && it.remove.is_empty())) };
             record.request(event, verbosity);
-            if let Some(policy) = event.access_log {
-                for (name, field) in &policy.add {
-                    self.added(record.line, name, field, &facts);
-                }
+            if let (Some(policy), Some(inputs)) = (event.access_log, event.inputs) {
+                self.added(record.line, policy, inputs);
             }
             sink.push(record.line.end());
         });
@@ -110,19 +106,38 @@ impl AccessLog {
         });
     }
 
-    /// A field of the policy's; values a log must not show are stars.
-    fn added(&self, line: &mut Line, name: &str, field: &Field, facts: &Facts<'_>) {
-        let secret = match field {
-            Field::RequestHeader(header) | Field::ResponseHeader(header) => self.sensitive.covers(header.as_str()),
-            Field::RequestCookie(_) => true,
-            _ => false,
-        };
-        match field.value(facts) {
-            Some(_) if secret => line.text(name, STARS),
-            Some(Value::Text(text)) => line.text(name, &text),
-            Some(Value::Int(number)) => line.signed(name, number),
-            None => {}
+    /// The fields of the policy; values a log must not show are stars, and what fails is left out.
+    fn added(&self, line: &mut Line, policy: &Policy, inputs: &Inputs<'_>) {
+        let inputs = Inputs { sensitive: Some(&self.sensitive.0), ..*inputs };
+        for (name, field) in &policy.add {
+            match field.evaluate(&inputs) {
+                Ok(Value::Map(map)) if map.is_flat() => {
+                    for (part, value) in map.entries() {
+                        let part = part.scalar().unwrap_or_default();
+                        write_field(line, &format!("{name}.{part}"), value);
+                    }
+                }
+                Ok(value) => write_field(line, name, value),
+                Err(_) => {}
+            }
         }
+    }
+}
+
+fn write_field(line: &mut Line, name: &str, value: Value<'_>) {
+    match value {
+        Value::Null | Value::Optional(None) => {}
+        Value::Int(number) => line.signed(name, number),
+        Value::Secret(_) => line.text(name, STARS),
+        Value::Bytes(bytes) => line.text(name, &String::from_utf8_lossy(&bytes)),
+        value => match value.scalar() {
+            Some(text) => line.text(name, &text),
+            None => {
+                if let Ok(json) = value.clone().into_json() {
+                    line.text(name, &json.to_string());
+                }
+            }
+        },
     }
 }
 
@@ -231,60 +246,6 @@ impl Record<'_> {
 /// A path without its query or fragment.
 fn path_alone(path: &str) -> &str {
     path.split(['?', '#']).next().unwrap_or_default()
-}
-
-/// A request's facts, as fields and predicates ask for them.
-struct Facts<'a> {
-    event: &'a RequestEvent<'a>,
-}
-
-impl Lookup for Facts<'_> {
-    fn get(&self, field: &Field) -> Option<Value<'_>> {
-        let event = self.event;
-        let known = |text: &'static str| (!text.is_empty()).then_some(Value::Text(Cow::Borrowed(text)));
-        match field {
-            Field::RequestMethod => text(event.method),
-            Field::RequestPath => text(path_alone(event.path)),
-            Field::RequestUri => text(event.path),
-            Field::RequestHost => text(event.host),
-            Field::RequestScheme => known(event.protocol),
-            Field::RequestVersion => known(event.version),
-            Field::RequestHeader(name) => header(event.request_headers, name),
-            Field::RequestCookie(name) => cookie(event.request_headers, name).map(|it| Value::Text(Cow::Borrowed(it))),
-            Field::RequestQuery(name) => query(event.path, name).map(|it| Value::Text(Cow::Borrowed(it))),
-            Field::ResponseCode => (event.status != 0).then_some(Value::Int(i64::from(event.status))),
-            Field::ResponseHeader(name) => header(event.response_headers?, name),
-            Field::SourceAddress => Some(Value::Text(Cow::Owned(event.src.map(|it| it.ip().to_string())?))),
-            Field::SourcePort => Some(Value::Int(i64::from(event.src?.port()))),
-            Field::BackendName => text(event.backend),
-            Field::RouteName => text(event.route),
-            Field::ListenerName => text(event.listener),
-            Field::Text(_) | Field::Int(_) => None,
-        }
-    }
-}
-
-fn text(value: &str) -> Option<Value<'_>> {
-    (!value.is_empty()).then_some(Value::Text(Cow::Borrowed(value)))
-}
-
-/// The first value of a header; what is not UTF-8 in it is replaced.
-fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Value<'a>> {
-    headers.get(name).map(|value| Value::Text(String::from_utf8_lossy(value.as_bytes())))
-}
-
-fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    let lines = headers.get_all(http::header::COOKIE).into_iter().filter_map(|line| line.to_str().ok());
-    let pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.filter(|(key, _)| *key == name).map(|(_, value)| value).next()
-}
-
-/// A query parameter as sent, undecoded.
-fn query<'a>(path: &'a str, name: &str) -> Option<&'a str> {
-    let (_, query) = path.split_once('?')?;
-    let query = query.split('#').next()?;
-    let pair = |pair: &'a str| pair.split_once('=').unwrap_or((pair, ""));
-    query.split('&').map(pair).find(|(key, _)| *key == name).map(|(_, value)| value)
 }
 
 /// Whether an address is this host's own.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use filters::Reason;
-use http::HeaderMap;
+use filters::expr::Inputs;
 
 use super::clock::Spent;
 
@@ -49,8 +49,8 @@ pub struct RequestEvent<'a> {
     pub request_processing: Option<Duration>,
     /// From the hand-over to the response's head.
     pub upstream: Option<Duration>,
-    pub request_headers: &'a HeaderMap,
-    pub response_headers: Option<&'a HeaderMap>,
+    /// For what is evaluated; absent where nothing is.
+    pub inputs: Option<&'a Inputs<'a>>,
     pub access_log: Option<&'a filters::access_log::Policy>,
 }
 

@@ -4,11 +4,13 @@
 //! follow the number of routes: `route` and `route_rule` label requests only where asked for
 //! (`metrics_per_route`), every other label has a ceiling (see [`super::family`]).
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
+use filters::expr::{Expression, Value};
 use ir::{ListenerKey, Text};
 use parking_lot::Mutex;
 
@@ -25,6 +27,8 @@ pub(super) const ROUTES_MAX: usize = 10_000;
 /// Series per family, whatever is configured; and where routes are asked for.
 pub(super) const SERIES_MAX: usize = 4_000;
 pub(super) const SERIES_PER_ROUTE_MAX: usize = 50_000;
+/// Longest value of a label that is evaluated.
+const LABEL_BYTES_MAX: usize = 256;
 /// Counters are spread over at most this many copies, so that cores do not wait for each other.
 const SHARDS_MAX: usize = 16;
 
@@ -44,6 +48,8 @@ pub(super) struct Metrics {
     pub(super) removed: HashSet<String>,
     pub(super) started: SystemTime,
     per_route: bool,
+    /// Labels of requests that are evaluated, after the others.
+    pub(super) labels: Vec<(String, Expression)>,
     gateways: ArcSwap<HashMap<ListenerKey, Text>>,
 }
 
@@ -124,6 +130,26 @@ pub(super) struct ConfigCells {
     pub(super) phases: Mutex<Phases>,
 }
 
+/// Most labels of a request besides those that are configured.
+const LABELS: usize = 10;
+
+/// The labels of a request, without an allocation.
+fn joined<'l, 'a>(labels: &'l mut [&'a str; LABELS], scope: &[&'a str], rest: [&'a str; 4]) -> &'l [&'a str] {
+    let count = scope.len() + rest.len();
+    labels.iter_mut().zip(scope.iter().chain(&rest)).for_each(|(place, label)| *place = label);
+    labels.get(..count).unwrap_or(labels)
+}
+
+/// The text of a label; empty, which shows as `unknown`, where it fails.
+fn evaluated<'a>(label: &'a Expression, event: &RequestEvent<'a>) -> Cow<'a, str> {
+    let value = event.inputs.and_then(|inputs| label.evaluate(inputs).ok());
+    match value.as_ref().and_then(Value::scalar) {
+        Some(text) if text.len() <= LABEL_BYTES_MAX => Cow::Owned(text.into_owned()),
+        Some(_) => Cow::Borrowed(OTHER),
+        None => Cow::Borrowed(""),
+    }
+}
+
 impl Metrics {
     pub(super) fn new(statics: &Statics) -> Self {
         let shards = statics.worker_threads.clamp(1, SHARDS_MAX);
@@ -141,6 +167,8 @@ impl Metrics {
             Label::bounded("status", 502),
             Label::closed("reason"),
         ]);
+        // Names live as long as the process: they are static settings.
+        requests.extend(statics.metric_labels.iter().map(|(name, _)| Label::bounded(name.clone().leak(), NAMES_MAX)));
         let connections = [bind, gateway, listener, Label::closed("protocol")];
         let calls = [Label::closed("kind"), Label::closed("subtype")];
         let series = if statics.metrics_per_route { SERIES_PER_ROUTE_MAX } else { SERIES_MAX };
@@ -158,6 +186,7 @@ impl Metrics {
             removed: statics.metrics_removed.iter().map(|it| super::exposition::bare_name(it).to_owned()).collect(),
             started: SystemTime::now(),
             per_route: statics.metrics_per_route,
+            labels: statics.metric_labels.clone(),
             gateways: ArcSwap::default(),
         }
     }
@@ -183,19 +212,22 @@ impl Metrics {
                 cells.observe(spent);
             }
         };
-        if self.per_route {
-            let labels =
-                [bind, gateway, listener, event.route, event.route_rule, backend, protocol, method, status, reason];
-            self.requests.record(&labels, count);
-            if let (Some(scope), Some(_)) = (labels.get(..6), event.request_processing) {
-                self.processing.record(scope, observe);
-            }
+        let scope: &[&str] = match self.per_route {
+            true => &[bind, gateway, listener, event.route, event.route_rule, backend],
+            false => &[bind, gateway, listener, backend],
+        };
+        if self.labels.is_empty() {
+            let mut labels = [""; LABELS];
+            self.requests.record(joined(&mut labels, scope, [protocol, method, status, reason]), count);
         } else {
-            let labels = [bind, gateway, listener, backend, protocol, method, status, reason];
+            let added: Vec<Cow<'_, str>> = self.labels.iter().map(|(_, label)| evaluated(label, event)).collect();
+            let mut labels = scope.to_vec();
+            labels.extend([protocol, method, status, reason]);
+            labels.extend(added.iter().map(|it| &**it));
             self.requests.record(&labels, count);
-            if let (Some(scope), Some(_)) = (labels.get(..4), event.request_processing) {
-                self.processing.record(scope, observe);
-            }
+        }
+        if event.request_processing.is_some() {
+            self.processing.record(scope, observe);
         }
         if let Some(spent) = event.upstream {
             self.calls.record(&["Primary", "Http"], |cells| cells.observe(spent));
@@ -210,11 +242,12 @@ impl Metrics {
             cells.duration.observe(event.duration);
         };
         let TcpEvent { bind, gateway, listener, route, .. } = *event;
-        if self.per_route {
-            self.requests.record(&[bind, gateway, listener, route, "", "", protocol, "", "", reason], count);
-        } else {
-            self.requests.record(&[bind, gateway, listener, "", protocol, "", "", reason], count);
-        }
+        let mut labels = match self.per_route {
+            true => vec![bind, gateway, listener, route, "", "", protocol, "", "", reason],
+            false => vec![bind, gateway, listener, "", protocol, "", "", reason],
+        };
+        labels.extend(self.labels.iter().map(|_| ""));
+        self.requests.record(&labels, count);
     }
 
     /// Counts in the connections of a listener; the gateway's name comes from the configuration.

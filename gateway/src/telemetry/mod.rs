@@ -25,6 +25,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
+use filters::expr::Expression;
 use ir::{BindKey, ListenerKey, Text};
 use tokio::runtime::Handle;
 
@@ -64,6 +65,11 @@ impl Telemetry {
     /// Whether anybody wants to know which route took a request.
     pub fn names_routes(&self) -> bool {
         self.metrics.names_routes() || self.access_log.is_on()
+    }
+
+    /// Labels that are evaluated for each request.
+    pub fn labels(&self) -> impl Iterator<Item = &Expression> {
+        self.metrics.labels.iter().map(|(_, label)| label)
     }
 
     /// A request ended: counts it and logs it. Counts retries and the primary upstream call too.

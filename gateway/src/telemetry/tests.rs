@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use filters::Reason;
 use filters::access_log::Policy;
-use filters::field::{Field, Predicate};
-use http::{HeaderMap, HeaderValue};
+use filters::expr::{Expression, Inputs, Request, Response, Site, Vocabulary};
+use http::{HeaderMap, HeaderValue, Uri, Version};
 
 use super::sink::tests::Kept;
 use super::*;
@@ -17,7 +17,28 @@ pub(crate) fn statics() -> Statics {
     Statics { sensitive_headers: vec!["X-Session".to_owned()], ..Statics::of_tests() }
 }
 
-fn request(headers: &HeaderMap) -> RequestEvent<'_> {
+/// What expressions see of the request below.
+fn inputs<'a>(uri: &'a Uri, headers: &'a HeaderMap, answer: &'a HeaderMap) -> Inputs<'a> {
+    Inputs {
+        request: Some(Request {
+            method: "GET",
+            uri,
+            target: None,
+            host: "example.com",
+            scheme: "http",
+            version: Version::HTTP_11,
+            headers,
+        }),
+        response: Some(Response { code: 200, grpc_status: None, headers: Some(answer) }),
+        ..Inputs::default()
+    }
+}
+
+fn field(text: &str) -> Expression {
+    Expression::parse(text, &Vocabulary::of(Site::Log)).unwrap()
+}
+
+fn request<'a>() -> RequestEvent<'a> {
     RequestEvent {
         connection_id: 7,
         bind: "bind/3000",
@@ -44,8 +65,7 @@ fn request(headers: &HeaderMap) -> RequestEvent<'_> {
         duration: Duration::from_micros(12_345),
         request_processing: Some(Duration::from_micros(80)),
         upstream: Some(Duration::from_millis(12)),
-        request_headers: headers,
-        response_headers: None,
+        inputs: None,
         access_log: None,
     }
 }
@@ -60,8 +80,7 @@ fn logged(format: LogFormat, event: &RequestEvent<'_>) -> String {
 
 #[test]
 fn a_request_is_one_line_of_text_in_the_documented_order() {
-    let headers = HeaderMap::new();
-    let line = logged(LogFormat::Text, &request(&headers));
+    let line = logged(LogFormat::Text, &request());
     let (time, rest) = line.split_once(' ').unwrap();
     assert!(time.ends_with('Z') && time.len() == 27, "{time}");
     assert_eq!(
@@ -74,7 +93,6 @@ fn a_request_is_one_line_of_text_in_the_documented_order() {
 
 #[test]
 fn a_request_is_one_json_object() {
-    let headers = HeaderMap::new();
     let event = RequestEvent {
         status: 503,
         reason: Reason::NoHealthyBackend,
@@ -83,7 +101,7 @@ fn a_request_is_one_json_object() {
         grpc_status: Some(14),
         sni: "example.com",
         path: "/\u{1b}[2J\"x",
-        ..request(&headers)
+        ..request()
     };
     let line = logged(LogFormat::Json, &event);
     let json: serde_json::Value = serde_json::from_str(&line).unwrap();
@@ -108,24 +126,29 @@ fn a_request_is_one_json_object() {
 fn the_policy_adds_replaces_removes_and_filters() {
     let headers = HeaderMap::from_iter([("user-agent".parse().unwrap(), HeaderValue::from_static("curl/8 x"))]);
     let policy = |filter: &str| Policy {
-        filter: Some(Predicate::parse(filter).unwrap()),
+        filter: Some(field(filter)),
         add: [
             ("agent", r#"request.headers["user-agent"]"#),
-            ("http.path", "request.uri"),
+            ("http.path", "request.pathAndQuery"),
+            ("url", "request.uri"),
+            ("up", "{'a': 1, 'b': [request.method]}"),
             ("team", "'a b'"),
             ("none", "request.headers.x"),
         ]
-        .map(|(name, field)| (name.to_owned(), Field::parse(field).unwrap()))
+        .map(|(name, text)| (name.to_owned(), field(text)))
         .to_vec(),
         remove: vec!["http.host".to_owned()],
     };
+    let (uri, answer) = ("/a?token=secret".parse().unwrap(), HeaderMap::new());
+    let inputs = inputs(&uri, &headers, &answer);
+    let event = RequestEvent { inputs: Some(&inputs), ..request() };
     let held = policy("response.code == 200 && request.method == 'GET'");
-    let line = logged(LogFormat::Text, &RequestEvent { access_log: Some(&held), ..request(&headers) });
-    assert!(line.ends_with("duration=12ms agent=\"curl/8 x\" http.path=\"/a?token=secret\" team=\"a b\"\n"), "{line}");
+    let line = logged(LogFormat::Text, &RequestEvent { access_log: Some(&held), ..event });
+    assert!(line.ends_with("duration=12ms agent=\"curl/8 x\" http.path=\"/a?token=secret\" url=\"http://example.com/a?token=secret\" up=\"{\\\"a\\\":1,\\\"b\\\":[\\\"GET\\\"]}\" team=\"a b\"\n"), "{line}");
     assert!(!line.contains("http.host") && line.matches("http.path").count() == 1, "{line}");
 
     let missed = policy("response.code >= 500");
-    assert_eq!(logged(LogFormat::Text, &RequestEvent { access_log: Some(&missed), ..request(&headers) }), "");
+    assert_eq!(logged(LogFormat::Text, &RequestEvent { access_log: Some(&missed), ..event }), "");
 }
 
 #[test]
@@ -134,18 +157,32 @@ fn secrets_are_stars_even_where_asked_for() {
     let header = |name: &&str| (name.parse().unwrap(), HeaderValue::from_static("k=hunter2"));
     let headers = HeaderMap::from_iter(names.iter().map(header));
     let answer = HeaderMap::from_iter([("set-cookie".parse().unwrap(), HeaderValue::from_static("hunter2"))]);
-    let mut add: Vec<(String, Field)> = names
-        .iter()
-        .map(|name| (format!("x.{name}"), Field::parse(&format!("request.headers['{name}']")).unwrap()))
-        .collect();
-    add.push(("x.set".to_owned(), Field::parse("response.headers['set-cookie']").unwrap()));
-    add.push(("x.k".to_owned(), Field::parse("request.cookies['k']").unwrap()));
+    let mut add: Vec<(String, Expression)> =
+        names.iter().map(|name| (format!("x.{name}"), field(&format!("request.headers['{name}']")))).collect();
+    add.push(("x.set".to_owned(), field("response.headers['set-cookie']")));
+    add.push(("x.k".to_owned(), field("request.cookies['k']")));
+    // Nothing gets out by a detour.
+    for (name, text) in [
+        ("y.1", "request.headers['x-api-key'] + ''"),
+        ("y.2", "[request.headers['x-api-key'], request.headers.cookie('k')]"),
+        ("y.3", "request.headers.join()"),
+        ("y.4", "variables()"),
+        ("y.5", "flattenRecursive(request)"),
+        ("y.6", "'%s'.format([request.headers])"),
+        ("y.7", "base64.encode(request.headers['cookie'])"),
+        ("y.8", "request.headers.raw()['cookie']"),
+        ("y.9", "string(request.headers['cookie'])"),
+    ] {
+        add.push((name.to_owned(), field(text)));
+    }
     let policy = Policy { filter: None, add, remove: Vec::new() };
-    let event = RequestEvent { access_log: Some(&policy), response_headers: Some(&answer), ..request(&headers) };
+    let uri = "/".parse().unwrap();
+    let inputs = inputs(&uri, &headers, &answer);
+    let event = RequestEvent { access_log: Some(&policy), inputs: Some(&inputs), ..request() };
     for format in [LogFormat::Text, LogFormat::Json] {
         let line = logged(format, &event);
         assert!(!line.contains("hunter2"), "{line}");
-        assert_eq!(line.matches("***").count(), 7, "{line}");
+        assert!(line.matches("***").count() >= 7, "{line}");
     }
 }
 
@@ -194,8 +231,8 @@ fn busy(statics: &Statics) -> Arc<Telemetry> {
     let phases =
         Phases { parse: Spent { wall: Duration::from_secs(1), cpu: Duration::from_millis(5) }, ..Phases::default() };
     telemetry.config_applied(3, &phases);
-    telemetry.request_ended(&request(&HeaderMap::new()));
-    telemetry.request_ended(&RequestEvent { retry_attempt: 2, status: 503, ..request(&HeaderMap::new()) });
+    telemetry.request_ended(&request());
+    telemetry.request_ended(&RequestEvent { retry_attempt: 2, status: 503, ..request() });
     telemetry
 }
 
@@ -275,10 +312,9 @@ fn removed_metrics_are_not_exported_whatever_their_spelling() {
 #[test]
 fn the_number_of_series_does_not_follow_routes_or_backends() {
     let telemetry = Telemetry::with_output(&statics(), Box::new(std::io::sink()));
-    let headers = HeaderMap::new();
     for n in 0..20_000 {
         let (route, backend, method) = (format!("r{n}"), format!("b{n}"), format!("M{n}"));
-        let (status, event) = (100 + (n % 500), request(&headers));
+        let (status, event) = (100 + (n % 500), request());
         telemetry.request_ended(&RequestEvent { route: &route, backend: &backend, method: &method, status, ..event });
     }
     let text = telemetry.encode(Exposition::Text);
@@ -300,8 +336,7 @@ fn routes_are_labels_where_asked_for() {
 #[test]
 fn a_request_costs_little() {
     const ROUNDS: u32 = 100_000;
-    let headers = HeaderMap::new();
-    let event = request(&headers);
+    let event = request();
     for (what, format, logs) in
         [("counters", LogFormat::Text, false), ("and text", LogFormat::Text, true), ("and json", LogFormat::Json, true)]
     {

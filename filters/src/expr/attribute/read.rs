@@ -54,8 +54,8 @@ pub(in crate::expr) fn read<'a>(attribute: Attribute, inputs: &'a Inputs<'a>) ->
         | A::BackendName
         | A::BackendType
         | A::BackendProtocol => Value::String(read_str(attribute, inputs)?),
-        A::RequestHeaders => Value::Map(Map::Headers(Headers::plain(request(inputs)?.headers))),
-        A::RequestCookies => cookies(request(inputs)?),
+        A::RequestHeaders => Value::Map(Map::Headers(Headers::plain(request(inputs)?.headers, inputs))),
+        A::RequestCookies => cookies(request(inputs)?, inputs),
         A::RequestQuery => query(request(inputs)?),
         A::RequestBody => whole(inputs.request_body, "request.body")?,
         A::RequestBodyPrefix => prefix(inputs.request_body, "request.bodyPrefix")?,
@@ -67,6 +67,7 @@ pub(in crate::expr) fn read<'a>(attribute: Attribute, inputs: &'a Inputs<'a>) ->
         }
         A::ResponseHeaders => Value::Map(Map::Headers(Headers::plain(
             response(inputs)?.headers.ok_or_else(|| Error::absent("response.headers"))?,
+            inputs,
         ))),
         A::ResponseBody => whole(inputs.response_body, "response.body")?,
         A::ResponseBodyPrefix => prefix(inputs.response_body, "response.bodyPrefix")?,
@@ -89,7 +90,7 @@ pub(in crate::expr) fn read<'a>(attribute: Attribute, inputs: &'a Inputs<'a>) ->
         A::SourceWorkload => object(source(inputs)?.workload, "source.unverifiedWorkload")?,
         A::SourceConnectHeaders => {
             let headers = source(inputs)?.connect_headers.ok_or_else(|| Error::absent("source.connectHeaders"))?;
-            Value::Map(Map::Headers(Headers::plain(headers)))
+            Value::Map(Map::Headers(Headers::plain(headers, inputs)))
         }
         A::DestinationPort => Value::Int(i64::from(destination(inputs)?.port)),
         A::Llm(name) => member(inputs.objects.llm, name, "llm")?,
@@ -298,17 +299,23 @@ pub(in crate::expr) fn cookie<'a>(headers: &'a http::HeaderMap, name: &str) -> O
     protocols::http::cookie::find(lines, name)
 }
 
-fn cookies<'a>(request: &Request<'a>) -> Value<'a> {
+fn cookies<'a>(request: &Request<'a>, inputs: &Inputs<'a>) -> Value<'a> {
     let mut entries = Entries::default();
     let lines = request.headers.get_all(http::header::COOKIE).iter().filter_map(|it| it.to_str().ok());
     for pair in lines.flat_map(|line| line.split(';')) {
         if let Some((name, _)) = pair.trim().split_once('=')
             && let Some(value) = cookie(request.headers, name)
         {
-            entries.insert(Value::str(name), Value::str(value));
+            entries.insert(Value::str(name), guarded(value, inputs));
         }
     }
     Value::Map(Map::of(entries))
+}
+
+/// A cookie, which is a secret where its header is one.
+pub(in crate::expr) fn guarded<'a>(cookie: &'a str, inputs: &Inputs<'a>) -> Value<'a> {
+    let is_secret = inputs.sensitive.is_some_and(|names| names.contains("cookie"));
+    if is_secret { Value::Secret(Str::Borrowed(cookie)) } else { Value::str(cookie) }
 }
 
 /// The first value of each parameter, undecoded.

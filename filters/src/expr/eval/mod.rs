@@ -303,16 +303,17 @@ fn named<'a>(kind: &'a Kind, frame: &mut Frame<'a>) -> Evaluated<'a> {
     match kind {
         Kind::RequestHeader(name) => {
             let request = inputs.request.as_ref().ok_or_else(|| Error::absent("request"))?;
-            Headers::plain(request.headers).named(name).ok_or_else(Error::missing)
+            Headers::plain(request.headers, inputs).named(name).ok_or_else(Error::missing)
         }
         Kind::ResponseHeader(name) => {
             let headers = inputs.response.as_ref().and_then(|it| it.headers);
             let headers = headers.ok_or_else(|| Error::absent("response.headers"))?;
-            Headers::plain(headers).named(name).ok_or_else(Error::missing)
+            Headers::plain(headers, inputs).named(name).ok_or_else(Error::missing)
         }
         Kind::Cookie(name) => {
             let request = inputs.request.as_ref().ok_or_else(|| Error::absent("request"))?;
-            attribute::cookie(request.headers, name).map(Value::str).ok_or_else(Error::missing)
+            let cookie = attribute::cookie(request.headers, name).ok_or_else(Error::missing)?;
+            Ok(attribute::guarded(cookie, inputs))
         }
         Kind::Parameter(name) => attribute::parameter(inputs, name).map(Value::str).ok_or_else(Error::missing),
         Kind::Claim(name) => {

@@ -28,10 +28,11 @@ fn view<'a>(args: &[Value<'a>], change: for<'h> fn(Headers<'h>) -> Headers<'h>) 
     }
 }
 
-fn cookie<'a>(_: &mut Frame<'a>, args: &[Value<'a>]) -> Returned<'a> {
+fn cookie<'a>(frame: &mut Frame<'a>, args: &[Value<'a>]) -> Returned<'a> {
     match args {
         [Value::Map(Map::Headers(headers)), Value::String(name)] => {
-            attribute::cookie(headers.map, name).map(Value::str).ok_or_else(Error::missing)
+            let cookie = attribute::cookie(headers.map, name).ok_or_else(Error::missing)?;
+            Ok(attribute::guarded(cookie, frame.inputs))
         }
         _ => Err(Error::no_overload()),
     }

@@ -10,8 +10,10 @@ use crate::pb::access_log::Field;
 
 pub(super) fn encode(it: &Policy) -> pb::AccessLog {
     let Policy { filter, add, remove } = it;
-    let field =
-        |(name, field): &(String, filters::field::Field)| Field { name: name.clone(), expression: field.to_string() };
+    let field = |(name, field): &(String, filters::expr::Expression)| Field {
+        name: name.clone(),
+        expression: field.to_string(),
+    };
     pb::AccessLog {
         filter: filter.as_ref().map(ToString::to_string),
         add: add.iter().map(field).collect(),

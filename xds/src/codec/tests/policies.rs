@@ -384,15 +384,18 @@ fn mirror() -> impl Strategy<Value = request_mirror::Config> {
 }
 
 fn retry() -> impl Strategy<Value = retry::Config> {
-    (1..=255u8, option::of(span()), option::of(span()), vec(400..600u16, 1..5), option::of(span())).prop_map(
-        |(attempts, backoff, backoff_max, codes, per_try_timeout)| retry::Config {
+    let condition = option::of(one_of(PREDICATES));
+    let precondition = option::of(one_of(&["request.method == 'GET'", "has(jwt.sub)"]));
+    let spans = (option::of(span()), option::of(span()), option::of(span()));
+    (1..=255u8, spans, vec(400..600u16, 1..5), precondition, condition).prop_map(
+        |(attempts, (backoff, backoff_max, per_try_timeout), codes, precondition, condition)| retry::Config {
             attempts,
             backoff,
             backoff_max,
             codes,
             per_try_timeout,
-            precondition: None,
-            condition: None,
+            precondition,
+            condition,
         },
     )
 }

@@ -1,0 +1,84 @@
+//! What expressions may read of a request, from what the gateway has anyway.
+
+use std::time::{Instant, SystemTime};
+
+use filters::expr::{Ambient, Backend, Duration, Env, Inputs, Names, Response, Timestamp};
+use pingora_http::{RequestHeader, ResponseHeader};
+
+use super::ctx::Ctx;
+use crate::plan::{BackendTarget, Entry};
+use crate::statics::Statics;
+
+/// The randomness of expressions.
+struct Random;
+
+impl Ambient for Random {
+    fn random(&self) -> u64 {
+        crate::random::next()
+    }
+}
+
+/// Says once, at the start, what the process is.
+pub fn install(statics: &Statics) {
+    let env = Env {
+        pod_name: std::env::var("POD_NAME").unwrap_or_default(),
+        namespace: statics.namespace.clone(),
+        gateway: statics.gateway.clone(),
+    };
+    filters::whereabouts::install(env, &Random);
+}
+
+/// A request with what was chosen for it so far.
+pub(super) fn request<'a>(head: &'a RequestHeader, ctx: &'a Ctx) -> Inputs<'a> {
+    let mut inputs = ctx.facts.inputs(head);
+    inputs.names = Names::of(
+        ctx.listener.as_deref().map(|it| &*it.listener),
+        ctx.entry.as_deref().map(|Entry { route, .. }| &**route),
+    );
+    inputs.backend = ctx.backend().map(|it| Backend {
+        name: it.target.name(),
+        kind: match it.target {
+            BackendTarget::Cluster { .. } => "static",
+            BackendTarget::Demo | BackendTarget::Group(_) | BackendTarget::Broken(_) => "unknown",
+        },
+        protocol: "http",
+    });
+    inputs.times.start = Some(started(ctx.started));
+    inputs
+}
+
+/// A backend's answer, with the request it answers.
+pub(super) fn response<'a>(asked: &'a RequestHeader, head: &'a ResponseHeader, ctx: &'a Ctx) -> Inputs<'a> {
+    let mut inputs = request(asked, ctx);
+    inputs.response = Some(Response::from(head));
+    durations(&mut inputs, ctx);
+    inputs
+}
+
+/// The end of a request, as the client sent it.
+pub(super) fn log<'a>(head: &'a RequestHeader, ctx: &'a Ctx, status: u16) -> Inputs<'a> {
+    let mut inputs = request(head, ctx);
+    if let Some(request) = &mut inputs.request {
+        request.method = ctx.original.method.as_ref().unwrap_or(&head.method).as_str();
+        request.uri = ctx.original.path.0.as_ref().unwrap_or(&head.uri);
+    }
+    inputs.response = (status != 0).then_some(Response {
+        code: status,
+        grpc_status: ctx.outcome.grpc_status,
+        headers: ctx.outcome.response_headers.as_deref(),
+    });
+    durations(&mut inputs, ctx);
+    inputs.times.end = Some(Timestamp::from_system(SystemTime::now()));
+    inputs
+}
+
+fn durations(inputs: &mut Inputs<'_>, ctx: &Ctx) {
+    let spent = |from: Instant, to: Instant| Duration::from_std(to.saturating_duration_since(from));
+    inputs.times.request_processing = ctx.outcome.request_done.map(|at| spent(ctx.started, at));
+    inputs.times.upstream = ctx.attempt.started.map(|at| spent(at, Instant::now()));
+}
+
+/// A moment of the steady clock on the wall's.
+pub(super) fn started(at: Instant) -> Timestamp {
+    Timestamp::from_system(SystemTime::now().checked_sub(at.elapsed()).unwrap_or_else(SystemTime::now))
+}
