@@ -6,6 +6,8 @@ mod answers;
 mod attached;
 #[path = "policy/bodies.rs"]
 mod bodies;
+#[path = "policy/expressions.rs"]
+mod expressions;
 #[path = "policy/rewrites.rs"]
 mod rewrites;
 #[path = "policy/tls.rs"]

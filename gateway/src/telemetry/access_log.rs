@@ -7,7 +7,7 @@
 //! policy adds. Fields without a value are left out.
 //!
 //! `http.path` is the path without its query, because queries carry secrets; who wants the query
-//! adds `request.uri`. Sensitive headers are never written, even if added: they show as `***`.
+//! adds `request.pathAndQuery`. Sensitive headers are never written, even if added: they show as `***`.
 
 use std::cell::RefCell;
 use std::collections::HashSet;

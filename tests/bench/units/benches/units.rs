@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use filters::Reason;
+use filters::expr::{Expression, Sample, Site, Vocabulary};
 use gateway::statics::{LogFormat, Statics};
 use gateway::telemetry::{RequestEvent, Telemetry};
 use http::{HeaderMap, HeaderValue, Method, Version, header};
@@ -91,7 +92,6 @@ fn heads(bench: &mut Criterion) {
 }
 
 fn lines(bench: &mut Criterion) {
-    let headers = HeaderMap::new();
     let event = RequestEvent {
         connection_id: 7,
         bind: "bind/3000",
@@ -118,8 +118,7 @@ fn lines(bench: &mut Criterion) {
         duration: Duration::from_micros(12_345),
         request_processing: Some(Duration::from_micros(80)),
         upstream: Some(Duration::from_millis(12)),
-        request_headers: &headers,
-        response_headers: None,
+        inputs: None,
         access_log: None,
     };
     let mut group = bench.benchmark_group("event");
@@ -132,6 +131,38 @@ fn lines(bench: &mut Criterion) {
     group.finish();
 }
 
+/// Rules as policies have them: one, and a hundred that are all looked at.
+fn rules(bench: &mut Criterion) {
+    let data = serde_json::json!({
+        "request": {"method": "GET", "uri": "/x/items/42?page=2", "host": "api.example.com",
+                    "headers": {"x-user": "alice", "user-agent": "curl/8.5", "accept": "*/*"}},
+        "jwt": {"iss": "https://issuer.example.com", "sub": "u", "aud": "api", "groups": ["dev", "ops", "admin"]},
+        "source": {"address": "10.1.2.3", "port": 4711},
+    });
+    let sample = Sample::read(data).expect("the data is valid");
+    let inputs = sample.inputs();
+    let compile = |text: &str| Expression::parse(text, &Vocabulary::rule(Site::Request)).expect("a valid rule");
+    let mut group = bench.benchmark_group("rule");
+    for (name, text) in [
+        ("simple", r#"request.path.startsWith("/x") && jwt.sub == "u""#),
+        ("header", r#"request.headers["x-user"] == "alice""#),
+        ("groups", r#""admin" in jwt.groups"#),
+        ("one_of", r#"request.method in ["PUT", "POST", "GET"]"#),
+        ("regex", r#"request.path.matches("^/x/items/[0-9]+$")"#),
+        ("missing", r#"jwt.none == "x""#),
+        ("network", r#"cidr("10.0.0.0/8").containsIP(source.address)"#),
+    ] {
+        let rule = compile(text);
+        group.bench_function(name, |it| it.iter(|| rule.holds(black_box(&inputs)).is_ok()));
+    }
+    let hundred: Vec<Expression> =
+        (0..100).map(|n| compile(&format!(r#"request.path.startsWith("/x") && jwt.sub == "user{n}""#))).collect();
+    group.bench_function("a_hundred", |it| {
+        it.iter(|| hundred.iter().filter(|rule| rule.holds(black_box(&inputs)).unwrap_or(false)).count())
+    });
+    group.finish();
+}
+
 fn short() -> Criterion {
     Criterion::default()
         .warm_up_time(Duration::from_millis(500))
@@ -140,5 +171,5 @@ fn short() -> Criterion {
         .without_plots()
 }
 
-criterion_group! { name = units; config = short(); targets = routing, patching, heads, lines }
+criterion_group! { name = units; config = short(); targets = routing, patching, heads, lines, rules }
 criterion_main!(units);
