@@ -307,7 +307,7 @@ impl Gateway {
         self.status.lock().expect("no panic under the lock").clone()
     }
 
-    fn socket(&self, name: &str) -> Client {
+    pub fn socket(&self, name: &str) -> Client {
         Client::unix(self.dir.path().join(format!("{name}.sock")))
     }
 
