@@ -6,7 +6,13 @@ use std::{env, error, fs};
 use prost::Message as _;
 
 /// Messages whose derived `Debug` would print secrets; `src/pb.rs` writes theirs.
-const SECRETIVE: [&str; 3] = [".agentgateway.v1.ServerTls", ".agentgateway.v1.BackendTls", ".agentgateway.v1.Header"];
+const SECRETIVE: [&str; 5] = [
+    ".agentgateway.v1.ServerTls",
+    ".agentgateway.v1.BackendTls",
+    ".agentgateway.v1.Header",
+    ".agentgateway.v1.ApiKeyEntry",
+    ".agentgateway.v1.BasicAuth",
+];
 
 fn main() -> Result<(), Box<dyn error::Error>> {
     println!("cargo:rerun-if-changed=proto");

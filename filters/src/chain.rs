@@ -54,6 +54,9 @@ fn at_once(attachment: &Arc<Attachment>, exchange: &mut Exchange<'_>) -> Option<
     Some(match &attachment.policy {
         Policy::IpAccess(policy) => policy.on_request(exchange),
         Policy::Cors(policy) => policy.on_request(exchange),
+        Policy::JwtAuth(policy) => policy.on_request(exchange),
+        Policy::BasicAuth(policy) => return policy.on_request(exchange),
+        Policy::ApiKey(policy) => policy.on_request(exchange),
         Policy::RequestHeaderModifier(policy) => {
             policy.on_request(exchange);
             Verdict::Continue
@@ -83,6 +86,9 @@ fn at_once(attachment: &Arc<Attachment>, exchange: &mut Exchange<'_>) -> Option<
 }
 
 /// Hooks that may wait; what `at_once` answers does not come here.
-async fn in_time(_attachment: &Arc<Attachment>, _exchange: &mut Exchange<'_>) -> Verdict {
-    Verdict::Continue
+async fn in_time(attachment: &Arc<Attachment>, exchange: &mut Exchange<'_>) -> Verdict {
+    match &attachment.policy {
+        Policy::BasicAuth(policy) => policy.in_time(exchange).await,
+        _ => Verdict::Continue,
+    }
 }

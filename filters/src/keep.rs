@@ -45,6 +45,12 @@ pub struct Keep {
 #[derive(Default)]
 pub struct Bell(OnceLock<Box<dyn Fn() + Send + Sync>>);
 
+impl std::fmt::Debug for Bell {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Bell")
+    }
+}
+
 impl Bell {
     /// Does nothing where nobody listens.
     pub fn ring(&self) {

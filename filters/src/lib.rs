@@ -27,13 +27,17 @@ mod testing;
 mod unit;
 
 pub mod access_log;
+pub mod api_key;
 pub mod backend_http;
 pub mod backend_tcp;
 pub mod backend_tls;
+pub mod basic_auth;
 pub mod buffer;
+pub mod cache;
 pub mod circuit_breaker;
 pub mod compression;
 pub mod cors;
+pub mod credential;
 pub mod destination;
 pub mod direct_response;
 pub mod field;
@@ -44,6 +48,8 @@ pub mod head;
 pub mod header_modifier;
 pub mod health;
 pub mod ip_access;
+pub mod jwt;
+pub mod jwt_auth;
 pub mod proxy_protocol;
 pub mod request_mirror;
 pub mod request_redirect;
@@ -72,13 +78,22 @@ pub type Change = ir::Change<Policy>;
 
 impl Policy {
     /// The policy comes into force under this name: what is kept for it is found or made.
-    pub fn bind(&self, _key: &ir::PolicyKey, _keep: &Keep) {}
+    pub fn bind(&self, key: &ir::PolicyKey, keep: &Keep) {
+        match self {
+            Self::JwtAuth(policy) => policy.state.bind(key, policy, keep),
+            Self::BasicAuth(policy) => policy.state.bind(key, policy, keep),
+            _ => {}
+        }
+    }
 }
 
 unit::units! {
     // Filters: variant, configuration key, module, rung. Within a rung, the order of this table.
     IpAccess                = "ipAccess"               in ip_access        @ Edge;
     Cors                    = "cors"                   in cors             @ Admission;
+    JwtAuth                 = "jwtAuth"                in jwt_auth         @ Identity;
+    BasicAuth               = "basicAuth"              in basic_auth       @ Identity;
+    ApiKey                  = "apiKey"                 in api_key          @ Identity;
     RequestHeaderModifier   = "requestHeaderModifier"  in header_modifier  @ Transformation;
     ResponseHeaderModifier  = "responseHeaderModifier" in header_modifier  @ Transformation;
     UrlRewrite              = "urlRewrite"             in url_rewrite      @ Rewrite;

@@ -134,6 +134,57 @@ pub struct ServicePort {
     pub port: u16,
 }
 
+/// A text that may be a credential: it prints as stars, in whatever form.
+#[derive(Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Sensitive(String);
+
+impl Sensitive {
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself; callers never log it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Sensitive {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl Serialize for Sensitive {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("***")
+    }
+}
+
+/// A text that may be a credential, written in place or kept in a file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+#[schemars(rename = "TextOrFile")]
+pub enum FileOrInline {
+    /// The text itself.
+    Inline(Sensitive),
+    File {
+        /// A file that holds the text. It is watched.
+        file: FileRef,
+    },
+}
+
+impl FileOrInline {
+    /// The text, or a problem at the current path.
+    pub fn read(self, scope: &mut Scope<'_>) -> Option<Vec<u8>> {
+        match self {
+            Self::Inline(text) => Some(text.expose().as_bytes().to_vec()),
+            Self::File { file } => scope.file("file", &file),
+        }
+    }
+}
+
 /// A duration as Go writes it: `250ms`, `1h2m3.5s`, `0`. Not negative.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(pub Duration);

@@ -29,6 +29,9 @@ fn fence(page: &str) -> String {
     text.replace("/etc/ssl/gateway.key", "pem:PRIVATE KEY")
         .replace("/etc/ssl/internal-ca.pem", "pem:CERTIFICATE")
         .replace("/etc/ssl/gateway.pem", "pem:CERTIFICATE")
+        .replace("/etc/gateway/api-keys", "api-keys")
+        .replace("/etc/gateway/htpasswd", "htpasswd")
+        .replace("/etc/gateway/jwks.json", "jwks")
 }
 
 fn documented(schema: &Value, at: &str) {
@@ -75,6 +78,10 @@ fn map(lines: &[(usize, &str)]) -> Value {
 }
 
 fn scalar(text: &str) -> Value {
+    // What is written as JSON is YAML, too.
+    if let (true, Ok(value)) = (text.starts_with(['[', '{']), serde_json::from_str(text)) {
+        return value;
+    }
     if let Some(list) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
         return list.split(',').map(|item| scalar(item.trim())).collect();
     }
@@ -99,9 +106,11 @@ mod the_example_on_the_page_of {
 
     pages! {
         access_log: "access_log.rs", "accessLog", access_log::Config, access_log::Config::lower;
+        api_key: "api_key/mod.rs", "apiKey", api_key::Config, api_key::Config::lower;
         backend_http: "backend_http.rs", "http", backend_http::Config, backend_http::Config::lower;
         backend_tcp: "backend_tcp.rs", "tcp", backend_tcp::Config, backend_tcp::Config::lower;
         backend_tls: "backend_tls.rs", "backendTLS", backend_tls::Config, backend_tls::Config::lower;
+        basic_auth: "basic_auth/mod.rs", "basicAuth", basic_auth::Config, basic_auth::Config::lower;
         buffer: "buffer.rs", "buffer", buffer::Config, buffer::Config::lower;
         circuit_breaker: "circuit_breaker.rs", "circuitBreaker", circuit_breaker::Config, circuit_breaker::Config::lower;
         compression: "compression.rs", "compression", compression::Config, compression::Config::lower;
@@ -116,6 +125,7 @@ mod the_example_on_the_page_of {
             header_modifier::Config, header_modifier::Config::lower_response;
         health: "health.rs", "health", health::Config, health::Config::lower;
         ip_access: "ip_access.rs", "ipAccess", ip_access::Config, ip_access::Config::lower;
+        jwt_auth: "jwt_auth/mod.rs", "jwtAuth", jwt_auth::Config, jwt_auth::Config::lower;
         proxy_protocol: "proxy_protocol.rs", "proxyProtocol", proxy_protocol::Config, proxy_protocol::Config::lower;
         request_mirror: "request_mirror.rs", "requestMirror", request_mirror::Config, request_mirror::Config::lower;
         request_redirect: "request_redirect/mod.rs", "requestRedirect", request_redirect::Config, request_redirect::Config::lower;

@@ -8,7 +8,14 @@ use crate::Kind;
 fn runs_before_routing(kind: Kind) -> bool {
     matches!(
         kind,
-        Kind::Cors | Kind::IpAccess | Kind::RequestHeaderModifier | Kind::ResponseHeaderModifier | Kind::UrlRewrite
+        Kind::Cors
+            | Kind::IpAccess
+            | Kind::JwtAuth
+            | Kind::BasicAuth
+            | Kind::ApiKey
+            | Kind::RequestHeaderModifier
+            | Kind::ResponseHeaderModifier
+            | Kind::UrlRewrite
     )
 }
 

@@ -8,6 +8,8 @@ pub enum Rung {
     Edge,
     /// Browser admission (CORS): before identity, so that refusals carry CORS headers too.
     Admission,
+    /// Who it is: before everything that asks, and before anything changes what was signed or sent.
+    Identity,
     /// Heads are changed after every decision about the request as the client sent it.
     Transformation,
     /// The target changes after headers, so that header values see the client's own URL.

@@ -10,6 +10,9 @@ use crate::lower::{Backends, FileRef, Files, SimpleBackend};
 use crate::outside::still::Still;
 use crate::{Exchange, Facts, Scope};
 
+/// A file of keys: one in plain, the hash of `hashed-key`, and an entry.
+const API_KEYS: &str = "# keys\n\nfile-key\nsha256:a4ae87b73fa5645e6aee415a6f72be4dcbd99d057a7b40cb1b867c181d179260\n{\"key\": \"entry-key\", \"metadata\": {\"owner\": \"bob\"}}\n";
+
 /// Files by name: `pem:<label>` holds one PEM block of that label, `junk` holds none.
 pub(crate) struct Shelf;
 
@@ -19,6 +22,10 @@ impl Files for Shelf {
         match path.strip_prefix("pem:") {
             Some(label) => Ok(format!("-----BEGIN {label}-----\nAA==\n-----END {label}-----\n").into_bytes()),
             None if path == "junk" => Ok(b"not pem".to_vec()),
+            None if path == "api-keys" => Ok(API_KEYS.as_bytes().to_vec()),
+            None if path == "junk-keys" => Ok(b"one\n# two\nsha256:junk\n".to_vec()),
+            None if path == "htpasswd" => Ok(b"alice:{SHA}AAAAAAAAAAAAAAAAAAAAAAAAAAA=\n".to_vec()),
+            None if path == "jwks" => Ok(crate::jwt::testing::jwks().into_bytes()),
             None => Err("no such file".to_owned()),
         }
     }

@@ -28,7 +28,7 @@ use crate::statics::Statics;
 use crate::status::Status;
 use crate::systemd::{Attendance, Brought, Store, Supervisor};
 use crate::telemetry::{LogControl, Telemetry, Upgrades, logging};
-use crate::upstream::{Endpoints, Mirrors, Upstreams};
+use crate::upstream::{Endpoints, KeySets, Mirrors, Upstreams};
 
 /// Attempts Pingora makes at most for one request; policies ask for fewer.
 const ATTEMPTS_MAX: usize = 32;
@@ -56,10 +56,11 @@ pub fn run(input: Input, takeover: Option<Takeover>, inherited: Option<Inherited
     let supervisor = Arc::new(Supervisor::from_env(predecessor.is_some()));
 
     let upstreams = Arc::new(Upstreams::new(&statics));
-    let transfers = transfers(&written, &upstreams, &telemetry);
-    transfers.import(&states);
     let state = State::new(Compiler::new(upstreams.clone(), statics.clone()));
     let status = Arc::new(Status::default());
+    let key_sets = upstreams.key_sets(state.keep(), &status);
+    let transfers = transfers(&written, &upstreams, &key_sets, &telemetry);
+    transfers.import(&states);
     let mut reloader = Reloader::new(source, state.clone(), status.clone(), telemetry.clone());
     reloader.first(warnings).map_err(refused)?;
     let store = Brought::from_env().join(&mut inherited, &state.wanted().borrow().binds, &supervisor);
@@ -105,6 +106,7 @@ pub fn run(input: Input, takeover: Option<Takeover>, inherited: Option<Inherited
         reloader: tokio::sync::Mutex::new(Some(reloader)),
         context: context(&state, &telemetry, log, &status, &statics, (&reports, &upstreams, &life)),
         upstreams,
+        key_sets,
         readiness,
         liveness,
         guard: parking_lot::Mutex::new(Some((guard, reports, state.wanted()))),
@@ -127,11 +129,17 @@ fn ended(telemetry: &Telemetry, life: &Life) -> anyhow::Result<()> {
 }
 
 /// The state that a successor inherits.
-fn transfers(written: &Input, upstreams: &Arc<Upstreams>, telemetry: &Arc<Telemetry>) -> Transfers {
+fn transfers(
+    written: &Input,
+    upstreams: &Arc<Upstreams>,
+    key_sets: &Arc<KeySets>,
+    telemetry: &Arc<Telemetry>,
+) -> Transfers {
     let mut transfers = Transfers::default();
     transfers.add(Arc::new(Text::of(written)));
     transfers.add(Arc::new(Keys));
     transfers.add(Arc::new(Endpoints(upstreams.clone())));
+    transfers.add(key_sets.clone());
     transfers.add(Arc::new(Upgrades(telemetry.clone())));
     transfers
 }
@@ -335,6 +343,7 @@ struct Control {
     reloader: tokio::sync::Mutex<Option<Reloader>>,
     context: AdminContext,
     upstreams: Arc<Upstreams>,
+    key_sets: Arc<KeySets>,
     readiness: Arc<Readiness>,
     liveness: Arc<Liveness>,
     guard: parking_lot::Mutex<Option<Guard>>,
@@ -368,7 +377,8 @@ impl BackgroundService for Control {
                 attendance.run(store, life.superseded()).await;
             }
         });
-        tokio::join!(self.serve(servers), self.life.attend(), self.upstreams.run(), reloader.run());
+        let looked_after = async { tokio::join!(self.upstreams.run(), self.key_sets.run()) };
+        tokio::join!(self.serve(servers), self.life.attend(), looked_after, reloader.run());
     }
 }
 

@@ -14,6 +14,7 @@ pub mod gateway;
 pub mod grpc;
 pub mod http;
 pub mod io;
+pub mod issuer;
 pub mod load;
 pub mod manager;
 pub mod wait;

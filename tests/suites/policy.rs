@@ -8,6 +8,8 @@ mod attached;
 mod bodies;
 #[path = "policy/expressions.rs"]
 mod expressions;
+#[path = "policy/identity.rs"]
+mod identity;
 #[path = "policy/rewrites.rs"]
 mod rewrites;
 #[path = "policy/tls.rs"]

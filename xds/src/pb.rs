@@ -54,7 +54,7 @@ macro_rules! secretive {
     };
 }
 
-secretive!(ServerTls, BackendTls, Header);
+secretive!(ServerTls, BackendTls, Header, ApiKeyEntry, BasicAuth);
 
 #[cfg(test)]
 mod tests;

@@ -49,6 +49,7 @@ pub(super) fn report<A>(talk: &Talk<A>, conn: &ConnInfo, seen: &[u8], ending: En
         grpc_status: None,
         protocol: if conn.tls.is_some() { "https" } else { "http" },
         sni: conn.sni.as_deref().unwrap_or_default(),
+        identity: None,
         reason: ending.reason,
         error: Some(ending.error),
         retry_attempt: 0,

@@ -20,9 +20,10 @@ macro_rules! policy_set {
                 let Self { $( $field, )* } = self;
                 let mut lowered = Vec::new();
                 $( if let Some(config) = $field {
-                    let lower: fn($config, &mut Scope<'_>) -> Option<Policy> = $lower;
+                    let lower: fn($config, &mut Scope<'_>) -> _ = $lower;
                     lowered.extend(scope.at($key, |scope| lower(config, scope)));
                 } )*
+                twice(&lowered, scope);
                 lowered
             }
         }
@@ -36,6 +37,25 @@ macro_rules! unit {
     };
 }
 
+/// A policy can stand in a group and on its own: which one is meant?
+fn twice(lowered: &[Policy], scope: &mut Scope<'_>) {
+    for (position, policy) in lowered.iter().enumerate() {
+        let key = policy.kind().key();
+        if lowered.iter().take(position).any(|it| it.kind() == policy.kind()) {
+            scope.problem_at(key, "written twice, once of it in `auth`: keep one");
+        }
+    }
+}
+
+policy_set! {
+    /// Policies that find out who a request is from, as a group.
+    AuthPolicies {
+        jwt_auth = "jwtAuth": filters::jwt_auth::Config => unit!(jwt_auth, JwtAuth);
+        basic_auth = "basicAuth": filters::basic_auth::Config => unit!(basic_auth, BasicAuth);
+        api_key = "apiKey": filters::api_key::Config => unit!(api_key, ApiKey);
+    }
+}
+
 policy_set! {
     /// Policies of a route.
     RoutePolicies {
@@ -47,6 +67,10 @@ policy_set! {
         direct_response = "directResponse": filters::direct_response::Config => unit!(direct_response, DirectResponse);
         cors = "cors": filters::cors::Config => unit!(cors, Cors);
         ip_access = "ipAccess": filters::ip_access::Config => unit!(ip_access, IpAccess);
+        auth = "auth": AuthPolicies => |config, scope| config.lower(scope);
+        jwt_auth = "jwtAuth": filters::jwt_auth::Config => unit!(jwt_auth, JwtAuth);
+        basic_auth = "basicAuth": filters::basic_auth::Config => unit!(basic_auth, BasicAuth);
+        api_key = "apiKey": filters::api_key::Config => unit!(api_key, ApiKey);
         backend_tls = "backendTLS": filters::backend_tls::Config => unit!(backend_tls, BackendTls);
         buffer = "buffer": filters::buffer::Config => unit!(buffer, Buffer);
         compression = "compression": filters::compression::Config => unit!(compression, Compression);
@@ -81,6 +105,10 @@ policy_set! {
     GatewayPolicies {
         cors = "cors": filters::cors::Config => unit!(cors, Cors);
         ip_access = "ipAccess": filters::ip_access::Config => unit!(ip_access, IpAccess);
+        auth = "auth": AuthPolicies => |config, scope| config.lower(scope);
+        jwt_auth = "jwtAuth": filters::jwt_auth::Config => unit!(jwt_auth, JwtAuth);
+        basic_auth = "basicAuth": filters::basic_auth::Config => unit!(basic_auth, BasicAuth);
+        api_key = "apiKey": filters::api_key::Config => unit!(api_key, ApiKey);
         request_header_modifier = "requestHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_request(scope).map(Policy::RequestHeaderModifier);
         response_header_modifier = "responseHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_response(scope).map(Policy::ResponseHeaderModifier);
     }
@@ -111,6 +139,10 @@ policy_set! {
         direct_response = "directResponse": filters::direct_response::Config => unit!(direct_response, DirectResponse);
         cors = "cors": filters::cors::Config => unit!(cors, Cors);
         ip_access = "ipAccess": filters::ip_access::Config => unit!(ip_access, IpAccess);
+        auth = "auth": AuthPolicies => |config, scope| config.lower(scope);
+        jwt_auth = "jwtAuth": filters::jwt_auth::Config => unit!(jwt_auth, JwtAuth);
+        basic_auth = "basicAuth": filters::basic_auth::Config => unit!(basic_auth, BasicAuth);
+        api_key = "apiKey": filters::api_key::Config => unit!(api_key, ApiKey);
         backend_tls = "backendTLS": filters::backend_tls::Config => unit!(backend_tls, BackendTls);
         buffer = "buffer": filters::buffer::Config => unit!(buffer, Buffer);
         compression = "compression": filters::compression::Config => unit!(compression, Compression);

@@ -2,8 +2,8 @@
 //!
 //! Fields, in order: `connection.id` (where the target `request` logs at debug), `gateway`,
 //! `listener`, `route_rule`, `route`, `endpoint`, `src.addr`, `http.method`, `http.host`,
-//! `http.path`, `http.version`, `http.status`, `grpc.status`, `tls.sni`, `protocol`,
-//! `retry.attempt`, `error`, `reason` (unless the backend answered), `duration`, then what the
+//! `http.path`, `http.version`, `http.status`, `grpc.status`, `tls.sni`,
+//! `src.identity`, `jwt.sub`, `basic.user`, `protocol`, `retry.attempt`, `error`, `reason` (unless the backend answered), `duration`, then what the
 //! policy adds. Fields without a value are left out.
 //!
 //! `http.path` is the path without its query, because queries carry secrets; who wants the query
@@ -15,9 +15,9 @@ use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use filters::Reason;
 use filters::access_log::Policy;
 use filters::expr::{Expression, Inputs, Value};
+use filters::{Identity, Reason};
 
 use super::event::{RequestEvent, TcpEvent};
 use super::line::Line;
@@ -178,6 +178,9 @@ impl Record<'_> {
             self.number("grpc.status", u64::from(status));
         }
         self.text("tls.sni", event.sni);
+        if let Some(identity) = event.identity {
+            self.identity(identity);
+        }
         self.text("protocol", event.protocol);
         if event.retry_attempt != 0 {
             self.number("retry.attempt", u64::from(event.retry_attempt));
@@ -186,6 +189,18 @@ impl Record<'_> {
         if self.shows("duration") {
             self.line.millis("duration", event.duration);
         }
+    }
+
+    /// Names, never credentials.
+    fn identity(&mut self, identity: &Identity) {
+        if let Some(peer) = &identity.peer {
+            let name = peer.spiffe.as_ref().map(|it| &*it.id).or(peer.common_name.as_deref());
+            self.text("src.identity", name.unwrap_or_default());
+        }
+        if let Some(jwt) = &identity.jwt {
+            self.text("jwt.sub", jwt.text("sub").unwrap_or_default());
+        }
+        self.text("basic.user", identity.basic.as_deref().unwrap_or_default());
     }
 
     fn tcp(&mut self, event: &TcpEvent<'_>, verbosity: Verbosity) {

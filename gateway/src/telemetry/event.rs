@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use filters::Reason;
 use filters::expr::Inputs;
+use filters::{Identity, Reason};
 
 use super::clock::Spent;
 
@@ -36,6 +36,8 @@ pub struct RequestEvent<'a> {
     /// `http`, `https`.
     pub protocol: &'static str,
     pub sni: &'a str,
+    /// Who the request was from, as far as it was proven.
+    pub identity: Option<&'a Identity>,
     pub reason: Reason,
     pub error: Option<&'a str>,
     /// How many attempts were retries: 0 when the first one counted.

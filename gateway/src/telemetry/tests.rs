@@ -57,6 +57,7 @@ fn request<'a>() -> RequestEvent<'a> {
         grpc_status: None,
         protocol: "http",
         sni: "",
+        identity: None,
         reason: Reason::Upstream,
         error: None,
         retry_attempt: 0,

@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use filters::{Change, Snapshot};
+use filters::{Change, Keep, Snapshot};
 use ir::backend::{Locality, LocalityMode, Scope};
 use ir::{BackendKind, BackendRef, HostTarget, Service, ServiceKey, Text, Workload};
 use parking_lot::Mutex;
@@ -17,10 +17,13 @@ use serde::Serialize;
 
 use super::cluster::{AppProtocol, Cluster, Place, Seed, Seeds};
 use super::dns::{Names, Resolve, System};
+use super::egress::Egress;
 use super::endpoint::Address;
 use super::health::Checker;
+use super::key_sets::KeySets;
 use super::memory::{Memory, Record};
 use crate::statics::{LookupFamily, Statics};
+use crate::status::Status;
 
 /// Clusters, and endpoints of each, that one report lists.
 pub(super) const REPORT_CLUSTERS_MAX: usize = 1000;
@@ -105,6 +108,16 @@ impl Upstreams {
             v6,
         };
         Self { here, names: Arc::new(Names::new(resolver)), checker: Arc::default(), table: Mutex::default() }
+    }
+
+    /// The connector for what the gateway itself fetches.
+    pub fn egress(&self) -> Egress {
+        Egress::new(self.names.clone())
+    }
+
+    /// Key sets behind URLs; to be run as long as the process lives.
+    pub fn key_sets(&self, keep: &Arc<Keep>, status: &Arc<Status>) -> Arc<KeySets> {
+        Arc::new(KeySets::new(keep.clone(), self.egress(), status.clone()))
     }
 
     /// Resolves names and checks endpoints, for ever: to be spawned once, on the runtime that does

@@ -110,6 +110,7 @@ fn lines(bench: &mut Criterion) {
         grpc_status: None,
         protocol: "http",
         sni: "",
+        identity: None,
         reason: Reason::Upstream,
         error: None,
         retry_attempt: 0,

@@ -1,13 +1,16 @@
 //! Policies: one file for each unit of `filters`. The compiler lists the units that are missing.
 
 mod access_log;
+mod api_key;
 mod backend_http;
 mod backend_tcp;
 mod backend_tls;
+mod basic_auth;
 mod buffer;
 mod circuit_breaker;
 mod compression;
 mod cors;
+mod credential;
 mod destination;
 mod direct_response;
 mod frontend_http;
@@ -16,6 +19,7 @@ mod frontend_tls;
 mod header_modifier;
 mod health;
 mod ip_access;
+mod jwt_auth;
 mod proxy_protocol;
 mod request_mirror;
 mod request_redirect;
@@ -32,6 +36,9 @@ pub(super) fn encode(policy: &Policy) -> Wire {
     match policy {
         Policy::IpAccess(it) => Wire::IpAccess(ip_access::encode(it)),
         Policy::Cors(it) => Wire::Cors(cors::encode(it)),
+        Policy::JwtAuth(it) => Wire::JwtAuth(jwt_auth::encode(it)),
+        Policy::BasicAuth(it) => Wire::BasicAuth(basic_auth::encode(it)),
+        Policy::ApiKey(it) => Wire::ApiKey(api_key::encode(it)),
         Policy::RequestHeaderModifier(it) => Wire::RequestHeaderModifier(header_modifier::encode(it)),
         Policy::ResponseHeaderModifier(it) => Wire::ResponseHeaderModifier(header_modifier::encode(it)),
         Policy::UrlRewrite(it) => Wire::UrlRewrite(url_rewrite::encode(it)),
@@ -61,6 +68,9 @@ pub(super) fn decode(wire: Wire, scope: &mut Scope<'_>) -> Option<Policy> {
     scope.at(kind(&wire).key(), |scope| match wire {
         Wire::IpAccess(it) => ip_access::decode(it, scope).map(Policy::IpAccess),
         Wire::Cors(it) => cors::decode(it, scope).map(Policy::Cors),
+        Wire::JwtAuth(it) => jwt_auth::decode(it, scope).map(Policy::JwtAuth),
+        Wire::BasicAuth(it) => basic_auth::decode(it, scope).map(Policy::BasicAuth),
+        Wire::ApiKey(it) => api_key::decode(it, scope).map(Policy::ApiKey),
         Wire::RequestHeaderModifier(it) => {
             header_modifier::decode(it, scope).lower_request(scope).map(Policy::RequestHeaderModifier)
         }
@@ -94,6 +104,9 @@ pub(super) fn kind(wire: &Wire) -> Kind {
     match wire {
         Wire::IpAccess(_) => Kind::IpAccess,
         Wire::Cors(_) => Kind::Cors,
+        Wire::JwtAuth(_) => Kind::JwtAuth,
+        Wire::BasicAuth(_) => Kind::BasicAuth,
+        Wire::ApiKey(_) => Kind::ApiKey,
         Wire::RequestHeaderModifier(_) => Kind::RequestHeaderModifier,
         Wire::ResponseHeaderModifier(_) => Kind::ResponseHeaderModifier,
         Wire::UrlRewrite(_) => Kind::UrlRewrite,

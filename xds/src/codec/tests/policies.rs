@@ -118,6 +118,9 @@ pub(super) fn of(kind: Kind) -> BoxedStrategy<Policy> {
     match kind {
         Kind::IpAccess => lowered(ip_access(), ip_access::Config::lower, Policy::IpAccess),
         Kind::Cors => lowered(cors(), cors::Config::lower, Policy::Cors),
+        Kind::JwtAuth => lowered(jwt_auth(), jwt_auth::Config::lower, Policy::JwtAuth),
+        Kind::BasicAuth => lowered(basic_auth(), basic_auth::Config::lower, Policy::BasicAuth),
+        Kind::ApiKey => lowered(api_key(), api_key::Config::lower, Policy::ApiKey),
         Kind::RequestHeaderModifier => {
             lowered(headers(), header_modifier::Config::lower_request, Policy::RequestHeaderModifier)
         }
@@ -173,6 +176,85 @@ pub(super) fn of(kind: Kind) -> BoxedStrategy<Policy> {
             lowered(config, timeout::Config::lower, Policy::Timeout)
         }
     }
+}
+
+fn mode() -> impl Strategy<Value = credential::Mode> {
+    use credential::Mode::{Optional, Permissive, Strict};
+    select(&[Strict, Optional, Permissive][..])
+}
+
+fn location() -> impl Strategy<Value = Option<credential::Config>> {
+    use credential::{Config, HeaderConfig, NameConfig};
+    let header = (one_of(HEADERS), option::of(one_of(&["Bearer ", "key:"])))
+        .prop_map(|(name, prefix)| Config::Header(HeaderConfig { name, prefix }));
+    let name = |it: &'static str| NameConfig { name: it.to_owned() };
+    let cel = Config::Expression("request.headers['x-a']".to_owned());
+    let others = prop_oneof![Just(Config::QueryParameter(name("a.b"))), Just(Config::Cookie(name("sid"))), Just(cel)];
+    option::of(prop_oneof![header, others])
+}
+
+const JWKS: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+
+fn jwt_auth() -> impl Strategy<Value = jwt_auth::Config> {
+    use jwt_auth::{Config, JwksConfig, OptionsConfig, ProviderConfig};
+    let jwks = prop_oneof![
+        Just(JwksConfig::Inline(JWKS.to_owned())),
+        Just(JwksConfig::Url { url: "https://issuer.example/keys?a=1".to_owned() }),
+    ];
+    let skew = option::of((0..600u64).prop_map(|it| Span(Duration::from_secs(it))));
+    let options = (option::of(some_of(&["exp", "sub", "a b"])), subsequence(jwt::Algorithm::ALL, 0..3), skew);
+    let options = options.prop_map(|(required_claims, algorithms, clock_skew)| OptionsConfig {
+        required_claims,
+        algorithms,
+        clock_skew,
+    });
+    let provider = (one_of(&["a", "https://b/"]), at_least_one(&["x", "y"]), jwks, options);
+    let provider = provider.prop_map(|(issuer, audiences, jwks, jwt_validation_options)| ProviderConfig {
+        issuer,
+        audiences,
+        jwks,
+        jwt_validation_options,
+    });
+    let claims = btree_map(one_of(&["x-user", "X-Mail"]), one_of(&["sub", "a.b"]), 0..3);
+    let parts = (mode(), location(), any::<bool>(), claims, vec(provider, 1..3));
+    parts.prop_map(|(mode, location, forward, claims_to_headers, providers)| Config {
+        mode,
+        location,
+        forward,
+        claims_to_headers,
+        providers,
+        ..Config::default()
+    })
+}
+
+fn api_key() -> impl Strategy<Value = api_key::Config> {
+    use api_key::{Config, EntryConfig};
+    let metadata = select(&[r#"{}"#, r#"{"a":1}"#, r#"{"owner":"é","groups":["x",{"y":null}]}"#][..]);
+    let entry = (one_of(&["one", "two", "three", "four"]), metadata).prop_map(|(key, metadata)| EntryConfig {
+        key: Some(lower::Sensitive::new(key)),
+        key_hash: None,
+        metadata: serde_json::from_str(metadata).unwrap(),
+    });
+    (mode(), location(), any::<bool>(), vec(entry, 1..4)).prop_map(|(mode, location, forward, keys)| Config {
+        mode,
+        location,
+        forward,
+        keys,
+        file: None,
+    })
+}
+
+fn basic_auth() -> impl Strategy<Value = basic_auth::Config> {
+    use basic_auth::Config;
+    let lines = some_of(&["a:{SHA}AAAAAAAAAAAAAAAAAAAAAAAAAAA=", "b c:$apr1$saltsalt$HIDXe7D36X22w1CH4M1cQ."]);
+    let parts = (lines, option::of(one_of(&["Restricted", "x y"])), mode(), location(), any::<bool>());
+    parts.prop_map(|(lines, realm, mode, authorization_location, forward)| Config {
+        htpasswd: lower::FileOrInline::Inline(lower::Sensitive::new(lines.join("\n"))),
+        realm,
+        mode,
+        authorization_location,
+        forward,
+    })
 }
 
 fn ip_access() -> impl Strategy<Value = ip_access::Config> {

@@ -1,0 +1,230 @@
+//! The egress rule: the one connector for every URL that the gateway itself fetches (key sets now; login, webhooks and
+//! documents of APIs later).
+//!
+//! A URL in a configuration makes the gateway a client inside somebody's network, so what it will talk to is decided
+//! here and nowhere else:
+//!
+//! - `https` with the system's roots (or those of `SSL_CERT_FILE`), `http` only where the URL itself says so.
+//! - Addresses are judged after DNS, and it is the judged address that is dialled: a name cannot change its mind in
+//!   between. See [`address`]: metadata services, link-local, multicast and unspecified addresses are never dialled;
+//!   private and loopback ones only for a URL that an operator wrote, not because a public server redirected there.
+//! - Redirects are followed at most [`REDIRECTS_MAX`] times, each judged anew, never from `https` down to `http`.
+//! - Answers have a size limit; a fetch has a deadline, name, connection and redirects included.
+//!
+//! Nothing of a request from outside ever reaches a fetch: no header, no cookie, no credential.
+
+mod address;
+mod fault;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use filters::backend_tls;
+use http::header::{ACCEPT, ETAG, HOST, IF_NONE_MATCH, LOCATION, USER_AGENT};
+use http::{HeaderMap, HeaderValue, Request, Uri};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use ir::Text;
+use rustls::ClientConfig;
+
+pub use self::fault::Fault;
+use super::dial::{self, Flow};
+use super::dns::Names;
+use super::endpoint::Address;
+use super::tls::Tls;
+
+/// Redirects followed.
+pub const REDIRECTS_MAX: usize = 3;
+/// Longest fetch, everything included.
+pub const FETCH_DEADLINE: Duration = Duration::from_secs(15);
+/// Longest wait for one connection.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
+/// Largest head of an answer.
+const HEAD_BYTES_MAX: usize = 32 * 1024;
+
+/// Fetches URLs under the egress rule. A clone is the same one.
+#[derive(Clone)]
+pub struct Egress {
+    names: Arc<Names>,
+    tls: Arc<OnceLock<Result<Arc<ClientConfig>, String>>>,
+}
+
+/// What is wanted.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    pub accept: &'static str,
+    pub bytes_max: usize,
+    /// What we have already; the answer may then be 304.
+    pub etag: Option<HeaderValue>,
+}
+
+/// What came.
+#[derive(Debug)]
+pub struct Fetched {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Fetched {
+    pub fn etag(&self) -> Option<HeaderValue> {
+        self.headers.get(ETAG).cloned()
+    }
+}
+
+/// Where one request goes.
+struct Hop {
+    uri: Uri,
+    tls: bool,
+    host: Text,
+    port: u16,
+}
+
+impl Egress {
+    pub(super) fn new(names: Arc<Names>) -> Self {
+        Self { names, tls: Arc::default() }
+    }
+
+    /// Gets a URL that an operator wrote. 200 and 304 are answers, everything else is a fault.
+    pub async fn get(&self, url: &str, ask: &Ask) -> Result<Fetched, Fault> {
+        match tokio::time::timeout(FETCH_DEADLINE, self.follow(url, ask)).await {
+            Ok(fetched) => fetched,
+            Err(_) => Err(Fault::Deadline),
+        }
+    }
+
+    async fn follow(&self, url: &str, ask: &Ask) -> Result<Fetched, Fault> {
+        let mut hop = Hop::parse(url).ok_or(Fault::Url)?;
+        // How near the first address was: a redirect may not lead nearer.
+        let mut nearest = None;
+        for _ in 0..=REDIRECTS_MAX {
+            let address = self.address(&hop, nearest).await?;
+            nearest = Some(nearest.unwrap_or(address::reach(address.ip())));
+            let fetched = self.ask(&hop, address, ask).await?;
+            match fetched.status {
+                200 | 304 => return Ok(fetched),
+                301 | 302 | 303 | 307 | 308 => hop = hop.next(&fetched.headers)?,
+                status => return Err(Fault::Status(status)),
+            }
+        }
+        Err(Fault::Redirects)
+    }
+
+    /// An address of the host that may be dialled.
+    async fn address(&self, hop: &Hop, nearest: Option<address::Reach>) -> Result<SocketAddr, Fault> {
+        let found: Vec<IpAddr> = match hop.host.trim_matches(['[', ']']).parse() {
+            Ok(ip) => vec![ip],
+            Err(_) => {
+                let name = self.names.get(&hop.host);
+                name.settled().await;
+                let resolution = name.resolution();
+                if resolution.addresses.is_empty() {
+                    let error = resolution.error.as_deref().unwrap_or("no addresses");
+                    return Err(Fault::Name(hop.host.to_string(), error.to_owned()));
+                }
+                resolution.addresses.clone()
+            }
+        };
+        let mut refused = Fault::Name(hop.host.to_string(), "no addresses".to_owned());
+        for ip in found {
+            match address::judge(ip, nearest) {
+                Ok(()) => return Ok(SocketAddr::new(ip, hop.port)),
+                Err(why) => refused = Fault::Refused(ip, why),
+            }
+        }
+        Err(refused)
+    }
+
+    async fn ask(&self, hop: &Hop, address: SocketAddr, ask: &Ask) -> Result<Fetched, Fault> {
+        let flow = match tokio::time::timeout(CONNECT_DEADLINE, self.connect(hop, address)).await {
+            Ok(flow) => flow?,
+            Err(_) => return Err(Fault::Deadline),
+        };
+        let (mut sender, connection) = http1::Builder::new()
+            .max_buf_size(HEAD_BYTES_MAX)
+            .handshake::<_, Empty<Bytes>>(TokioIo::new(flow))
+            .await
+            .map_err(|error| Fault::Exchange(error.to_string()))?;
+        // Ends with the sender and the body, and both end here.
+        tokio::spawn(connection);
+        let path = hop.uri.path_and_query().map_or("/", |it| it.as_str());
+        let mut request = Request::get(path)
+            .header(HOST, hop.authority())
+            .header(USER_AGENT, "agentgateway")
+            .header(ACCEPT, ask.accept);
+        if let Some(etag) = &ask.etag {
+            request = request.header(IF_NONE_MATCH, etag);
+        }
+        let request = request.body(Empty::new()).map_err(|_| Fault::Url)?;
+        let answer = sender.send_request(request).await.map_err(|error| Fault::Exchange(error.to_string()))?;
+        let (head, body) = answer.into_parts();
+        let body = match head.status.as_u16() {
+            200 => Limited::new(body, ask.bytes_max).collect().await.map_err(|error| match error.is::<TooLarge>() {
+                true => Fault::TooLarge(ask.bytes_max),
+                false => Fault::Exchange(error.to_string()),
+            })?,
+            _ => return Ok(Fetched { status: head.status.as_u16(), headers: head.headers, body: Bytes::new() }),
+        };
+        Ok(Fetched { status: 200, headers: head.headers, body: body.to_bytes() })
+    }
+
+    async fn connect(&self, hop: &Hop, address: SocketAddr) -> Result<Flow, Fault> {
+        let refused = |error: std::io::Error| Fault::Connect(address, error.to_string());
+        let socket = dial::open(&Address::Inet(address), None).await.map_err(refused)?;
+        if !hop.tls {
+            return Ok(Flow::Plain(socket));
+        }
+        let config = self.tls.get_or_init(|| Tls::compile(&backend_tls::Policy::default())?.config(&[b"http/1.1"]));
+        let config = config.clone().map_err(Fault::Tls)?;
+        let name = hop.host.trim_matches(['[', ']']);
+        let tls = dial::secure(socket, config, name).await.map_err(|error| Fault::Tls(error.to_string()))?;
+        Ok(Flow::Tls(Box::new(tls)))
+    }
+}
+
+type TooLarge = http_body_util::LengthLimitError;
+
+impl Hop {
+    fn parse(url: &str) -> Option<Self> {
+        Self::of(url.parse().ok()?)
+    }
+
+    fn of(uri: Uri) -> Option<Self> {
+        let tls = match uri.scheme_str()? {
+            "https" => true,
+            "http" => false,
+            _ => return None,
+        };
+        let authority = uri.authority()?;
+        if authority.as_str().contains('@') || authority.host().is_empty() {
+            return None;
+        }
+        let host = authority.host().to_ascii_lowercase().into();
+        let port = authority.port_u16().unwrap_or(if tls { 443 } else { 80 });
+        Some(Self { tls, host, port, uri })
+    }
+
+    fn authority(&self) -> &str {
+        self.uri.authority().map_or("", |it| it.as_str())
+    }
+
+    /// Where a redirect leads: a whole URL, or a path on the same server.
+    fn next(&self, headers: &HeaderMap) -> Result<Self, Fault> {
+        let to = headers.get(LOCATION).and_then(|it| it.to_str().ok()).ok_or(Fault::Location)?;
+        let uri = match to.starts_with('/') && !to.starts_with("//") {
+            true => {
+                let scheme = if self.tls { "https" } else { "http" };
+                Uri::builder().scheme(scheme).authority(self.authority()).path_and_query(to).build()
+            }
+            false => Uri::try_from(to).map_err(Into::into),
+        };
+        let next = uri.ok().and_then(Self::of).ok_or(Fault::Location)?;
+        if self.tls && !next.tls { Err(Fault::Downgrade) } else { Ok(next) }
+    }
+}
+
+#[cfg(test)]
+mod tests;
