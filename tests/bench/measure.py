@@ -12,6 +12,7 @@ import sys
 import time
 
 from proxies import Bench, cpu, memory
+import policies as policy
 import reload
 
 NAMES = {}
@@ -203,6 +204,12 @@ def edit(bench, report):
     """One of 10,000 routes changes in the file, while requests run."""
     with bench.started(ours=bench.gateway(prefixes=10000)) as it:
         reload.measure(bench, it["ours"], report)
+
+
+@piece
+def policies(bench, report):
+    """JWT (RS256, 1,000 identities), alone and with what else stands in front of an API, against the plain route."""
+    policy.measure(bench, report, rounds)
 
 
 def main():

@@ -125,11 +125,11 @@ class Bench:
         plain, tls = self.addresses()
         return Proxy([str(self.bin / "floor"), self.backend, plain, tls, self.cert, self.key], plain, tls)
 
-    def gateway(self, log=False, prefixes=0, hosts=0, plain_only=False):
+    def gateway(self, log=False, prefixes=0, hosts=0, plain_only=False, policies=None):
         plain, tls = self.addresses()
         # A folder of its own: the gateway watches it.
         file = pathlib.Path(tempfile.mkdtemp(dir=self.folder)) / "gateway.yaml"
-        file.write_text(self.document(plain, None if plain_only else tls, routes(self.backend, prefixes, hosts), log))
+        file.write_text(self.document(plain, None if plain_only else tls, routes(self.backend, prefixes, hosts, policies), log))
         level = "info" if log else "info,request=off"
         proxy = Proxy([str(self.binary), "-f", str(file)], plain, tls, {"RUST_LOG": level})
         proxy.file = file
@@ -208,11 +208,12 @@ http {{
         return count
 
 
-def routes(backend, prefixes, hosts):
-    """The `routes` of a document, as text: they are many."""
+def routes(backend, prefixes, hosts, policies=None):
+    """The `routes` of a document, as text: they are many. `policies` is JSON, which is YAML."""
     to = f"  backends:\n  - host: {backend}\n  PARENTS\n"
     if prefixes:
         return "".join(f"- name: r{n}\n  matches:\n  - path:\n      pathPrefix: /r/{n}\n{to}" for n in range(prefixes))
     if hosts:
         return "".join(f"- name: r{n}\n  hostnames: [h{n}.test]\n{to}" for n in range(hosts))
-    return f"- name: all\n{to}"
+    with_policies = f"  policies: {json.dumps(policies)}\n" if policies else ""
+    return f"- name: all\n{with_policies}{to}"

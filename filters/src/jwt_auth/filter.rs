@@ -17,10 +17,15 @@ impl Policy {
         for header in &self.headers {
             credential::scrub(&header.name, request);
         }
-        let judged = match self.location.find(request, facts) {
-            Found::Nothing => return if self.mode == Mode::Strict { refuse(None) } else { Verdict::Continue },
-            Found::Unclear => Err(Fault::Malformed),
-            Found::One(token) => self.state.get(self).verify(&token, outside.now()),
+        // A token that an earlier phase took out of the request is judged anew, by the terms of this one.
+        let earlier = facts.identity.jwt.clone();
+        let earlier = earlier.as_ref().and_then(|it| std::str::from_utf8(it.token.expose()).ok());
+        let judged = match (self.location.find(request, facts), earlier) {
+            (Found::Nothing, None) if self.mode == Mode::Strict => return refuse(None),
+            (Found::Nothing, None) => return Verdict::Continue,
+            (Found::Nothing, Some(token)) => self.state.get(self).verify(token, outside.now()),
+            (Found::One(token), _) => self.state.get(self).verify(&token, outside.now()),
+            (Found::Unclear, _) => Err(Fault::Malformed),
         };
         match judged {
             Ok(accepted) => {

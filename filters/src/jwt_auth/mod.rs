@@ -54,7 +54,8 @@
 //! **Limits.** Tokens of 16 KiB, key sets of 256 KiB and 64 keys, 16 providers.
 //!
 //! **Order.** After CORS and network rules, before everything that asks who it is. In the gateway
-//! phase also before route selection.
+//! phase also before route selection; a policy of the route then judges the same token again, by its
+//! own terms.
 //!
 //! **Where we differ.** The usual default of such gateways is `optional`, which lets in whoever
 //! sends nothing; here it is `strict`. Any claim may be required, not only registered ones. Keys

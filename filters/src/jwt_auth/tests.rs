@@ -364,3 +364,15 @@ fn keys_of_a_url_come_later_rotate_and_are_shared() {
     changed.state.bind(&ir::PolicyKey::new("one"), &changed, &keep);
     refused(&changed, &fresh, "another audience");
 }
+
+#[test]
+fn a_token_that_an_earlier_phase_took_out_is_judged_by_the_terms_of_the_later_one() {
+    let (mut head, mut facts) = request("GET", "/");
+    head.append_header("authorization", format!("Bearer {}", token(json!({"aud": "api"})))).unwrap();
+    let first = policy(json!({}));
+    assert!(matches!(first.on_request(&mut exchange(&mut head, &mut facts)), Verdict::Continue));
+    let (same, other) = (policy(json!({"audiences": ["api"]})), policy(json!({"audiences": ["web"]})));
+    assert!(matches!(same.on_request(&mut exchange(&mut head, &mut facts)), Verdict::Continue));
+    let Verdict::Reply(reply) = other.on_request(&mut exchange(&mut head, &mut facts)) else { panic!("let in") };
+    assert_eq!(reply.status, 401);
+}

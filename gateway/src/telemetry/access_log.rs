@@ -2,8 +2,9 @@
 //!
 //! Fields, in order: `connection.id` (where the target `request` logs at debug), `gateway`,
 //! `listener`, `route_rule`, `route`, `endpoint`, `src.addr`, `http.method`, `http.host`,
-//! `http.path`, `http.version`, `http.status`, `grpc.status`, `tls.sni`,
-//! `src.identity`, `jwt.sub`, `basic.user`, `protocol`, `retry.attempt`, `error`, `reason` (unless the backend answered), `duration`, then what the
+//! `http.path`, `http.version`, `http.status`, `grpc.status`, `tls.sni`, `src.identity`, `jwt.sub`,
+//! `basic.user`, `protocol`, `retry.attempt`, `error`, `reason` (unless the backend answered),
+//! `duration`, then what the
 //! policy adds. Fields without a value are left out.
 //!
 //! `http.path` is the path without its query, because queries carry secrets; who wants the query

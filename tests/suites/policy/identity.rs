@@ -167,6 +167,29 @@ async fn hostile_key_servers_do_no_harm() {
 }
 
 #[tokio::test]
+async fn keys_come_over_tls_only_from_a_server_that_is_trusted() {
+    let (backend, issuer) = (Backend::echo(), Issuer::new("one"));
+    let (authority, other) = (Authority::new("keys"), Authority::new("other"));
+    let (identity, jwks) = (authority.server(&["localhost"]), issuer.jwks());
+    let server = Backend::setup().tls(identity.server_config(None, &["http/1.1"])).http(move |_| {
+        let text = jwks.clone();
+        async move { answer::text(200, text) }
+    });
+    let url = format!("https://localhost:{}/", server.port());
+    let policy = format!("jwtAuth: {{ issuer: '{}', jwks: {{ url: '{url}' }} }}", issuer.name());
+    let yaml = config::route(&backend, &policy);
+    let token = issuer.token(&json!({}));
+    let with = |roots: &std::path::Path| Gateway::setup(&yaml).env("SSL_CERT_FILE", &roots.display().to_string());
+    let gateway = with(authority.path()).start().await;
+    eventually(PATIENCE, || async { refusal(&gateway.client(), &token).await.is_none() }).await;
+    gateway.stop().await;
+    let gateway = with(other.path()).start().await;
+    eventually(PATIENCE, || async { stale(&gateway).await.contains("pending: no TLS") }).await;
+    assert_eq!(refusal(&gateway.client(), &token).await.expect("closed").0, 503);
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn a_successor_knows_the_keys_from_the_first_request() {
     let (backend, issuer) = (Backend::echo(), Issuer::new("one"));
     let (server, _held) = key_server(Some(issuer.jwks()));

@@ -35,6 +35,9 @@ struct Arguments {
     /// The one path, where there is no list.
     #[arg(short = 'p', long, default_value = "/")]
     path: String,
+    /// Lines of headers, one for each request in turn: `Authorization: Bearer …`.
+    #[arg(long)]
+    headers: Option<PathBuf>,
     /// Bytes of a request body; 0: GET.
     #[arg(short = 'b', long, default_value_t = 0)]
     body: usize,
@@ -123,16 +126,22 @@ fn requests(arguments: &Arguments) -> Vec<Vec<u8>> {
         None => arguments.path.clone(),
     };
     let body = "x".repeat(arguments.body);
-    let one = |line: &str| {
+    let headers = arguments.headers.as_ref().map(|file| std::fs::read_to_string(file).expect("the headers"));
+    let headers: Vec<&str> = headers.iter().flat_map(|it| it.lines()).collect();
+    let one = |line: &str, header: Option<&&str>| {
         let (path, host) = line.split_once(' ').unwrap_or((line, "bench.test"));
-        let common = format!("{path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: bench/1\r\nAccept: */*\r\n");
+        let header = header.map(|it| format!("{it}\r\n")).unwrap_or_default();
+        let common = format!("{path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: bench/1\r\nAccept: */*\r\n{header}");
         match arguments.body {
             0 => format!("GET {common}\r\n"),
             length => format!("POST {common}Content-Length: {length}\r\n\r\n{body}"),
         }
         .into_bytes()
     };
-    list.lines().map(one).collect()
+    if headers.is_empty() {
+        return list.lines().map(|line| one(line, None)).collect();
+    }
+    headers.iter().zip(list.lines().cycle()).map(|(header, line)| one(line, Some(header))).collect()
 }
 
 impl Load {
