@@ -73,7 +73,7 @@ const SENT_CANARIES: &[&str] = &[
 
 fn document(backend: &Backend, server: &tests::certs::Identity) -> String {
     let mut yaml = format!(
-        "config: {{ adminToken: canary-admin-token, logging: {{ level: debug }} }}\n\
+        "config:\n  adminToken: canary-admin-token\n  logging: {{ level: debug, format: json }}\n\
          frontendPolicies:\n  accessLog: {{ add: {{ auth: 'request.headers[\"authorization\"]', key: 'request.headers[\"x-api-key\"]' }} }}\n\
          binds:\n- port: 0\n  address: 127.0.0.1\n  listeners:\n\
          \x20 - protocol: HTTPS\n    hostname: a.test\n    tls: {{ cert: '{}', key: '{}' }}\n\

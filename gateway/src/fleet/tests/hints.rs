@@ -28,8 +28,15 @@ pub(super) const UNREACHABLE: &[&str] = &[
     "HostRedirect.host",
 ];
 
-/// A certificate and its key, for files that must hold some.
+/// Key sets, keys and users, as they are written and as files hold them.
+const JWKS: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+const USERS: &str = "a:{SHA}AAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+
+/// A certificate and its key, for files that must hold some, and what files of credentials hold.
 pub(super) fn identity(folder: &Path) {
+    std::fs::write(folder.join("jwks.json"), JWKS).unwrap();
+    std::fs::write(folder.join("users"), USERS).unwrap();
+    std::fs::write(folder.join("keys"), "key-of-a-file\n").unwrap();
     let made = rcgen::generate_simple_self_signed(vec!["a.example.com".to_owned()]).unwrap();
     std::fs::write(folder.join("cert.pem"), made.cert.pem()).unwrap();
     std::fs::write(folder.join("key.pem"), made.signing_key.serialize_pem()).unwrap();
@@ -41,6 +48,7 @@ pub(super) fn exactly_one<'a>(owner: &str, optional: &[&'a String]) -> Option<Ve
         "RouteBackend" => &["weight", "policies"],
         "ActiveHealth" => &["interval", "timeout", "unhealthyThreshold", "healthyThreshold"],
         "DetachedContent" | "AnyPolicies" => &[],
+        "ApiKeyEntry" => &["metadata"],
         _ => return None,
     };
     Some(optional.iter().copied().filter(|it| !beside.contains(&it.as_str())).collect())
@@ -50,6 +58,7 @@ pub(super) fn exactly_one<'a>(owner: &str, optional: &[&'a String]) -> Option<Ve
 pub(super) fn keys(owner: &str, key: &str) -> &'static [&'static str] {
     match (owner, key) {
         ("Document", "gateways") => &["default", "g1", "g2", "tcp"],
+        ("JwtAuth", _) => &["x-user", "x-mail"],
         ("Service", _) | (_, "services{}") => &["80", "8080", "443"],
         ("Workload", _) => &["default/a.example.com", "ns/b.example.com"],
         _ => &["x-a", "X-B", "accept", "authorization"],
@@ -93,6 +102,17 @@ const FIELDS: &[&str] = &["request.headers[\"x-user\"]", "source.address", "requ
 pub(super) fn texts(owner: &str, key: &str) -> Option<&'static [&'static str]> {
     Some(match (owner, key) {
         ("Bind" | "Gateway", "address") => &["127.0.0.1", "::1", "unix:/run/gateway.sock"],
+        ("JwtAuth" | "JwtProvider", "jwks") => &[JWKS],
+        ("JwtAuth" | "JwtProvider", "file") => &["{dir}/jwks.json"],
+        ("JwtAuth" | "JwtProvider", "url") => &["https://issuer.example/keys", "http://a.test:8080/?a=b"],
+        ("JwtAuth" | "JwtProvider", "issuer") => &["https://issuer.example/", "a"],
+        ("JwtAuth", "claimsToHeaders{}") => &["sub", "realm.roles"],
+        ("JwtAuth" | "ApiKeyAuth" | "BasicAuth", "expression") => &["request.headers['x-a']"],
+        ("ApiKeyEntry", "key") => &["k-1", "k-2", "k-3"],
+        ("ApiKeyEntry", "keyHash") => &["sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"],
+        ("ApiKeyAuth", "file") => &["{dir}/keys"],
+        ("BasicAuth", "htpasswd") => &[USERS],
+        ("BasicAuth", "file") => &["{dir}/users"],
         (_, "cert" | "root") => &["{dir}/cert.pem"],
         (_, "key") => &["{dir}/key.pem"],
         (_, "cipherSuites[]") => SUITES,
