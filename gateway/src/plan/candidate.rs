@@ -8,6 +8,7 @@ use ir::matcher::HeaderTerm;
 use ir::{HeaderMatch, Match, QueryMatch};
 
 use super::entry::Entry;
+use super::table::Emptiable;
 
 /// What of a request the router looks at.
 pub struct RequestParts<'a> {
@@ -23,36 +24,43 @@ pub struct RequestParts<'a> {
 
 /// Gateway API precedence below the path; smaller sorts first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Specificity {
+struct Specificity {
     method: Reverse<bool>,
     headers: Reverse<usize>,
     query: Reverse<usize>,
     order: u64,
 }
 
-impl Specificity {
-    pub(super) fn new(method: bool, headers: usize, query: usize, order: u64) -> Self {
-        Self { method: Reverse(method), headers: Reverse(headers), query: Reverse(query), order }
-    }
-
-    /// Whether there are no conditions but host and path.
-    fn is_plain(&self) -> bool {
-        let Self { method: Reverse(method), headers: Reverse(headers), query: Reverse(query), order: _ } = *self;
-        !method && headers == 0 && query == 0
-    }
-}
-
-/// One match of one route.
+/// One match of one route. There is one for each route, and for many hosts each lies in a place of its own: it is
+/// kept small.
 #[derive(Clone)]
 pub(super) struct Candidate {
     entry: Arc<Entry>,
     position: u32,
-    specificity: Specificity,
+    /// There are no conditions but host and path.
+    plain: bool,
 }
 
 impl Candidate {
-    pub(super) fn new(entry: Arc<Entry>, position: usize, specificity: Specificity) -> Self {
-        Self { entry, position: u32::try_from(position).unwrap_or(u32::MAX), specificity }
+    pub(super) fn new(entry: Arc<Entry>, position: usize) -> Self {
+        let mut it = Self { entry, position: u32::try_from(position).unwrap_or(u32::MAX), plain: false };
+        it.plain =
+            it.conditions().is_some_and(|it| it.method.is_none() && it.headers.is_empty() && it.query.is_empty());
+        it
+    }
+
+    fn conditions(&self) -> Option<&Match> {
+        self.entry.route.matches.get(self.position as usize)
+    }
+
+    fn specificity(&self) -> Option<Specificity> {
+        let Match { path: _, method, headers, query } = self.conditions()?;
+        Some(Specificity {
+            method: Reverse(method.is_some()),
+            headers: Reverse(headers.len()),
+            query: Reverse(query.len()),
+            order: self.entry.route.order,
+        })
     }
 
     fn is(&self, other: &Self) -> bool {
@@ -60,12 +68,12 @@ impl Candidate {
     }
 
     /// Everything but host and path.
-    pub(super) fn holds(&self, parts: &RequestParts<'_>) -> bool {
-        if self.specificity.is_plain() {
+    fn holds(&self, parts: &RequestParts<'_>) -> bool {
+        if self.plain {
             // Known from here: the route itself, most likely in no cache, is not looked at.
             return true;
         }
-        let Some(it) = self.entry.route.matches.get(self.position as usize) else { return false };
+        let Some(it) = self.conditions() else { return false };
         let Match { path: _, method, headers, query } = it;
         method.as_ref().is_none_or(|method| method == parts.method)
             && headers.iter().all(|it| header_holds(it, parts))
@@ -75,28 +83,62 @@ impl Candidate {
 
 /// Candidates that share a path, the most specific first.
 #[derive(Clone, Default)]
-pub(super) struct Bucket(Vec<Candidate>);
+pub(super) enum Bucket {
+    #[default]
+    Empty,
+    /// Most hold one: it lies here and not at the end of a pointer.
+    One(Candidate),
+    Many(Box<[Candidate]>),
+}
+
+impl Emptiable for Bucket {
+    fn is_empty(&self) -> bool {
+        self.candidates().is_empty()
+    }
+}
 
 impl Bucket {
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    pub(super) fn insert(&mut self, candidate: Candidate) {
-        let at = self.0.partition_point(|held| held.specificity <= candidate.specificity);
-        // Most buckets hold one, and there is one for each route.
-        self.0.reserve_exact(1);
-        self.0.insert(at, candidate);
-    }
-
-    pub(super) fn remove(&mut self, candidate: &Candidate) {
-        if let Some(at) = self.0.iter().position(|held| held.is(candidate)) {
-            self.0.remove(at);
+    fn candidates(&self) -> &[Candidate] {
+        match self {
+            Self::Empty => &[],
+            Self::One(it) => std::slice::from_ref(it),
+            Self::Many(list) => list,
         }
     }
 
+    /// Lets `change` work on the list of candidates.
+    fn alter(&mut self, change: impl FnOnce(&mut Vec<Candidate>)) {
+        let mut list = match std::mem::take(self) {
+            Self::Empty => Vec::new(),
+            Self::One(it) => vec![it],
+            Self::Many(list) => list.into_vec(),
+        };
+        change(&mut list);
+        *self = match list.len() {
+            0 => Self::Empty,
+            1 => list.pop().map_or(Self::Empty, Self::One),
+            _ => Self::Many(list.into()),
+        };
+    }
+
+    pub(super) fn insert(&mut self, candidate: Candidate) {
+        self.alter(|list| {
+            let rank = candidate.specificity();
+            let at = list.partition_point(|held| held.specificity() <= rank);
+            list.insert(at, candidate);
+        });
+    }
+
+    pub(super) fn remove(&mut self, candidate: &Candidate) {
+        self.alter(|list| {
+            if let Some(at) = list.iter().position(|held| held.is(candidate)) {
+                list.remove(at);
+            }
+        });
+    }
+
     pub(super) fn find(&self, parts: &RequestParts<'_>) -> Option<&Arc<Entry>> {
-        self.0.iter().find(|candidate| candidate.holds(parts)).map(|candidate| &candidate.entry)
+        self.candidates().iter().find(|candidate| candidate.holds(parts)).map(|candidate| &candidate.entry)
     }
 }
 

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 
 use super::entry::Entry;
 use super::listener::{BindPlan, ListenerPlan};
+use super::merged::Known;
 use super::router::Router;
 use super::{Plan, hosts::HostMap};
 use crate::statics::Statics;
@@ -20,6 +21,8 @@ pub struct Compiler {
     pub statics: Arc<Statics>,
     /// Templates by cluster and the identities of the settings that shape them.
     templates: Mutex<HashMap<TemplateKey, Weak<Template>>>,
+    /// What rules have in common.
+    pub(super) merged: Known,
 }
 
 type TemplateKey = (u64, [usize; SHAPING.len()]);
@@ -32,7 +35,7 @@ const TEMPLATES_SWEEP: usize = 1024;
 
 impl Compiler {
     pub fn new(upstreams: Arc<Upstreams>, statics: Arc<Statics>) -> Arc<Self> {
-        Arc::new(Self { upstreams, statics, templates: Mutex::default() })
+        Arc::new(Self { upstreams, statics, templates: Mutex::default(), merged: Known::default() })
     }
 
     /// Peer terms for a cluster under these settings, shared by all rules that agree on them.

@@ -3,22 +3,24 @@
 //! Lookups cost one hash per label of the host, whatever the number of names. The map is
 //! persistent: a clone is cheap and a change copies O(log n).
 
-use ir::{Hostname, Map, Text};
+use ir::Hostname;
+
+use super::table::{Emptiable, Table};
 
 /// Longest host name looked at, in labels; further labels cannot match a wildcard.
 const LABELS_MAX: usize = 32;
 
 #[derive(Clone)]
 pub(super) struct HostMap<T> {
-    exact: Map<Text, T>,
+    exact: Table<T>,
     /// Keyed by the suffix with its leading dot.
-    suffix: Map<Text, T>,
+    suffix: Table<T>,
     any: Option<T>,
 }
 
 impl<T> Default for HostMap<T> {
     fn default() -> Self {
-        Self { exact: Map::default(), suffix: Map::default(), any: None }
+        Self { exact: Table::default(), suffix: Table::default(), any: None }
     }
 }
 
@@ -46,36 +48,32 @@ impl<T: Clone> HostMap<T> {
     pub(super) fn insert(&mut self, hostname: &Hostname, value: T) {
         match hostname {
             Hostname::Any => self.any = Some(value),
-            Hostname::Exact(name) => {
-                self.exact.insert(name.clone(), value);
-            }
-            Hostname::Suffix(suffix) => {
-                self.suffix.insert(suffix.clone(), value);
-            }
+            Hostname::Exact(name) => self.exact.insert(name, value),
+            Hostname::Suffix(suffix) => self.suffix.insert(suffix, value),
         }
     }
 
     pub(super) fn remove(&mut self, hostname: &Hostname) {
         match hostname {
             Hostname::Any => self.any = None,
-            Hostname::Exact(name) => {
-                self.exact.remove(name);
-            }
-            Hostname::Suffix(suffix) => {
-                self.suffix.remove(suffix);
-            }
+            Hostname::Exact(name) => self.exact.remove(name),
+            Hostname::Suffix(suffix) => self.suffix.remove(suffix),
         }
     }
 
-    /// The value of a name, made if absent, to be changed in place (copy on write).
-    pub(super) fn entry(&mut self, hostname: &Hostname) -> &mut T
+    /// Changes the value of a name in place (copy on write); one left empty goes.
+    pub(super) fn alter(&mut self, hostname: &Hostname, change: impl FnOnce(&mut T))
     where
-        T: Default,
+        T: Emptiable,
     {
         match hostname {
-            Hostname::Any => self.any.get_or_insert_with(T::default),
-            Hostname::Exact(name) => self.exact.entry(name.clone()).or_default(),
-            Hostname::Suffix(suffix) => self.suffix.entry(suffix.clone()).or_default(),
+            Hostname::Any => {
+                let mut value = self.any.take().unwrap_or_default();
+                change(&mut value);
+                self.any = Some(value).filter(|it| !it.is_empty());
+            }
+            Hostname::Exact(name) => self.exact.alter(name, change),
+            Hostname::Suffix(suffix) => self.suffix.alter(suffix, change),
         }
     }
 

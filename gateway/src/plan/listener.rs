@@ -11,6 +11,7 @@ use super::Plan;
 use super::entry::Entry;
 use super::hosts::HostMap;
 use super::router::Router;
+use super::table::Emptiable;
 
 /// Everything a new connection on one bind needs.
 pub struct BindPlan {
@@ -188,21 +189,25 @@ impl ListenerPlan {
         let hostnames: &[Hostname] = if route.hostnames.is_empty() { &any } else { &route.hostnames };
         let entry = Arc::new(TcpEntry { route: route.clone(), entry: Entry::new(Arc::new(as_http(route))) });
         for hostname in hostnames {
-            let list = self.tcp.entry(hostname);
-            list.retain(|held| held.route.key != route.key);
-            if add {
-                let at = list.partition_point(|held| held.route.order <= route.order);
-                list.insert(at, entry.clone());
-            }
-            if list.is_empty() {
-                self.tcp.remove(hostname);
-            }
+            self.tcp.alter(hostname, |list| {
+                list.retain(|held| held.route.key != route.key);
+                if add {
+                    let at = list.partition_point(|held| held.route.order <= route.order);
+                    list.insert(at, entry.clone());
+                }
+            });
         }
     }
 
     /// The raw route for an SNI name.
     pub fn tcp_route(&self, sni: Option<&str>) -> Option<&Arc<TcpEntry>> {
         self.tcp.covering(sni.unwrap_or_default()).find_map(|list| list.first())
+    }
+}
+
+impl Emptiable for Vec<Arc<TcpEntry>> {
+    fn is_empty(&self) -> bool {
+        Vec::is_empty(self)
     }
 }
 

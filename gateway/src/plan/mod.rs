@@ -9,9 +9,11 @@ mod compile;
 pub mod entry;
 mod hosts;
 pub mod listener;
+mod merged;
 mod regexes;
 pub mod router;
 mod small;
+mod table;
 #[cfg(test)]
 mod tests;
 
@@ -22,11 +24,13 @@ use ir::{BackendRef, BindKey, ListenerKey, Map, ObjectName, Target, Text};
 
 pub use candidate::RequestParts;
 pub use compile::{Compiler, may_share};
-pub use entry::{Backend, BackendTarget, Entry, Resolved};
+pub use entry::{Entry, Resolved};
 pub use listener::{BindPlan, ListenerPlan, Scope, TcpEntry, Terms, Transport};
+pub use merged::{Backend, BackendTarget, Merged};
 pub use router::{Found, Router};
 
 use crate::upstream::{Cluster, Template};
+use merged::Inputs;
 
 /// Longest chain of route groups a request may pass.
 pub const DELEGATION_DEPTH_MAX: usize = 16;
@@ -142,6 +146,10 @@ impl Plan {
 
     fn template(&self, cluster: &Arc<Cluster>, effective: &Effective) -> Result<Arc<Template>, String> {
         self.compiler.template(cluster, effective)
+    }
+
+    fn merged(&self, inputs: Inputs) -> Arc<Merged> {
+        self.compiler.merged.merged(self, inputs)
     }
 
     /// Why a reference leads nowhere.

@@ -8,6 +8,7 @@ use regex_automata::{Input, PatternSet};
 
 use super::candidate::{Bucket, Candidate, RequestParts};
 use super::entry::Entry;
+use super::table::Emptiable;
 
 /// Compiled size of the common automaton; beyond it expressions are tried one by one.
 const AUTOMATON_BYTES_MAX: usize = 32 << 20;

@@ -10,13 +10,14 @@
 
 use std::sync::Arc;
 
-use ir::{Hostname, Match, PathMatch, Text};
+use ir::{Hostname, PathMatch, Text};
 
-use super::candidate::{Bucket, Candidate, RequestParts, Specificity};
+use super::candidate::{Bucket, Candidate, RequestParts};
 use super::entry::Entry;
 use super::hosts::HostMap;
 use super::regexes::Regexes;
 use super::small::SmallMap;
+use super::table::Emptiable;
 
 /// Deepest prefix, in segments. Lowering refuses deeper ones.
 pub const PREFIX_DEPTH_MAX: usize = ir::matcher::PREFIX_DEPTH_MAX;
@@ -30,12 +31,20 @@ pub struct Router {
 /// All paths of one host name.
 #[derive(Clone, Default)]
 struct Paths {
+    /// The prefix of all paths. Most hosts have no other path: they need one line of memory.
+    root: Bucket,
+    more: Option<Box<More>>,
+}
+
+/// The paths of a host beside the prefix `/`.
+#[derive(Clone, Default)]
+struct More {
+    /// A bit for each depth, from 1, that some prefix has: what requests look at.
+    depths_used: u128,
     exact: SmallMap<Bucket>,
     prefix: SmallMap<Bucket>,
     /// How many prefixes there are of each depth in segments.
     depths: Vec<u32>,
-    /// A bit for each depth that has some: what requests look at.
-    depths_used: u128,
     regex: Regexes,
 }
 
@@ -62,13 +71,11 @@ impl Router {
         let hostnames: &[Hostname] =
             if route.hostnames.is_empty() { std::slice::from_ref(fallback) } else { &route.hostnames };
         for hostname in hostnames {
-            let paths = self.hosts.entry(hostname);
-            for (position, it) in route.matches.iter().enumerate() {
-                change(paths, &it.path, Candidate::new(entry.clone(), position, Specificity::of(it, route.order)));
-            }
-            if paths.is_empty() {
-                self.hosts.remove(hostname);
-            }
+            self.hosts.alter(hostname, |paths| {
+                for (position, it) in route.matches.iter().enumerate() {
+                    change(paths, &it.path, Candidate::new(entry.clone(), position));
+                }
+            });
         }
     }
 
@@ -83,7 +90,44 @@ impl Router {
     }
 }
 
+impl Emptiable for Paths {
+    fn is_empty(&self) -> bool {
+        self.root.is_empty() && self.more.is_none()
+    }
+}
+
 impl Paths {
+    fn insert(&mut self, path: &PathMatch, candidate: Candidate) {
+        match path {
+            PathMatch::PathPrefix(text) if text.is_empty() => self.root.insert(candidate),
+            PathMatch::Invalid => {}
+            path => self.more.get_or_insert_default().insert(path, candidate),
+        }
+    }
+
+    fn remove(&mut self, path: &PathMatch, candidate: &Candidate) {
+        match path {
+            PathMatch::PathPrefix(text) if text.is_empty() => self.root.remove(candidate),
+            path => {
+                if let Some(more) = &mut self.more {
+                    more.remove(path, candidate);
+                }
+                self.more.take_if(|more| more.is_empty());
+            }
+        }
+    }
+
+    fn find(&self, parts: &RequestParts<'_>) -> Option<Found<'_>> {
+        let found = |entry| Found { entry, matched_prefix: 0 };
+        let Some(more) = &self.more else { return self.root.find(parts).map(found) };
+        if let Some(entry) = more.exact.get(parts.path).and_then(|bucket| bucket.find(parts)) {
+            return Some(found(entry));
+        }
+        more.find_prefix(parts).or_else(|| self.root.find(parts).or_else(|| more.regex.find(parts)).map(found))
+    }
+}
+
+impl More {
     fn is_empty(&self) -> bool {
         self.exact.is_empty() && self.prefix.is_empty() && self.regex.is_empty()
     }
@@ -125,16 +169,6 @@ impl Paths {
         }
     }
 
-    fn find(&self, parts: &RequestParts<'_>) -> Option<Found<'_>> {
-        if let Some(entry) = self.exact.get(parts.path).and_then(|bucket| bucket.find(parts)) {
-            return Some(Found { entry, matched_prefix: 0 });
-        }
-        if let Some(found) = self.find_prefix(parts) {
-            return Some(found);
-        }
-        self.regex.find(parts).map(|entry| Found { entry, matched_prefix: 0 })
-    }
-
     /// Longest prefix first, looking only at depths that some prefix has.
     fn find_prefix(&self, parts: &RequestParts<'_>) -> Option<Found<'_>> {
         let deepest = self.depths_used.checked_ilog2()? as usize;
@@ -151,7 +185,7 @@ impl Paths {
                 *end = at;
             }
         }
-        for depth in (0..=depth).rev() {
+        for depth in (1..=depth).rev() {
             if self.depths_used >> depth & 1 == 0 {
                 continue;
             }
@@ -168,10 +202,4 @@ impl Paths {
 /// Segments of a prefix kept without its trailing slash.
 fn depth_of(prefix: &Text) -> usize {
     prefix.bytes().filter(|byte| *byte == b'/').count().min(PREFIX_DEPTH_MAX)
-}
-
-impl Specificity {
-    fn of(it: &Match, order: u64) -> Self {
-        Self::new(it.method.is_some(), it.headers.len(), it.query.len(), order)
-    }
 }

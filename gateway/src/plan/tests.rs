@@ -11,7 +11,7 @@ use ir::{
     RouteBackend, RouteKey, RouteName, Target,
 };
 
-use super::{Compiler, Plan, RequestParts};
+use super::{Compiler, Entry, Plan, RequestParts, Resolved};
 use crate::local::statics::StaticConfig;
 use crate::upstream::Upstreams;
 
@@ -49,8 +49,12 @@ fn bind() -> Change {
 }
 
 fn backend() -> Change {
+    backend_at("127.0.0.1:9")
+}
+
+fn backend_at(target: &str) -> Change {
     let key = BackendKey::new("b");
-    let kind = BackendKind::Host(HostTarget::parse("127.0.0.1:9").unwrap());
+    let kind = BackendKind::Host(HostTarget::parse(target).unwrap());
     Change::Backend(key.clone(), Some(Arc::new(Backend { key, kind, origin: Origin::default() })))
 }
 
@@ -263,26 +267,57 @@ fn a_gateway_policy_holds_everywhere_at_once_and_yields_to_more_specific_ones() 
     assert_eq!((timeout(&plan, "r7"), timeout(&plan, "r8")), (Some(9), None));
 }
 
+/// The rule that takes a path, and what holds for it.
+fn resolved(plan: &Plan, path: &str) -> (Arc<Entry>, Arc<Resolved>) {
+    let bind = plan.bind(&BindKey::new("bind/1")).unwrap();
+    let listener = bind.listener(Some("h")).unwrap().clone();
+    let headers = HeaderMap::new();
+    let parts =
+        RequestParts { path, query: None, method: &Method::GET, headers: &headers, authority: "h", scheme: "http" };
+    let found = listener.router().find("h", &parts).unwrap().entry.clone();
+    let scope = listener.scope(plan);
+    let resolved = Arc::clone(found.resolved(plan, &scope.as_ref().unwrap().route).as_ref().unwrap());
+    (found, resolved)
+}
+
 #[test]
 fn an_unrelated_change_leaves_entries_and_their_caches_as_they_are() {
     let mut patch: Vec<Change> = vec![bind(), listener("l", "*"), backend()];
     patch.extend((0..50).map(|at| route(at, &format!("r{at} - /r{at}"))));
     let before = empty().with(&patch.into_iter().collect());
-    let entry = |plan: &Plan, path: &str| {
-        let bind = plan.bind(&BindKey::new("bind/1")).unwrap();
-        let listener = bind.listener(Some("h")).unwrap().clone();
-        let headers = HeaderMap::new();
-        let parts =
-            RequestParts { path, query: None, method: &Method::GET, headers: &headers, authority: "h", scheme: "http" };
-        let found = listener.router().find("h", &parts).unwrap().entry.clone();
-        let scope = listener.scope(plan);
-        let resolved = Arc::clone(found.resolved(plan, &scope.as_ref().unwrap().route).as_ref().unwrap());
-        (found, resolved)
-    };
-    let (held, resolved) = entry(&before, "/r7");
+    let (held, first) = resolved(&before, "/r7");
     let on_route = Target::Route(ObjectName::new("default", "r8"));
     let after = before.with(&[route(100, "new - /new"), policy("p", on_route, 3)].into_iter().collect());
-    let (kept, again) = entry(&after, "/r7");
+    let (kept, again) = resolved(&after, "/r7");
     assert!(Arc::ptr_eq(&held, &kept), "the rule is the same object");
-    assert!(Arc::ptr_eq(&resolved, &again), "its merged policies were not merged again");
+    assert!(Arc::ptr_eq(&first, &again), "its merged policies were not merged again");
+}
+
+#[test]
+fn rules_of_the_same_policies_and_backends_share_what_is_merged() {
+    let mut patch: Vec<Change> = vec![bind(), listener("l", "*"), backend()];
+    patch.extend((0..9).map(|at| route(at, &format!("r{at} - /r{at}"))));
+    let plan = empty().with(&patch.into_iter().collect());
+    let merged = |plan: &Plan, path: &str| {
+        let (_, it) = resolved(plan, path);
+        &raw const **it as usize
+    };
+    assert_eq!(merged(&plan, "/r1"), merged(&plan, "/r8"));
+    let (one, other) = (resolved(&plan, "/r1").1, resolved(&plan, "/r8").1);
+    assert!(!Arc::ptr_eq(&one, &other), "until when it holds is each rule's own");
+    let on_route = Target::Route(ObjectName::new("default", "r8"));
+    let plan = plan.with(&[policy("p", on_route, 3)].into_iter().collect());
+    assert_eq!((timeout(&plan, "r1"), timeout(&plan, "r8"), timeout(&plan, "r2")), (None, Some(3), None));
+    assert_eq!(merged(&plan, "/r1"), merged(&plan, "/r2"));
+    assert_ne!(merged(&plan, "/r1"), merged(&plan, "/r8"));
+}
+
+#[test]
+fn a_backend_that_moves_to_another_host_is_called_by_its_new_name() {
+    let patch = [bind(), listener("l", "*"), backend_at("old.test:80"), route(0, "r - /r")];
+    let plan = empty().with(&patch.into_iter().collect());
+    let host = |plan: &Plan| resolved(plan, "/r").1.backends.get(0).unwrap().host.clone();
+    assert_eq!(host(&plan).unwrap(), "old.test");
+    let plan = plan.with(&[backend_at("new.test:81")].into_iter().collect());
+    assert_eq!(host(&plan).unwrap(), "new.test:81");
 }
