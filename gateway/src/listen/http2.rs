@@ -1,9 +1,11 @@
 //! HTTP/2 on one connection: Pingora's sessions, our loop, so that each bind has its own settings, pings
 //! and limits (Pingora's are fixed per application).
 
+use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -116,7 +118,7 @@ impl Session {
             let leaving = self.leaving;
             tokio::select! {
                 biased;
-                () = cut.as_mut() => return,
+                () = cut.as_mut() => return self.busy.cut(),
                 () = drain.as_mut(), if !leaving => self.leave(),
                 () = due.as_mut(), if !leaving => self.leave(),
                 accepted = HttpSession::from_h2_conn(&mut self.connection, Arc::clone(&self.digest)) => {
@@ -169,15 +171,13 @@ impl Session {
         A: HttpServerApp + Send + Sync + 'static,
     {
         let app = Arc::clone(&talk.app);
-        let (shutdown, cut) = (talk.drain.clone(), raised(talk.cut.clone()));
+        let shutdown = talk.drain.clone();
         let stream = self.busy.stream();
         tokio::spawn(async move {
-            let _stream = stream;
-            tokio::select! {
-                biased;
-                _ = app.process_new_http(ServerSession::new_http2(session), &shutdown) => {}
-                () = cut => {}
-            }
+            let mut serving = app.process_new_http(ServerSession::new_http2(session), &shutdown);
+            // The end of the connection wakes all that wait for the client. To wait for the flag as well would cost each
+            // stream a place in a queue under a lock.
+            poll_fn(|cx| if stream.0.is_cut() { Poll::Ready(()) } else { serving.as_mut().poll(cx).map(drop) }).await;
         });
     }
 }
@@ -203,18 +203,33 @@ struct Busy {
     opened: Instant,
     /// When the last stream ended, in milliseconds after `opened`.
     ended_ms: AtomicU64,
+    /// The streams are to end now.
+    cut: AtomicBool,
 }
 
 struct BusyStream(Arc<Busy>);
 
 impl Busy {
     fn new() -> Arc<Self> {
-        Arc::new(Self { streams: AtomicUsize::new(0), opened: Instant::now(), ended_ms: AtomicU64::new(0) })
+        Arc::new(Self {
+            streams: AtomicUsize::new(0),
+            opened: Instant::now(),
+            ended_ms: AtomicU64::new(0),
+            cut: AtomicBool::new(false),
+        })
     }
 
     fn stream(self: &Arc<Self>) -> BusyStream {
         self.streams.fetch_add(1, Ordering::Relaxed);
         BusyStream(Arc::clone(self))
+    }
+
+    fn cut(&self) {
+        self.cut.store(true, Ordering::Relaxed);
+    }
+
+    fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::Relaxed)
     }
 
     /// Since when there is no stream; now, while there is one.

@@ -21,6 +21,10 @@ use crate::listen::ConnInfo;
 /// Times a request may pass this gateway before it is taken for a loop.
 const LOOPS_MAX: usize = 8;
 
+/// Values of `X-Forwarded-Proto`, checked when compiled and not for each request.
+static HTTP: HeaderValue = HeaderValue::from_static("http");
+static HTTPS: HeaderValue = HeaderValue::from_static("https");
+
 /// The client's address behind `trusted` proxies.
 pub(super) fn client(head: &RequestHeader, peer: IpAddr, trusted: usize) -> IpAddr {
     if trusted == 0 {
@@ -55,7 +59,7 @@ pub(super) fn write(session: &Session, fields: &mut Fields<'_>, ctx: &Ctx) -> Re
     let client = client_value(fields.map(), conn, keep);
     fields.insert(&X_FORWARDED_FOR, client)?;
     if !keep || !fields.map().contains_key(X_FORWARDED_PROTO) {
-        fields.insert(&X_FORWARDED_PROTO, HeaderValue::from_static(proto))?;
+        fields.insert(&X_FORWARDED_PROTO, if ctx.facts.tls { HTTPS.clone() } else { HTTP.clone() })?;
     }
     // As sent: policies may have written another one since.
     let host = ctx.original.host.as_ref();

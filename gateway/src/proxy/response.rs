@@ -120,8 +120,10 @@ fn hop_by_hop(head: &mut ResponseHeader, ctx: &Ctx) {
     for name in listed {
         head.remove_header(&name);
     }
-    for name in [&KEEP_ALIVE, &PROXY_CONNECTION] {
-        head.remove_header(name);
+    // One look at the names, most often in vain, costs less than to look for each.
+    if head.headers.keys().any(|name| *name == KEEP_ALIVE || *name == PROXY_CONNECTION) {
+        head.remove_header(&KEEP_ALIVE);
+        head.remove_header(&PROXY_CONNECTION);
     }
 }
 

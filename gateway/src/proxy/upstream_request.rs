@@ -94,6 +94,10 @@ fn host(head: &mut RequestHeader, ctx: &Ctx) -> Option<HeaderValue> {
         Some(host) => Some(host.clone()),
         None => ctx.backend().and_then(|it| it.host.clone()),
     };
+    if wanted.is_none() && head.version != http::Version::HTTP_2 && names_its_authority(head) {
+        // Pingora has written it already, and nothing else is asked for.
+        return None;
+    }
     // RFC 9112 section 3.2.2: an authority in the target counts, not `Host`.
     let sent = head.uri.authority().and_then(|it| HeaderValue::from_str(it.as_str()).ok());
     if sent.is_some() {
@@ -106,4 +110,11 @@ fn host(head: &mut RequestHeader, ctx: &Ctx) -> Option<HeaderValue> {
         }
     }
     wanted.or(sent)
+}
+
+/// Whether `Host` and the target's authority are one.
+fn names_its_authority(head: &RequestHeader) -> bool {
+    let mut hosts = head.headers.get_all(HOST).iter();
+    head.uri.authority().zip(hosts.next()).is_some_and(|(authority, host)| authority.as_str() == host)
+        && hosts.next().is_none()
 }

@@ -116,14 +116,21 @@ pub(crate) fn check_name(host: &str) -> Result<(), AuthorityFault> {
         return Err(AuthorityFault::Empty);
     }
     let relative = host.strip_suffix('.').unwrap_or(host);
-    let mut last_is_number = false;
-    for label in relative.split('.') {
-        if label.is_empty() || !label.bytes().all(|it| it.is_ascii_alphanumeric() || matches!(it, b'-' | b'_')) {
-            return Err(AuthorityFault::Host);
-        }
-        last_is_number = is_number(label);
+    // In one go: each request brings a name.
+    let mut label_begins = true;
+    for byte in relative.bytes() {
+        label_begins = match byte {
+            b'.' if label_begins => return Err(AuthorityFault::Host),
+            b'.' => true,
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => false,
+            _ => return Err(AuthorityFault::Host),
+        };
     }
-    if last_is_number && relative.parse::<Ipv4Addr>().is_err() {
+    if label_begins {
+        return Err(AuthorityFault::Host);
+    }
+    let last = relative.rsplit_once('.').map_or(relative, |(_, last)| last);
+    if is_number(last) && relative.parse::<Ipv4Addr>().is_err() {
         return Err(AuthorityFault::Host);
     }
     Ok(())

@@ -20,13 +20,19 @@ pub fn append(existing: Option<&str>, version: Version, out: &mut String) {
 
 /// The value where there was none before.
 pub fn alone(version: Version) -> HeaderValue {
-    HeaderValue::from_static(match version {
-        Version::HTTP_09 => "0.9 agentgateway",
-        Version::HTTP_10 => "1.0 agentgateway",
-        Version::HTTP_2 => "2.0 agentgateway",
-        Version::HTTP_3 => "3.0 agentgateway",
-        _ => "1.1 agentgateway",
-    })
+    // Checked when compiled, not for each request.
+    static HTTP_09: HeaderValue = HeaderValue::from_static("0.9 agentgateway");
+    static HTTP_10: HeaderValue = HeaderValue::from_static("1.0 agentgateway");
+    static HTTP_11: HeaderValue = HeaderValue::from_static("1.1 agentgateway");
+    static HTTP_2: HeaderValue = HeaderValue::from_static("2.0 agentgateway");
+    static HTTP_3: HeaderValue = HeaderValue::from_static("3.0 agentgateway");
+    match version {
+        Version::HTTP_09 => HTTP_09.clone(),
+        Version::HTTP_10 => HTTP_10.clone(),
+        Version::HTTP_2 => HTTP_2.clone(),
+        Version::HTTP_3 => HTTP_3.clone(),
+        _ => HTTP_11.clone(),
+    }
 }
 
 fn protocol(version: Version) -> &'static str {
