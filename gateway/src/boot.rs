@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use crate::admin::{self, AdminContext, Bound, Liveness, Readiness};
 use crate::life::generation::Load;
 use crate::life::heir::{Inheritance, Predecessor, Takeover};
-use crate::life::transfer::{Transfer, Transfers};
+use crate::life::transfer::{Carried, Transfer, Transfers};
 use crate::life::{Life, Parts, SharedLife, place};
 use crate::listen::carried::Kind;
 use crate::listen::tickets::Keys;
@@ -29,6 +29,7 @@ use crate::status::Status;
 use crate::systemd::{Attendance, Brought, Store, Supervisor};
 use crate::telemetry::{LogControl, Telemetry, Upgrades, logging};
 use crate::upstream::{Endpoints, KeySets, Mirrors, Upstreams};
+use crate::xds_source::{Estate, XdsSource};
 
 /// Attempts Pingora makes at most for one request; policies ask for fewer.
 const ATTEMPTS_MAX: usize = 32;
@@ -59,25 +60,28 @@ pub fn run(input: Input, takeover: Option<Takeover>, inherited: Option<Inherited
     let state = State::new(Compiler::new(upstreams.clone(), statics.clone()));
     let status = Arc::new(Status::default());
     let key_sets = upstreams.key_sets(state.keep(), &status);
-    let transfers = transfers(&written, &upstreams, &key_sets, &telemetry);
-    transfers.import(&states);
+    let estate = Arc::new(Estate::default());
+    let transfers = transfers(&written, &upstreams, &key_sets, (&telemetry, &estate));
+    receive(&transfers, states);
     let mut reloader = Reloader::new(source, state.clone(), status.clone(), telemetry.clone());
     reloader.first(warnings).map_err(refused)?;
+    let readiness = Readiness::new();
+    let told = (state.clone(), status.clone(), telemetry.clone(), readiness.clone());
+    let remote = XdsSource::begin(&statics, &estate, predecessor.is_some(), told);
     let store = Brought::from_env().join(&mut inherited, &state.wanted().borrow().binds, &supervisor);
 
-    let readiness = Readiness::new();
     let liveness = Liveness::new();
     let guard = readiness.task("listeners");
     let servers = Servers::bind(&statics, &mut inherited)?;
     let drain = if predecessor.is_some() { Drain::shut() } else { Drain::new() };
     let parts = Parts {
-        drain: drain.clone(),
         readiness: readiness.clone(),
         telemetry: telemetry.clone(),
         supervisor: supervisor.clone(),
         transfers,
         place,
         carries: carries(&drain, &upstreams),
+        drain: drain.clone(),
         predecessor,
         elders,
     };
@@ -85,16 +89,7 @@ pub fn run(input: Input, takeover: Option<Takeover>, inherited: Option<Inherited
 
     let mut server = server(&statics);
     let app = app(&server, &state, &telemetry, &drain);
-    let plans = state.clone();
-    let setup = Setup {
-        app: Arc::new(app),
-        plans: Arc::new(move || plans.plan()),
-        telemetry: telemetry.clone(),
-        drain: drain.clone(),
-        enable_ipv6: statics.enable_ipv6,
-        removed_bind_deadline: statics.termination_deadline,
-        inherited,
-    };
+    let setup = setup(app, &state, (&telemetry, &drain), (&statics, inherited));
     let (listeners, reports) = Listeners::new(setup, state.wanted());
     life.offer(reports.clone(), servers.offers()?);
     reloader.listeners(reports.clone());
@@ -104,7 +99,8 @@ pub fn run(input: Input, takeover: Option<Takeover>, inherited: Option<Inherited
     let control = Control {
         servers: parking_lot::Mutex::new(Some(servers)),
         reloader: tokio::sync::Mutex::new(Some(reloader)),
-        context: context(&state, &telemetry, log, &status, &statics, (&reports, &upstreams, &life)),
+        context: context(&state, &telemetry, log, &status, (&statics, &remote), (&reports, &upstreams, &life)),
+        remote,
         upstreams,
         key_sets,
         readiness,
@@ -117,6 +113,25 @@ pub fn run(input: Input, takeover: Option<Takeover>, inherited: Option<Inherited
     server.add_service(background_service("control", control));
     server.run(RunArgs { shutdown_signal: Box::new(SharedLife(life.clone())) });
     ended(&telemetry, &life)
+}
+
+/// What listeners are made of.
+fn setup(
+    app: pingora_proxy::HttpProxy<Proxy>,
+    state: &Arc<State>,
+    (telemetry, drain): (&Arc<Telemetry>, &Arc<Drain>),
+    (statics, inherited): (&Statics, Vec<Offer>),
+) -> Setup<pingora_proxy::HttpProxy<Proxy>> {
+    let plans = state.clone();
+    Setup {
+        app: Arc::new(app),
+        plans: Arc::new(move || plans.plan()),
+        telemetry: telemetry.clone(),
+        drain: drain.clone(),
+        enable_ipv6: statics.enable_ipv6,
+        removed_bind_deadline: statics.termination_deadline,
+        inherited,
+    }
 }
 
 fn ended(telemetry: &Telemetry, life: &Life) -> anyhow::Result<()> {
@@ -133,7 +148,7 @@ fn transfers(
     written: &Input,
     upstreams: &Arc<Upstreams>,
     key_sets: &Arc<KeySets>,
-    telemetry: &Arc<Telemetry>,
+    (telemetry, estate): (&Arc<Telemetry>, &Arc<Estate>),
 ) -> Transfers {
     let mut transfers = Transfers::default();
     transfers.add(Arc::new(Text::of(written)));
@@ -141,6 +156,7 @@ fn transfers(
     transfers.add(Arc::new(Endpoints(upstreams.clone())));
     transfers.add(key_sets.clone());
     transfers.add(Arc::new(Upgrades(telemetry.clone())));
+    estate.parts().for_each(|it| transfers.add(it));
     transfers
 }
 
@@ -183,6 +199,11 @@ fn app(
 fn refused(refused: Refused) -> anyhow::Error {
     let lines: Vec<String> = refused.problems.iter().map(ToString::to_string).collect();
     anyhow!("the configuration is refused:\n{}", lines.join("\n"))
+}
+
+/// Gives what was left to whom it is for. It may be large, and is gone afterwards.
+fn receive(transfers: &Transfers, states: Vec<Carried>) {
+    transfers.import(&states);
 }
 
 /// A predecessor, and what it has left.
@@ -265,9 +286,10 @@ fn context(
     telemetry: &Arc<Telemetry>,
     log: LogControl,
     status: &Arc<Status>,
-    statics: &Arc<Statics>,
+    (statics, remote): (&Arc<Statics>, &Option<Arc<XdsSource>>),
     (reports, upstreams, life): (&Arc<Reports>, &Arc<Upstreams>, &Arc<Life>),
 ) -> AdminContext {
+    let remote = remote.clone();
     let (reports, upstreams, life, told) = (reports.clone(), upstreams.clone(), life.clone(), life.clone());
     AdminContext {
         state: state.clone(),
@@ -291,6 +313,7 @@ fn context(
             let report = upstreams.report();
             serde_json::to_value(report).unwrap_or_default()
         }),
+        control_plane: Arc::new(move || remote.as_ref().map(|it| it.report()).unwrap_or_default()),
         generations: Arc::new(move || told.report()),
         drain: Arc::new(move || life.end()),
     }
@@ -342,6 +365,7 @@ struct Control {
     servers: parking_lot::Mutex<Option<Servers>>,
     reloader: tokio::sync::Mutex<Option<Reloader>>,
     context: AdminContext,
+    remote: Option<Arc<XdsSource>>,
     upstreams: Arc<Upstreams>,
     key_sets: Arc<KeySets>,
     readiness: Arc<Readiness>,
@@ -364,8 +388,12 @@ impl BackgroundService for Control {
         let Some(mut reloader) = self.reloader.lock().await.take() else { return };
         let life = self.life.clone();
         let attendance = self.attendance.lock().take();
+        let remote = self.remote.clone();
         tokio::spawn(async move {
             if let Some((guard, reports, wanted)) = ready {
+                if let Some(remote) = remote {
+                    remote.settled().await;
+                }
                 let generation = wanted.borrow().generation;
                 reports.reconciled(generation).await;
                 drop(guard);
@@ -378,11 +406,18 @@ impl BackgroundService for Control {
             }
         });
         let looked_after = async { tokio::join!(self.upstreams.run(), self.key_sets.run()) };
-        tokio::join!(self.serve(servers), self.life.attend(), looked_after, reloader.run());
+        tokio::join!(self.serve(servers), self.life.attend(), looked_after, reloader.run(), self.ask());
     }
 }
 
 impl Control {
+    /// The control plane, where there is one.
+    async fn ask(&self) {
+        if let Some(remote) = &self.remote {
+            Box::pin(remote.run(&self.life)).await;
+        }
+    }
+
     /// The process's own servers. Their sockets may be shared with a predecessor before this process is ready,
     /// and with a successor after it has been succeeded: only one of the two accepts.
     async fn serve(&self, servers: Servers) {

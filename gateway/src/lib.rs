@@ -1,7 +1,7 @@
 //! The process: Pingora, sockets, files and the clock live here and nowhere else.
 //!
 //! A connection enters through [`listen`], a request lives in [`proxy`], a change of configuration
-//! comes from [`local`], passes [`state`] and becomes a [`plan`]. [`boot`] is the order of birth
+//! comes from [`local`] or [`xds_source`], passes [`state`] and becomes a [`plan`]. [`boot`] is the order of birth
 //! and death.
 
 #![recursion_limit = "256"]
@@ -28,3 +28,4 @@ pub mod status;
 pub mod systemd;
 pub mod telemetry;
 pub mod upstream;
+pub mod xds_source;

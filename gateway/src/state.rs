@@ -1,12 +1,17 @@
-//! The current plan, and how a patch becomes the next one.
+//! The current plan, and how a patch becomes the next one. Two sources deliver patches, the document and the control
+//! plane; [`ownership`] says whose an object is that both know.
+
+mod ownership;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use filters::{Change, Keep, Patch};
+use filters::{Change, Keep, Patch, Snapshot};
+use ownership::Ownership;
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use xds::Refusal;
 
 use crate::listen::Wanted;
 use crate::local::source::{Places, cpu};
@@ -21,7 +26,7 @@ pub struct State {
     /// What outlives a plan.
     keep: Arc<Keep>,
     /// Sources take turns; requests never wait here.
-    turn: Mutex<()>,
+    turn: Mutex<Ownership>,
 }
 
 /// What applying a patch took, in CPU time.
@@ -40,7 +45,7 @@ impl State {
             wanted: watch::channel(Arc::default()).0,
             places: ArcSwap::default(),
             keep: Arc::default(),
-            turn: Mutex::new(()),
+            turn: Mutex::default(),
         })
     }
 
@@ -69,9 +74,38 @@ impl State {
         self.places.store(Arc::new(places));
     }
 
-    /// Compiles and publishes. Requests under way keep the plan they began with.
+    /// A patch of the document: compiles and publishes. Requests under way keep the plan they began with.
     pub fn apply(&self, patch: &Patch) -> Applied {
-        let _turn = self.turn.lock();
+        let mut turn = self.turn.lock();
+        let settled = turn.document(&self.plan.load().snapshot, patch);
+        self.publish(settled.as_ref().unwrap_or(patch))
+    }
+
+    /// A patch of the control plane, and what of it waits because the document has an object of the same key.
+    pub fn apply_remote(&self, patch: Patch) -> (Applied, Vec<Refusal>) {
+        let mut turn = self.turn.lock();
+        let (patch, waiting) = turn.control_plane(&self.plan.load().snapshot, patch);
+        if patch.is_empty() {
+            let generation = self.plan.load().generation;
+            return (Applied { generation, compile: Duration::ZERO, publish: Duration::ZERO }, waiting);
+        }
+        (self.publish(&patch), waiting)
+    }
+
+    /// What the control plane's objects are that wait, and for what.
+    pub fn waiting(&self) -> Vec<Refusal> {
+        let turn = self.turn.lock();
+        turn.waiting(&self.plan.load().snapshot)
+    }
+
+    /// Everything the control plane has said, in force or waiting.
+    pub fn remote(&self) -> Remote {
+        let turn = self.turn.lock();
+        Remote { snapshot: self.plan.load().snapshot.clone(), aside: turn.aside().cloned().collect() }
+    }
+
+    /// Called in turn.
+    fn publish(&self, patch: &Patch) -> Applied {
         let started = cpu();
         self.bind(patch);
         let plan = Arc::new(self.plan.load().with(patch));
@@ -93,5 +127,17 @@ impl State {
                 _ => {}
             }
         }
+    }
+}
+
+/// The control plane's objects at one moment.
+pub struct Remote {
+    snapshot: Snapshot,
+    aside: Vec<Change>,
+}
+
+impl Remote {
+    pub fn changes(&self) -> impl Iterator<Item = Change> + '_ {
+        ownership::control_plane_of(&self.snapshot).chain(self.aside.iter().cloned())
     }
 }

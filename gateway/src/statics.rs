@@ -78,6 +78,14 @@ pub struct Statics {
     pub handoff: Option<PathBuf>,
     /// For a successor to become ready.
     pub handoff_timeout: Duration,
+    /// The control plane, where there is one.
+    pub xds: Option<xds::client::Settings>,
+    /// The file of everything that is not static, where it is another one.
+    pub local_xds: Option<PathBuf>,
+    /// Where the control plane's last good word is kept.
+    pub state_directory: Option<PathBuf>,
+    /// 32 bytes that encrypt the secrets in it.
+    pub state_key: Option<ir::Secret>,
 }
 
 #[cfg(test)]
@@ -112,6 +120,10 @@ impl Statics {
             custom_functions: UserFunctions::default(),
             handoff: None,
             handoff_timeout: Duration::from_secs(30),
+            xds: None,
+            local_xds: None,
+            state_directory: None,
+            state_key: None,
         }
     }
 }

@@ -84,11 +84,18 @@ impl Status {
     pub fn applied(&self, generation: u64, source: &str, mut warnings: Vec<Problem>) {
         warnings.truncate(PROBLEMS_MAX);
         let mut view = self.view.lock();
-        view.generation = generation;
+        view.generation = view.generation.max(generation);
         view.applied_at = Some(rfc3339(SystemTime::now()));
         view.source = Some(source.to_owned());
         view.last_error = None;
         view.warnings = warnings;
+    }
+
+    /// The control plane has changed what is in force. What is said of the document stays.
+    pub fn advanced(&self, generation: u64) {
+        let mut view = self.view.lock();
+        view.generation = view.generation.max(generation);
+        view.applied_at = Some(rfc3339(SystemTime::now()));
     }
 
     /// A configuration was refused; what was in force stays.

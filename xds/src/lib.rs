@@ -16,5 +16,7 @@ mod pb;
 pub mod server;
 mod tls;
 
+pub use codec::{SOURCE, is_ours};
 pub use nack::Refusal;
 pub use node::Node;
+pub use pb::TYPE_URL;

@@ -38,7 +38,7 @@ use std::fmt;
 pub(crate) use generated::*;
 
 /// The type URL of every resource.
-pub(crate) const TYPE_URL: &str = "type.googleapis.com/agentgateway.v1.Resource";
+pub const TYPE_URL: &str = "type.googleapis.com/agentgateway.v1.Resource";
 
 /// The shape of every message, as a `FileDescriptorSet`.
 pub(crate) const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.binpb"));

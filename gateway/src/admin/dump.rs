@@ -18,6 +18,7 @@ use serde::ser::{Error, SerializeMap, SerializeSeq, Serializer};
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use xds::client::Roots;
 
 use super::answer::Body;
 use crate::local::source::{Paths, Places};
@@ -130,7 +131,7 @@ impl<K: Ord + Eq + Hash, V: Serialize> Serialize for Table<'_, K, V> {
 
 /// Replaces values of sensitive headers, in the three shapes they are written:
 /// `{"authorization": …}`, `{"name": "authorization", "value": …}` and `["authorization", …]`.
-pub(super) fn redact(value: &mut Value, sensitive: &Sensitive) {
+pub(crate) fn redact(value: &mut Value, sensitive: &Sensitive) {
     let is_secret = |name: Option<&Value>| name.and_then(Value::as_str).is_some_and(|name| sensitive.covers(name));
     match value {
         Value::Object(map) => {
@@ -182,6 +183,10 @@ fn statics_json(statics: &Statics) -> Value {
         custom_functions,
         handoff,
         handoff_timeout,
+        xds,
+        local_xds,
+        state_directory,
+        state_key,
     } = statics;
     json!({
         "enableIpv6": enable_ipv6,
@@ -211,6 +216,24 @@ fn statics_json(statics: &Statics) -> Value {
         "customFunctions": custom_functions.names().collect::<Vec<_>>(),
         "handoff": handoff,
         "handoffTimeoutMs": handoff_timeout.as_millis(),
+        "xds": xds.as_ref().map(xds_json),
+        "localXdsPath": local_xds,
+        "stateDirectory": state_directory,
+        "stateKey": state_key.as_ref().map(|_| STARS),
+    })
+}
+
+/// Of the headers the names only: some are credentials.
+fn xds_json(settings: &xds::client::Settings) -> Value {
+    let xds::client::Settings { address, node, roots, identity, token_file, headers, terms: _ } = settings;
+    json!({
+        "address": address.to_string(),
+        "node": node.id,
+        "metadata": node.metadata,
+        "roots": match roots { Roots::System => "SYSTEM".into(), Roots::File(path) => path.display().to_string() },
+        "clientCert": identity.as_ref().map(|it| &it.cert),
+        "tokenFile": token_file,
+        "headers": headers.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(),
     })
 }
 

@@ -25,6 +25,7 @@ use crate::statics::Statics;
 use crate::status::Status;
 use crate::telemetry::{LogControl, Telemetry};
 
+pub(crate) use dump::redact;
 pub use fleet::serve_fleet;
 pub use guard::Ends;
 pub use pages::serve;
@@ -48,6 +49,8 @@ pub struct AdminContext {
     pub listeners: Report,
     /// Clusters, endpoints and their health, for `/backends`.
     pub upstreams: Report,
+    /// The control plane, for `/config/status` (`xds`); null without one.
+    pub control_plane: Report,
     /// This process, those that drain, and how upgrades went, for `/generations`.
     pub generations: Report,
     /// Starts a graceful drain; returns at once and may be called again.

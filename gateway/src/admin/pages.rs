@@ -89,6 +89,10 @@ impl Admin {
                 let mut view = serde_json::to_value(context.status.snapshot()).unwrap_or_default();
                 if let Value::Object(map) = &mut view {
                     map.insert("binds".to_owned(), self.redacted((context.listeners)()));
+                    let xds = (context.control_plane)();
+                    if !xds.is_null() {
+                        map.insert("xds".to_owned(), xds);
+                    }
                 }
                 answer::json(&view)
             }

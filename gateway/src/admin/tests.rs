@@ -57,6 +57,7 @@ async fn admin() -> Server {
         statics,
         listeners: Arc::new(|| serde_json::json!([])),
         upstreams: Arc::new(|| serde_json::json!({"clusters": []})),
+        control_plane: Arc::new(|| Value::Null),
         generations: Arc::new(|| serde_json::json!({"generations": []})),
         drain: Arc::new(move || {
             count.fetch_add(1, Ordering::SeqCst);

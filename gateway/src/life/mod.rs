@@ -194,6 +194,16 @@ impl Life {
         self.reached(Reign::Superseded).await;
     }
 
+    /// Waits until a successor answers, or this process is on its way out.
+    pub async fn leaving(&self) {
+        self.reached(Reign::Ending).await;
+    }
+
+    /// Whether a successor answers.
+    pub fn is_superseded(&self) -> bool {
+        *self.reign.borrow() == Reign::Superseded
+    }
+
     async fn reached(&self, reign: Reign) {
         // The sender is ours: it cannot be gone.
         let _ = self.reign.subscribe().wait_for(|it| *it >= reign).await;

@@ -139,7 +139,7 @@ impl Drop for Post {
 }
 
 /// Makes the directory if need be; nobody else may write in it.
-fn private(path: &Path) -> Result<(), PlaceFault> {
+pub(crate) fn private(path: &Path) -> Result<(), PlaceFault> {
     let failed = |source| PlaceFault::Io { path: path.to_owned(), source };
     if !path.exists() {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;

@@ -23,7 +23,7 @@ use super::document as doc;
 use super::files::{self, Reader};
 use super::lower::{Context, Lowering, Objects};
 use super::schema;
-use super::statics::{Fault, StaticConfig};
+use super::statics::{Fault, StaticConfig, headers};
 use crate::statics::Statics;
 use order::Labels;
 pub use places::{Paths, Places};
@@ -49,6 +49,8 @@ impl Input {
     /// The name that problems carry.
     pub fn name(&self) -> String {
         match self {
+            // That name is the control plane's.
+            Self::File(path) if path.as_os_str() == xds::SOURCE => format!("./{}", xds::SOURCE),
             Self::File(path) => path.display().to_string(),
             Self::Text { name, .. } => name.clone(),
         }
@@ -161,10 +163,19 @@ impl Source {
                 Problem::nowhere(variable, reason).from_source(&"environment".into())
             }
         };
-        match config.lower(&|name| env(name)) {
+        let lowered = config.lower(&|name| env(name)).and_then(|(mut statics, warnings)| {
+            if let Some(xds) = &mut statics.xds {
+                xds.headers.extend(headers(texts(std::env::vars_os()))?);
+            }
+            Ok((statics, warnings))
+        });
+        match lowered {
             Ok((statics, warnings)) if problems.is_empty() => {
                 // Expressions of the document may use them.
                 filters::expr::install(statics.custom_functions.clone());
+                if let Some(path) = &statics.local_xds {
+                    self.divert(path, env);
+                }
                 self.statics = Arc::new(statics);
                 Ok(warnings.into_iter().map(told).collect())
             }
@@ -174,6 +185,13 @@ impl Source {
                 Err(problems)
             }
         }
+    }
+
+    /// Everything else is in another file.
+    fn divert(&mut self, path: &Path, env: fn(&str) -> Option<String>) {
+        self.input = Input::File(path.to_path_buf());
+        self.incremental = Incremental::new(&self.input.name(), schema::checker(), Box::new(env));
+        self.first_config = None;
     }
 
     pub fn statics(&self) -> &Arc<Statics> {
@@ -235,7 +253,8 @@ impl Source {
         warnings.extend(union::contested(&tree, &run.all, WARNINGS_MAX));
         let config = tree.read::<StaticConfig>("config").ok().flatten().unwrap_or_default();
         let config = serde_json::to_string(&config).ok();
-        let renewed = config.filter(|it| Some(it) != self.first_config.as_ref()).map(|it| files::digest(it.as_bytes()));
+        let first = self.first_config.as_ref();
+        let renewed = config.filter(|it| first.is_some_and(|first| it != first)).map(|it| files::digest(it.as_bytes()));
         if let Some(remark) = self.remark {
             warnings.extend(union::remarked(&tree, &patch, remark, WARNINGS_MAX));
         } else if renewed.is_some() {
@@ -331,6 +350,11 @@ impl Source {
             }
         }
     }
+}
+
+/// Variables that are texts; no other can be a header.
+fn texts(variables: std::env::VarsOs) -> impl Iterator<Item = (String, String)> {
+    variables.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
 /// One load under way.

@@ -1,7 +1,9 @@
 //! The `config:` block and the environment: settings read once at start. An environment variable
 //! wins over the document.
 
+mod address;
 mod telemetry;
+mod xds;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,7 +17,10 @@ use serde::{Deserialize, Serialize};
 use super::files;
 use crate::statics::{LogFormat, LookupFamily, ServerAddress, Statics};
 use crate::telemetry::logging;
+pub use address::server_address;
+use address::{has_ipv6, is_local, loopback, wildcard};
 pub use telemetry::{Metrics, Tracing};
+pub use xds::{headers, identity};
 
 const ADMIN_PORT: u16 = 15000;
 const STATS_PORT: u16 = 15020;
@@ -65,6 +70,31 @@ pub struct StaticConfig {
     pub handoff_socket: Option<String>,
     /// For a successor to become ready, or it is ended (`HANDOFF_TIMEOUT`). Default: 30s.
     pub handoff_timeout: Option<Span>,
+    /// The control plane: `https://host:port`, `http://host:port` without TLS, or `host:port`, which is https
+    /// (`XDS_ADDRESS`). Needs `namespace` and `gateway`, by which it chooses what this gateway gets.
+    pub xds_address: Option<String>,
+    /// File of the token shown to the control plane (`XDS_AUTH_TOKEN`), read again for each connection. Default:
+    /// `./var/run/secrets/xds-tokens/xds-token`, where it is there.
+    pub xds_auth_token: Option<String>,
+    /// PEM file of the roots that the control plane's certificate must chain to, or `SYSTEM` (`XDS_ROOT_CA`).
+    /// Default: `./var/run/secrets/xds/root-cert.pem` where it is there, else the system's.
+    pub xds_root_ca: Option<String>,
+    /// PEM file of the certificate shown to the control plane (`XDS_CLIENT_CERT`), read again for each connection.
+    /// Default: none is shown.
+    pub xds_client_cert: Option<String>,
+    /// PEM file of its key (`XDS_CLIENT_KEY`).
+    pub xds_client_key: Option<String>,
+    /// Name of the cluster, sent to the control plane with the token (`CLUSTER_ID`). Default: `Kubernetes`.
+    pub cluster_id: Option<String>,
+    /// The file of everything but this block, instead of the file this block is in (`LOCAL_XDS_PATH`). A `config`
+    /// block in it has no effect.
+    pub local_xds_path: Option<String>,
+    /// Where the control plane's last good word is kept, so that a start without it serves (`STATE_DIRECTORY`), or
+    /// `off`. Default: `agentgateway` in the user's state directory; for root `/var/lib/agentgateway`.
+    pub state_directory: Option<String>,
+    /// Encrypts the secrets in there (`STATE_KEY`): 64 hexadecimal digits. Without one they are left out, and what
+    /// needs them is closed after a start without control plane until that is back.
+    pub state_key: Option<FileOrInline>,
 }
 
 /// A secret written out, the file it is in, or the credential it is (systemd's `LoadCredential=`).
@@ -191,8 +221,9 @@ impl StaticConfig {
     ///
     /// # Errors
     /// Everything that is wrong with them.
-    pub fn lower(self, env: Env<'_>) -> Result<(Statics, Vec<Fault>), Vec<Fault>> {
+    pub fn lower(mut self, env: Env<'_>) -> Result<(Statics, Vec<Fault>), Vec<Fault>> {
         let mut from = Sources { env, faults: Vec::new() };
+        let remote = xds::Written::take(&mut self, &from);
         let mut warnings = Vec::new();
         if self.tracing.is_some() {
             let reason = "accepted, but has no effect in this version";
@@ -231,7 +262,7 @@ impl StaticConfig {
             admin,
             stats,
             readiness,
-            admin_token: from.token(self.admin_token),
+            admin_token: from.secret("ADMIN_TOKEN", "adminToken", self.admin_token),
             log_format: from
                 .over("LOG_FORMAT", log_format)
                 .unwrap_or_else(|| logging.format.map(LogFormat::from).unwrap_or_default()),
@@ -252,7 +283,12 @@ impl StaticConfig {
             custom_functions,
             handoff: from.word("HANDOFF_SOCKET").or(self.handoff_socket).map(PathBuf::from),
             handoff_timeout: patience.map_or(TAKEOVER, |it| it.0),
+            local_xds: from.word("LOCAL_XDS_PATH").or(self.local_xds_path).map(PathBuf::from),
+            state_directory: xds::state_directory(&from, self.state_directory),
+            state_key: xds::state_key(&mut from, self.state_key),
+            xds: None,
         };
+        let statics = Statics { xds: xds::lower(&mut from, remote, &statics, &mut warnings), ..statics };
         if from.faults.is_empty() { Ok((statics, warnings)) } else { Err(from.faults) }
     }
 }
@@ -307,11 +343,12 @@ impl Sources<'_> {
         self.text("RUST_LOG", "logging.level", written, read).unwrap_or_else(|| "info".to_owned())
     }
 
-    fn token(&mut self, written: Option<FileOrInline>) -> Option<ir::Secret> {
-        if let Some(token) = self.word("ADMIN_TOKEN") {
-            return Some(ir::Secret::new(token.into_bytes()));
+    /// What a variable says, or else the document, a file or a credential.
+    fn secret(&mut self, variable: &str, key: &str, written: Option<FileOrInline>) -> Option<ir::Secret> {
+        if let Some(text) = self.word(variable) {
+            return Some(ir::Secret::new(text.into_bytes()));
         }
-        let (key, content) = match written? {
+        let (part, content) = match written? {
             FileOrInline::Inline(text) => return Some(ir::Secret::new(text.into_bytes())),
             FileOrInline::File { file } => {
                 let content = files::read_bounded(file.as_ref());
@@ -326,7 +363,7 @@ impl Sources<'_> {
         match content {
             Ok(content) => Some(ir::Secret::new(content.trim_ascii().to_vec())),
             Err(reason) => {
-                self.faults.push(Fault::Written(format!("config.adminToken.{key}"), reason));
+                self.faults.push(Fault::Written(format!("config.{key}.{part}"), reason));
                 None
             }
         }
@@ -419,52 +456,4 @@ fn locality(text: Option<String>) -> ir::backend::Locality {
         zone: parts.next().unwrap_or_default(),
         subzone: parts.next().unwrap_or_default(),
     }
-}
-
-/// Reads `ip:port`, `localhost:port`, `unix:/path`, `off`.
-pub fn server_address(text: &str, ipv6: bool) -> Result<ServerAddress, String> {
-    if text.eq_ignore_ascii_case("off") {
-        return Ok(ServerAddress::Off);
-    }
-    if let Some(path) = text.strip_prefix("unix:") {
-        return if path.starts_with('/') {
-            Ok(ServerAddress::Unix(PathBuf::from(path)))
-        } else {
-            Err(format!("`{text}`: a unix socket needs an absolute path, `unix:/path`"))
-        };
-    }
-    let help = || format!("`{text}` is not an address: write `ip:port`, `localhost:port`, `unix:/path` or `off`");
-    if let Some(port) = text.strip_prefix("localhost:") {
-        return port.parse().map(|port| ServerAddress::Sockets(loopback(port, ipv6))).map_err(|_| help());
-    }
-    text.parse().map(|address| ServerAddress::Sockets(vec![address])).map_err(|_| help())
-}
-
-fn loopback(port: u16, ipv6: bool) -> Vec<SocketAddr> {
-    let mut addresses = vec![SocketAddr::from(([127, 0, 0, 1], port))];
-    if ipv6 {
-        addresses.push(SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, port)));
-    }
-    addresses
-}
-
-fn wildcard(port: u16, ipv6: bool) -> Vec<SocketAddr> {
-    if ipv6 {
-        vec![SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, port))]
-    } else {
-        vec![SocketAddr::from(([0, 0, 0, 0], port))]
-    }
-}
-
-/// Whether only this host reaches an address.
-fn is_local(address: &ServerAddress) -> bool {
-    match address {
-        ServerAddress::Sockets(addresses) => addresses.iter().all(|it| it.ip().is_loopback()),
-        ServerAddress::Unix(_) | ServerAddress::Off => true,
-    }
-}
-
-/// Asks the kernel, for a host may have it off.
-fn has_ipv6() -> bool {
-    std::net::UdpSocket::bind((std::net::Ipv6Addr::LOCALHOST, 0)).is_ok()
 }

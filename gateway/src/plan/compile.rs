@@ -203,7 +203,25 @@ impl Work<'_> {
             }
             self.touched.insert(key.clone(), next);
         }
+        self.adopt(patch);
         self.terminate(patch);
+    }
+
+    /// A new bind takes the listeners that already name it.
+    fn adopt(&mut self, patch: &Patch) {
+        for change in patch.changes() {
+            let Change::Bind(key, Some(_)) = change else { continue };
+            if self.plan.binds.contains_key(key) {
+                continue;
+            }
+            let waiting = self.plan.snapshot.listeners.values().filter(|it| it.bind == *key);
+            let waiting: Vec<_> = waiting.filter(|it| !self.touched.contains_key(&it.key)).cloned().collect();
+            for listener in waiting {
+                let mut next = ListenerPlan::new(listener.clone(), None);
+                self.fill(&mut next);
+                self.touched.insert(listener.key.clone(), next);
+            }
+        }
     }
 
     /// A new listener takes the routes that already name it.

@@ -1,5 +1,7 @@
 //! Plans over snapshots: precedence, and that a patch gives what a whole load gives.
 
+mod identity;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -14,6 +14,7 @@ use filters::expr::{Expression, Value};
 use ir::{ListenerKey, Text};
 use parking_lot::Mutex;
 
+use super::control_plane::ControlPlane;
 use super::event::{Phases, RequestEvent, TcpEvent};
 use super::family::{Cells, Family, Label, OTHER};
 use super::histogram::{Connect, Counter, Histogram, Processing, Request};
@@ -44,6 +45,7 @@ pub(super) struct Metrics {
     pub(super) calls: Family<Histogram<Request>>,
     pub(super) upgrades: Family<UpgradeCells>,
     pub(super) config: ConfigCells,
+    pub(super) control_plane: Mutex<Option<ControlPlane>>,
     pub(super) runtimes: Mutex<Vec<Runtime>>,
     pub(super) removed: HashSet<String>,
     pub(super) started: SystemTime,
@@ -182,6 +184,7 @@ impl Metrics {
             calls: Family::new(&calls, SERIES_MAX, shards),
             upgrades: Family::new(&[Label::closed("outcome")], SERIES_MAX, 1),
             config: ConfigCells::default(),
+            control_plane: Mutex::default(),
             runtimes: Mutex::default(),
             removed: statics.metrics_removed.iter().map(|it| super::exposition::bare_name(it).to_owned()).collect(),
             started: SystemTime::now(),
@@ -270,13 +273,17 @@ impl Metrics {
     }
 
     pub(super) fn config_applied(&self, generation: u64, phases: &Phases) {
+        self.config.synchronized.store(1, Ordering::Relaxed);
+        *self.config.phases.lock() = *phases;
+        self.config_advanced(generation);
+    }
+
+    pub(super) fn config_advanced(&self, generation: u64) {
         let config = &self.config;
         config.applied.add(1);
-        config.synchronized.store(1, Ordering::Relaxed);
-        config.generation.store(generation, Ordering::Relaxed);
+        config.generation.fetch_max(generation, Ordering::Relaxed);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         config.applied_at_ms.store(u64::try_from(now.as_millis()).unwrap_or(0), Ordering::Relaxed);
-        *config.phases.lock() = *phases;
     }
 
     pub(super) fn config_refused(&self) {

@@ -7,6 +7,7 @@
 
 mod access_log;
 mod clock;
+mod control_plane;
 mod event;
 mod exposition;
 mod family;
@@ -37,6 +38,7 @@ use sink::Sink;
 pub use access_log::Sensitive;
 pub(crate) use access_log::is_loopback;
 pub use clock::{Spent, Stopwatch, rfc3339};
+pub use control_plane::{ControlPlane, ControlPlaneFigures};
 pub use event::{Phases, RequestEvent, TcpEvent};
 pub use exposition::Exposition;
 pub use logging::LogControl;
@@ -142,6 +144,16 @@ impl Telemetry {
     /// A configuration is in force.
     pub fn config_applied(&self, generation: u64, phases: &Phases) {
         self.metrics.config_applied(generation, phases);
+    }
+
+    /// The control plane has changed what is in force.
+    pub fn config_advanced(&self, generation: u64) {
+        self.metrics.config_advanced(generation);
+    }
+
+    /// Who knows the control plane; asked at each scrape.
+    pub fn control_plane(&self, figures: ControlPlane) {
+        *self.metrics.control_plane.lock() = Some(figures);
     }
 
     /// A configuration was refused; the one before it stays in force.

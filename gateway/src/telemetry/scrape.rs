@@ -20,6 +20,7 @@ impl Metrics {
         self.encode_connections(&mut out);
         self.encode_upstreams(&mut out);
         self.encode_config(&mut out);
+        self.encode_control_plane(&mut out);
         let upgrades = &self.upgrades;
         out.counter("upgrades", "Upgrades to a successor, by how they ended.", (upgrades, |cells| &cells.count));
         let help = "Time from the start of a successor to how the upgrade ended.";

@@ -14,6 +14,7 @@ pub(super) fn complete(yaml: &str, dir: &Path) -> String {
         ("readinessAddr", format!("unix:{dir}/ready.sock")),
         ("workerThreads", "2".to_owned()),
         ("connectionTerminationDeadline", "5s".to_owned()),
+        ("stateDirectory", format!("{dir}/state")),
         ("logging", "{ level: info, format: json }".to_owned()),
     ];
     let Some((before, block)) = split(&yaml) else {

@@ -125,6 +125,15 @@ impl Gateway {
         bind.unwrap_or_else(|| panic!("no bind {name} in {status:?}")).addr()
     }
 
+    /// Waits until the bind of this name listens.
+    pub async fn listens(&self, name: &str) -> SocketAddr {
+        let found = poll(PATIENCE, || async {
+            let status = self.try_status().await.ok()?;
+            status.binds.into_iter().find(|it| it.name == name && it.state == "listening")
+        });
+        found.await.unwrap_or_else(|| panic!("no bind {name} listens; the log:\n{}", self.log.text())).addr()
+    }
+
     /// An HTTP/1.1 client of the first bind.
     #[track_caller]
     pub fn client(&self) -> Client {

@@ -27,6 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use filters::Patch;
+use prost::Message as _;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep};
 use tonic::metadata::AsciiMetadataValue;
@@ -39,21 +40,35 @@ use connection::Connection;
 pub use connection::Fault as ConnectFault;
 pub use session::{Session, Versions};
 pub use settings::{Address, Identity, Roots, Settings, Terms};
-pub use status::Status;
+pub use status::{Messages, Status, Termination};
 
 /// Requests that wait to be written: one subscription or acknowledgement at a time.
 const REQUESTS_MAX: usize = 4;
 
-/// What a response asks for. It is acknowledged with the reply; without one (the sender dropped) it is
-/// refused as a whole.
+/// What a response asks for. It is acknowledged with the answer; dropped without one, it is refused as a whole.
 #[derive(Debug)]
 pub struct Update {
     /// Takes effect as a whole.
     pub patch: Patch,
     /// What was refused before it came here; substitutes are in the patch.
     pub refused: Vec<Refusal>,
-    /// What the receiver could not take, by name of the resource; usually nothing.
-    pub reply: oneshot::Sender<Vec<Refusal>>,
+    reply: oneshot::Sender<Vec<Refusal>>,
+    session: Arc<Session>,
+    rest: session::Rest,
+}
+
+impl Update {
+    /// The patch is in force. Not so what is `refused`, which the session forgets; nor what is `aside`, which is
+    /// held and does not serve for now. Both are named to the control plane. When this returns, the session says
+    /// what is held.
+    pub fn answer(self, refused: Vec<Refusal>, aside: Vec<Refusal>) {
+        let Self { refused: mut all, reply, session, rest, patch: _ } = self;
+        all.extend(refused);
+        session.settle(rest, &all);
+        all.extend(aside);
+        // A client that has ended tells nobody.
+        let _ = reply.send(all);
+    }
 }
 
 /// Why a stream ended.
@@ -71,6 +86,22 @@ pub enum Fault {
     Ended,
 }
 
+impl Fault {
+    /// What metrics call it.
+    fn termination(&self) -> Termination {
+        use tonic::Code;
+        match self {
+            Self::Connect(_) | Self::Token(_) | Self::TokenText => Termination::ConnectionError,
+            // The other end, or something between, went away in good order.
+            Self::Stream(it) if matches!(it.code(), Code::Cancelled | Code::DeadlineExceeded | Code::Unavailable) => {
+                Termination::Reconnect
+            }
+            Self::Stream(_) => Termination::Error,
+            Self::Ended => Termination::Complete,
+        }
+    }
+}
+
 /// Asks until `shutdown` resolves or nobody reads the updates any more.
 pub async fn run(
     settings: Settings,
@@ -80,6 +111,7 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) {
     let mut shutdown = pin!(shutdown);
+    status.send_modify(Status::away);
     let mut client = Client { settings, session, updates, status, wait: Duration::ZERO };
     tokio::select! {
         () = &mut shutdown => {}
@@ -133,7 +165,7 @@ impl Client {
         let first = DeltaDiscoveryRequest {
             node: Some(settings.node.encode()),
             type_url: pb::TYPE_URL.to_owned(),
-            initial_resource_versions: self.session.versions(),
+            initial_resource_versions: self.session.known(),
             ..DeltaDiscoveryRequest::default()
         };
         // There is room: nothing was sent yet.
@@ -177,6 +209,8 @@ impl Client {
     /// Delivers a response and gives its acknowledgement; `None` when nobody reads updates any more.
     async fn answer(&self, response: DeltaDiscoveryResponse) -> Option<DeltaDiscoveryRequest> {
         let (type_url, nonce) = (response.type_url.clone(), response.nonce.clone());
+        let bytes = response.encoded_len() as u64;
+        self.status.send_modify(|it| it.heard(type_url == pb::TYPE_URL, bytes));
         let refused = match session::check_type(&response) {
             Err(refusal) => vec![refusal],
             Ok(()) => self.deliver(response).await?,
@@ -198,16 +232,12 @@ impl Client {
         let resources_max = self.settings.terms.resources_max;
         let session::Reading { patch, mut refused, rest } = self.session.read(response, resources_max).await;
         let (reply, replied) = oneshot::channel();
-        let update = Update { patch, refused: refused.clone(), reply };
+        let update = Update { patch, refused: refused.clone(), reply, session: self.session.clone(), rest };
         self.updates.send(update).await.ok()?;
-        match replied.await {
-            Ok(more) => {
-                refused.extend(more);
-                self.session.settle(rest, &refused);
-            }
-            Err(_) => refused.push(Refusal::new("", "the gateway did not take the update")),
-        }
-        Some(refused)
+        Some(replied.await.unwrap_or_else(|_| {
+            refused.push(Refusal::new("", "the gateway did not take the update"));
+            refused
+        }))
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the client holds, from one connection to the next: the versions of what was taken, and what was
 //! refused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use filters::{Change, Patch};
 use foldhash::HashSet;
@@ -17,7 +17,8 @@ const REFUSED_MAX: usize = 1000;
 /// Resources decoded before others on this thread get their turn.
 const TURN: usize = 256;
 
-/// Names and versions of resources.
+/// Names and versions of resources. An empty version is none: something of that name is held, and whatever the
+/// control plane has of it is news.
 pub type Versions = BTreeMap<String, String>;
 
 /// What is held. Shared, so that a successor can be told where to go on.
@@ -27,6 +28,9 @@ pub struct Session(Mutex<Held>);
 #[derive(Debug, Default)]
 struct Held {
     versions: Versions,
+    /// Names that have a substitute in force. They are told to the control plane too, or one that goes while we are
+    /// away would stay.
+    closed: BTreeSet<String>,
     refused: BTreeMap<String, String>,
 }
 
@@ -39,16 +43,25 @@ pub(super) struct Reading {
 }
 
 /// Names, with their versions where they were taken.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Rest {
     taken: Vec<(String, String)>,
+    closed: Vec<String>,
     removed: Vec<String>,
 }
 
 impl Session {
     /// Goes on where another client left off: the objects of these versions are known already.
-    pub fn resume(versions: Versions) -> Self {
-        Self(Mutex::new(Held { versions, refused: BTreeMap::new() }))
+    pub fn resume(known: Versions) -> Self {
+        let (closed, versions): (Versions, Versions) = known.into_iter().partition(|(_, version)| version.is_empty());
+        Self(Mutex::new(Held { versions, closed: closed.into_keys().collect(), refused: BTreeMap::new() }))
+    }
+
+    /// What another client needs to go on: versions of what was taken, and names of what has a substitute.
+    pub fn known(&self) -> Versions {
+        let held = self.0.lock();
+        let closed = held.closed.iter().map(|name| (name.clone(), String::new()));
+        held.versions.iter().map(|(name, version)| (name.clone(), version.clone())).chain(closed).collect()
     }
 
     /// What was taken, as of now.
@@ -59,6 +72,12 @@ impl Session {
     /// How many resources were taken.
     pub fn len(&self) -> usize {
         self.0.lock().versions.len()
+    }
+
+    /// With what has a substitute.
+    fn size(&self) -> usize {
+        let held = self.0.lock();
+        held.versions.len() + held.closed.len()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -75,7 +94,7 @@ impl Session {
     pub(super) async fn read(&self, response: DeltaDiscoveryResponse, resources_max: usize) -> Reading {
         let mut reading = Reading { patch: Patch::default(), refused: Vec::new(), rest: Rest::default() };
         let mut seen: HashSet<String> = HashSet::default();
-        let mut room = resources_max.saturating_sub(self.len());
+        let mut room = resources_max.saturating_sub(self.size());
         for (position, resource) in response.resources.into_iter().enumerate() {
             if position % TURN == TURN - 1 {
                 tokio::task::yield_now().await;
@@ -85,13 +104,18 @@ impl Session {
             let full = !held && room == 0;
             match judge(&resource, seen.insert(name.clone()), full) {
                 Ok(change) => {
-                    room -= usize::from(!held);
+                    room = room.saturating_sub(usize::from(!held));
                     reading.patch.push(change);
                     reading.rest.taken.push((name, resource.version));
                 }
                 Err(reason) => {
-                    if !held && let Some(closed) = closed(&resource) {
+                    if !held
+                        && !full
+                        && let Some(closed) = closed(&resource)
+                    {
                         reading.patch.push(closed);
+                        reading.rest.closed.push(name.clone());
+                        room = room.saturating_sub(1);
                     }
                     reading.refused.push(Refusal::new(name, reason));
                 }
@@ -107,16 +131,19 @@ impl Session {
     }
 
     /// Remembers what became of a response: `refused` holds the names that were refused by anybody.
-    pub(super) fn settle(&self, Rest { taken, removed }: Rest, refused: &[Refusal]) {
+    pub(super) fn settle(&self, Rest { taken, closed, removed }: Rest, refused: &[Refusal]) {
         let mut held = self.0.lock();
         let bad: HashSet<&str> = refused.iter().map(|it| it.name.as_str()).collect();
         for (name, version) in taken {
             if !bad.contains(name.as_str()) {
                 held.refused.remove(&name);
+                held.closed.remove(&name);
                 held.versions.insert(name, version);
             }
         }
+        held.closed.extend(closed);
         for name in removed {
+            held.closed.remove(&name);
             held.versions.remove(&name);
             held.refused.remove(&name);
         }

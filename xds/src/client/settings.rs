@@ -1,5 +1,6 @@
 //! Where the control plane is, and on what terms it is asked.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -101,6 +102,10 @@ impl Address {
         Ok(Self { tls, authority: authority.clone(), port })
     }
 
+    pub fn is_tls(&self) -> bool {
+        self.tls
+    }
+
     /// For a look-up, and for certificates: without the brackets of IPv6.
     pub(super) fn host(&self) -> &str {
         self.authority.host().trim_start_matches('[').trim_end_matches(']')
@@ -110,6 +115,13 @@ impl Address {
         let scheme = if self.tls { Scheme::HTTPS } else { Scheme::HTTP };
         let uri = Uri::builder().scheme(scheme).authority(self.authority.clone()).path_and_query("/").build();
         uri.expect("scheme, authority and path are a URI")
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.tls { "https" } else { "http" };
+        write!(f, "{scheme}://{}", self.authority)
     }
 }
 

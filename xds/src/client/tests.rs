@@ -123,9 +123,10 @@ impl Client {
 
     /// The next patch, taken; with what was refused before.
     async fn taken(&mut self) -> (Vec<Change>, Vec<Refusal>) {
-        let Update { patch, refused, reply } = self.update().await;
-        reply.send(Vec::new()).unwrap();
-        (patch.changes().to_vec(), refused)
+        let update = self.update().await;
+        let said = (update.patch.changes().to_vec(), update.refused.clone());
+        update.answer(Vec::new(), Vec::new());
+        said
     }
 
     async fn until(&mut self, what: &str, hold: impl Fn(&Status) -> bool) {
@@ -214,7 +215,12 @@ async fn a_resource_that_never_was_good_is_closed_until_it_is() {
     let [Change::Policy(_, Some(closed))] = &changes[..] else { panic!("{changes:?}") };
     assert!(matches!(closed.policy, filters::Policy::DirectResponse(_)));
     assert!(client.session.is_empty(), "a substitute is nothing we have");
-    control.cache.put("", policy.clone(), None).unwrap();
+
+    // It goes while nobody is there to hear that.
+    let (held, cache) = control.stop().await;
+    client.until("the end of the stream", |it| !it.connected).await;
+    cache.put("", policy.clone(), None).unwrap();
+    let _control = Control::resume(held, server::Settings::default(), cache);
     assert_eq!(client.taken().await.0, [policy.removal()]);
 }
 
@@ -223,12 +229,12 @@ async fn what_the_receiver_does_not_take_is_refused_by_name() {
     let control = Control::start(server::Settings::default()).await;
     let mut client = Client::start(control.address);
     client.taken().await;
-    control.apply([backend("a", "a:1"), backend("b", "b:1")]);
-    let Update { reply, .. } = client.update().await;
-    reply.send(vec![Refusal::new("backend/b", "no room")]).unwrap();
+    control.apply([backend("a", "a:1"), backend("b", "b:1"), backend("held", "c:1")]);
+    let (no_room, aside) = (Refusal::new("backend/b", "no room"), Refusal::new("backend/held", "another has the name"));
+    client.update().await.answer(vec![no_room.clone()], vec![aside.clone()]);
     control.until("the refusal", |log| log.nacks().len() == 1).await;
-    assert_eq!(control.log.nacks()[0].refused, [Refusal::new("backend/b", "no room")]);
-    assert_eq!(client.session.versions().into_keys().collect::<Vec<_>>(), ["backend/a"]);
+    assert_eq!(control.log.nacks()[0].refused, [no_room, aside]);
+    assert_eq!(client.session.versions().into_keys().collect::<Vec<_>>(), ["backend/a", "backend/held"]);
     // Whoever drops the reply has taken nothing.
     control.apply([backend("c", "c:1")]);
     drop(client.update().await);

@@ -24,13 +24,14 @@ mod unknown;
 mod workload;
 
 use std::fmt;
+use std::sync::LazyLock;
 
 use filters::{Change, Scope};
 use ir::{BackendKey, BindKey, Invalid, ListenerKey, Origin, PolicyKey, RouteKey, ServiceKey, Text};
 use prost::Message as _;
 
 use crate::pb;
-pub use substitute::substitute;
+pub use substitute::{stand_in, substitute};
 
 /// Largest resource decoded. A direct response holds up to 1 MiB of body.
 pub const RESOURCE_BYTES_MAX: usize = 4 << 20;
@@ -269,7 +270,16 @@ fn object(kind: pb::resource::Kind, origin: &Origin, scope: &mut Scope<'_>) -> O
     })
 }
 
+/// The source of every object that came this way.
+pub const SOURCE: &str = "xds";
+
 /// What status pages say about an object that came this way.
 fn origin(name: &str) -> Origin {
-    Origin { source: Some("xds".into()), path: Some(name.into()) }
+    static SHARED: LazyLock<Text> = LazyLock::new(|| SOURCE.into());
+    Origin { source: Some(SHARED.clone()), path: Some(name.into()) }
+}
+
+/// Whether an object came this way.
+pub fn is_ours(origin: &Origin) -> bool {
+    origin.source.as_deref() == Some(SOURCE)
 }

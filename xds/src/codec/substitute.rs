@@ -10,10 +10,16 @@
 //! | `backendTLS`, or a kind that is not known, at a backend | TLS that no certificate satisfies |
 //! | a setting | nothing: the default holds |
 //! | a bind, listener, backend, service, workload | nothing: what is not there serves nobody |
+//!
+//! [`stand_in`] is for an object that was good, and whose secrets are not there any more: a listener keeps its name and
+//! refuses handshakes, a policy is closed as above, a backend is not there.
 
 use filters::rung::Rung;
 use filters::{Attachment, Change, Kind, Policy, Scope, backend_tls, direct_response, ip_access};
-use ir::{BackendRef, Inheritance, Origin, Phase, PolicyKey, Route, RouteBackend, RouteKey, Target, TcpRoute};
+use ir::{
+    BackendRef, Inheritance, Listener, Origin, Phase, PolicyKey, Route, RouteBackend, RouteKey, Secret, Target,
+    TcpRoute,
+};
 
 use super::{Name, attachment, matcher, origin, parse, policy, read, route};
 use crate::pb;
@@ -40,6 +46,27 @@ pub fn substitute(name: &str, type_url: &str, bytes: &[u8]) -> Option<Change> {
         _ => return None,
     };
     (Name::of(&change) == named).then_some(change)
+}
+
+/// The place of a key that was left out; no key looks like that.
+const LEFT_OUT: &[u8] = b"left out";
+
+/// What serves in the place of a good object without its secrets. `None` where nothing may.
+pub fn stand_in(change: &Change) -> Option<Change> {
+    match change {
+        Change::Listener(key, Some(it)) => {
+            let mut closed = Listener::clone(it);
+            closed.tls.as_mut()?.key = Secret::new(LEFT_OUT);
+            Some(Change::Listener(key.clone(), Some(closed.into())))
+        }
+        Change::Policy(key, Some(it)) => {
+            let policy = closed(Some(it.policy.kind()), &it.target)?;
+            let closed =
+                Attachment { policy, phase: Phase::Route, inheritance: Inheritance::Override, ..Attachment::clone(it) };
+            Some(Change::Policy(key.clone(), Some(closed.into())))
+        }
+        _ => None,
+    }
 }
 
 fn refused() -> Vec<RouteBackend> {

@@ -170,7 +170,7 @@ async fn a_control_plane_that_floods_waits_for_the_receiver() {
     let first = client.update().await;
     // Nothing else is delivered, read or acknowledged before the reply.
     assert!(client.updates.try_recv().is_err() && heard.try_recv().is_err());
-    first.reply.send(Vec::new()).unwrap();
+    first.answer(Vec::new(), Vec::new());
     assert_eq!(hear(&mut heard).await.response_nonce, "0");
 }
 
