@@ -31,7 +31,7 @@ const PLANTED: &[Planted] = &[
     },
     Planted {
         place: "hashes of passwords",
-        policies: "basicAuth: { htpasswd: 'bob:$apr1$canarysa$Q17bmANhIA7pctgRGqF/S0' }",
+        policies: "basicAuth: { htpasswd: 'bob:$$apr1$$canarysa$$Q17bmANhIA7pctgRGqF/S0' }",
         canaries: &["canarysa", "Q17bmANhIA7pctgRGqF"],
     },
     Planted {

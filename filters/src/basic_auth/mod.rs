@@ -10,7 +10,7 @@
 //! ```
 //!
 //! **Users.** `htpasswd` is a file (watched) or the text itself: one `user:hash` a line, as the tool `htpasswd` writes
-//! it. Known hashes: bcrypt (`$2a$`, `$2b$`, `$2x$`, `$2y$`), argon2 (`$argon2id$`, `$argon2i$`, `$argon2d$`), `$apr1$`
+//! it; a text written in place has `$$` for each `$`, as everywhere in a configuration file. Known hashes: bcrypt (`$2a$`, `$2b$`, `$2x$`, `$2y$`), argon2 (`$argon2id$`, `$argon2i$`, `$argon2d$`), `$apr1$`
 //! and `{SHA}`. The last two are weak: who gets hold of the file finds most passwords. Use `htpasswd -B`. Passwords in
 //! plain and `crypt` are refused.
 //!

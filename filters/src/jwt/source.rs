@@ -46,7 +46,8 @@ impl Serialize for KeySource {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Inline { keys, .. } => serializer.collect_str(&format_args!("{keys:?}")),
-            Self::Url(url) => serializer.serialize_str(url),
+            // Without its query, which may be a secret.
+            Self::Url(url) => serializer.serialize_str(url.split('?').next().unwrap_or_default()),
         }
     }
 }
