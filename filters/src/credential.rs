@@ -206,9 +206,8 @@ pub fn scrub(name: &HeaderName, request: &mut RequestHeader) {
 }
 
 fn computed<'a>(expression: &Expression, request: &RequestHeader, facts: &Facts) -> Found<'a> {
-    let mut inputs = Inputs::default();
-    inputs.request = Some(Request::new(request, facts));
-    inputs.identity = Some(&facts.identity);
+    let inputs =
+        Inputs { request: Some(Request::new(request, facts)), identity: Some(&facts.identity), ..Inputs::default() };
     let Ok(value) = expression.evaluate(&inputs) else { return Found::Nothing };
     match value.as_str() {
         Some(text) if !text.is_empty() => Found::One(Cow::Owned(text.to_owned())),

@@ -63,7 +63,7 @@ impl<T: Emptiable> SmallMap<T> {
         }
         *self = match list.len() {
             0 => Self::Empty,
-            ..=LIST_MAX => Self::List(list.into()),
+            1..=LIST_MAX => Self::List(list.into()),
             _ => Self::Table(list.into_iter().collect()),
         };
     }

@@ -85,7 +85,7 @@ async fn hostile_servers_get_nothing() {
         (vec![redirect("http://user:pass@here.test/")], "leads nowhere"),
         (vec![redirect("/"); 5], "too many redirects"),
         (vec![ok(&"x".repeat(1001))], "larger than 1000"),
-        (vec![chunked.repeat(1) + &("64\r\n".to_owned() + &"x".repeat(100) + "\r\n").repeat(20)], "larger than 1000"),
+        (vec![chunked.to_owned() + &("64\r\n".to_owned() + &"x".repeat(100) + "\r\n").repeat(20)], "larger than 1000"),
         (vec!["HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n".to_owned()], "status 500"),
         (vec!["HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf".to_owned()], "the exchange failed"),
         (vec!["SSH-2.0-x\r\n".to_owned()], "the exchange failed"),
