@@ -6,17 +6,81 @@
 
 use std::sync::Arc;
 
-use pingora_http::ResponseHeader;
-
 use crate::exchange::Answer;
-use crate::{Attachment, Effective, Exchange, Facts, Policy, Verdict};
+use crate::{Attachment, Effective, Exchange, Policy, Reply, Verdict, Wanted};
 
-/// Runs request hooks until one answers.
-pub async fn on_request(effective: &Effective, exchange: &mut Exchange<'_>) -> Verdict {
-    for attachment in effective.filters() {
+/// How far a request came.
+#[derive(Debug)]
+pub enum Passed {
+    /// Through all filters of the place.
+    Through,
+    /// A filter answers; later ones do not see the request.
+    Reply(Reply),
+    /// The next filter reads this much of the body: run again once it is there.
+    Body(Wanted),
+}
+
+/// Runs request hooks until one answers, or has to see the body first.
+pub async fn on_request(effective: &Effective, exchange: &mut Exchange<'_>) -> Passed {
+    while let Some(attachment) = effective.filters().get(exchange.facts.passed) {
+        let wanted = wanted(&attachment.policy);
+        if exchange.facts.body.lacks(wanted) {
+            return Passed::Body(wanted);
+        }
         let verdict = match at_once(attachment, exchange) {
             Some(verdict) => verdict,
             None => in_time(attachment, exchange).await,
+        };
+        if let Verdict::Reply(reply) = verdict {
+            return Passed::Reply(reply);
+        }
+        exchange.facts.passed += 1;
+    }
+    exchange.facts.passed = 0;
+    Passed::Through
+}
+
+/// How much of a request's body the hook of a policy reads.
+fn wanted(policy: &Policy) -> Wanted {
+    match policy {
+        Policy::Transformations(policy) => policy.wants(),
+        Policy::DirectResponse(policy) => policy.wants(),
+        _ => Wanted::Nothing,
+    }
+}
+
+/// How much of a request's body the policies of a backend read.
+pub fn wanted_for_backend(effective: &Effective) -> Wanted {
+    effective.filters().iter().map(|it| wanted(&it.policy)).max().unwrap_or(Wanted::Nothing)
+}
+
+/// Whether any policy sets a body, of the request or the response.
+pub fn sets_bodies(effective: &Effective) -> bool {
+    effective.filters().iter().any(|it| matches!(&it.policy, Policy::Transformations(policy) if policy.sets_body()))
+}
+
+/// What a backend's own policies do with the body: once, before the first attempt.
+pub fn on_body(effective: &Effective, exchange: &mut Exchange<'_>) -> Verdict {
+    for attachment in effective.filters() {
+        if let Policy::Transformations(policy) = &attachment.policy
+            && let Verdict::Reply(reply) = policy.on_body(exchange)
+        {
+            return Verdict::Reply(reply);
+        }
+    }
+    Verdict::Continue
+}
+
+/// Runs request hooks of a backend's own policies, on the head of one attempt.
+pub fn on_attempt(effective: &Effective, exchange: &mut Exchange<'_>) -> Verdict {
+    for attachment in effective.filters() {
+        let verdict = match &attachment.policy {
+            Policy::Transformations(policy) => policy.on_attempt(exchange),
+            Policy::RequestHeaderModifier(policy) => {
+                policy.on_request(exchange);
+                Verdict::Continue
+            }
+            _ => Verdict::Continue,
         };
         if let Verdict::Reply(reply) = verdict {
             return Verdict::Reply(reply);
@@ -25,28 +89,23 @@ pub async fn on_request(effective: &Effective, exchange: &mut Exchange<'_>) -> V
     Verdict::Continue
 }
 
-/// Runs request hooks of a backend's own policies: heads only, they cannot answer.
-pub fn on_attempt(effective: &Effective, exchange: &mut Exchange<'_>) {
-    for attachment in effective.filters() {
-        if let Policy::RequestHeaderModifier(policy) = &attachment.policy {
-            policy.on_request(exchange);
-        }
-    }
-}
-
 /// Runs response hooks, the last filter first. Also for answers of the gateway's own.
-pub fn on_response(effective: &Effective, response: &mut ResponseHeader, facts: &Facts) {
+///
+/// # Errors
+/// What the client gets where the response may not pass.
+pub fn on_response(effective: &Effective, answer: &mut Answer<'_>) -> Result<(), Reply> {
     if !effective.has_response_hooks() {
-        return;
+        return Ok(());
     }
     for attachment in effective.filters().iter().rev() {
-        let answer = &mut Answer { response, facts };
         match &attachment.policy {
             Policy::Cors(policy) => policy.on_response(answer),
             Policy::ResponseHeaderModifier(policy) => policy.on_response(answer),
+            Policy::Transformations(policy) => policy.on_response(answer)?,
             _ => {}
         }
     }
+    Ok(())
 }
 
 /// The verdict of a hook that does not wait; `None` where it has to: then [`in_time`] has it.
@@ -57,6 +116,7 @@ fn at_once(attachment: &Arc<Attachment>, exchange: &mut Exchange<'_>) -> Option<
         Policy::JwtAuth(policy) => policy.on_request(exchange),
         Policy::BasicAuth(policy) => return policy.on_request(exchange),
         Policy::ApiKey(policy) => policy.on_request(exchange),
+        Policy::Transformations(policy) => policy.on_request(exchange),
         Policy::RequestHeaderModifier(policy) => {
             policy.on_request(exchange);
             Verdict::Continue
@@ -67,6 +127,7 @@ fn at_once(attachment: &Arc<Attachment>, exchange: &mut Exchange<'_>) -> Option<
         // Response side only, or settings.
         Policy::ResponseHeaderModifier(_)
         | Policy::AccessLog(_)
+        | Policy::BackendAuth(_)
         | Policy::BackendHttp(_)
         | Policy::BackendTcp(_)
         | Policy::BackendTls(_)

@@ -27,11 +27,25 @@ pub struct Effective {
     settings: Vec<Option<Arc<Attachment>>>,
     /// Whether any filter has a response hook.
     has_response_hooks: bool,
+    /// Whether any of them looks at the response's body.
+    wants_response_body: bool,
 }
 
 /// Kinds of which several may hold at once; each runs, the less specific first.
 fn accumulates(kind: Kind) -> bool {
     matches!(kind, Kind::IpAccess)
+}
+
+fn has_response_hook(policy: &Policy) -> bool {
+    match policy {
+        Policy::Cors(_) | Policy::ResponseHeaderModifier(_) => true,
+        Policy::Transformations(policy) => policy.response.is_some(),
+        _ => false,
+    }
+}
+
+fn wants_response_body(policy: &Policy) -> bool {
+    matches!(policy, Policy::Transformations(policy) if policy.wants_response_body())
 }
 
 impl Effective {
@@ -57,8 +71,10 @@ impl Effective {
             let kind = attachment.policy.kind();
             (kind.rung(), kind)
         });
-        let hooked = |policy: &Policy| matches!(policy, Policy::Cors(_) | Policy::ResponseHeaderModifier(_));
-        next.has_response_hooks = next.filters.iter().any(|attachment| hooked(&attachment.policy));
+        let policies = || next.filters.iter().map(|attachment| &attachment.policy);
+        let (hooks, body) = (policies().any(has_response_hook), policies().any(wants_response_body));
+        next.has_response_hooks = hooks;
+        next.wants_response_body = body;
         next
     }
 
@@ -82,7 +98,7 @@ impl Effective {
     /// The settings alone: what a backend's own policies build on.
     #[must_use]
     pub fn settings_only(&self) -> Self {
-        Self { filters: Vec::new(), settings: self.settings.clone(), has_response_hooks: false }
+        Self { settings: self.settings.clone(), ..Self::default() }
     }
 
     /// The attachment that gives a setting, for its identity.
@@ -97,6 +113,11 @@ impl Effective {
 
     pub fn has_response_hooks(&self) -> bool {
         self.has_response_hooks
+    }
+
+    /// Whether a response hook can only run once the body is there.
+    pub fn wants_response_body(&self) -> bool {
+        self.wants_response_body
     }
 
     /// The setting of a kind, where one holds.
@@ -126,6 +147,7 @@ macro_rules! settings {
 
 settings! {
     access_log: AccessLog in access_log;
+    backend_auth: BackendAuth in backend_auth;
     backend_http: BackendHttp in backend_http;
     backend_tcp: BackendTcp in backend_tcp;
     backend_tls: BackendTls in backend_tls;
@@ -179,7 +201,7 @@ mod tests {
     }
 
     fn answer(status: u16) -> Policy {
-        Policy::DirectResponse(direct_response::Policy { status, body: Default::default(), headers: Vec::new() })
+        Policy::DirectResponse(direct_response::Policy { status, ..direct_response::Policy::default() })
     }
 
     #[test]

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use pingora_http::{RequestHeader, ResponseHeader};
 
+use crate::expr;
 use crate::identity::Identity;
 use crate::outside::Outside;
 use crate::whereabouts::Whereabouts;
@@ -33,6 +34,14 @@ pub struct Facts {
     pub identity: Identity,
     /// Where it came in and where it goes.
     pub whereabouts: Whereabouts,
+    /// The request's body, as far as it was read before the request goes on.
+    pub body: RequestBody,
+    /// Values that `transformations` carry along.
+    pub metadata: Option<Box<Metadata>>,
+    /// Filters of this place that the request has passed, while it waits for its body.
+    pub passed: usize,
+    /// Why a filter refused, for the log only.
+    pub fault: Option<String>,
     /// How many bytes of the request path the route's prefix match covered; 0 otherwise.
     pub matched_prefix: usize,
     /// Headers owed to the client on whatever answer it gets (CORS, quota). They replace the
@@ -54,6 +63,10 @@ impl Facts {
             host: String::new(),
             identity: Identity::default(),
             whereabouts: Whereabouts::default(),
+            body: RequestBody::Unread,
+            metadata: None,
+            passed: 0,
+            fault: None,
             matched_prefix: 0,
             owed: Vec::new(),
             upstream_host: None,
@@ -64,6 +77,77 @@ impl Facts {
     /// `https` or `http`.
     pub fn scheme(&self) -> &'static str {
         if self.tls { "https" } else { "http" }
+    }
+}
+
+/// Values by name, as `metadata` of expressions.
+pub type Metadata = expr::Json;
+
+/// What is known of a request's body while filters run.
+#[derive(Clone, Debug, Default)]
+pub enum RequestBody {
+    #[default]
+    Unread,
+    /// It cannot be read ahead: a call of gRPC, an upgrade.
+    Streams,
+    Held(HeldBody),
+}
+
+impl RequestBody {
+    pub fn held(&self) -> Option<&HeldBody> {
+        match self {
+            Self::Held(held) => Some(held),
+            Self::Unread | Self::Streams => None,
+        }
+    }
+
+    pub fn held_mut(&mut self) -> Option<&mut HeldBody> {
+        match self {
+            Self::Held(held) => Some(held),
+            Self::Unread | Self::Streams => None,
+        }
+    }
+
+    /// Whether more has to be read for a filter that wants this much.
+    pub fn lacks(&self, wanted: Wanted) -> bool {
+        match (self, wanted) {
+            (_, Wanted::Nothing) | (Self::Streams, _) | (Self::Held(_), Wanted::Prefix) => false,
+            (Self::Unread, Wanted::Prefix | Wanted::Whole) => true,
+            (Self::Held(held), Wanted::Whole) => !held.whole,
+        }
+    }
+}
+
+/// How much of a request's body a filter reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Wanted {
+    Nothing,
+    /// As much as may be held, be it all or not.
+    Prefix,
+    /// All; a larger one is refused.
+    Whole,
+}
+
+/// A body, or the beginning of one, that was read ahead.
+#[derive(Clone, Default)]
+pub struct HeldBody {
+    pub bytes: Bytes,
+    /// Nothing follows.
+    pub whole: bool,
+    /// It is not what the client sent any more.
+    pub replaced: bool,
+}
+
+impl HeldBody {
+    pub(crate) fn input(&self) -> expr::Body<'_> {
+        expr::Body { bytes: &self.bytes, truncated: !self.whole }
+    }
+}
+
+/// Bodies are shown nowhere.
+impl std::fmt::Debug for HeldBody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} bytes", self.bytes.len())
     }
 }
 
@@ -131,6 +215,8 @@ pub enum Reason {
     TooLarge,
     /// Network rules refuse the client.
     IpAccess,
+    /// A transformation failed in a way that lets nothing pass.
+    Transformation,
     /// No token, or one that is not accepted.
     JwtAuth,
     /// No API key, or one that is not known.
@@ -159,6 +245,7 @@ impl Reason {
         Self::InvalidRequest,
         Self::TooLarge,
         Self::IpAccess,
+        Self::Transformation,
         Self::JwtAuth,
         Self::ApiKeyAuth,
         Self::BasicAuth,
@@ -181,6 +268,7 @@ impl Reason {
             Self::InvalidRequest => "InvalidRequest",
             Self::TooLarge => "TooLarge",
             Self::IpAccess => "IpAccess",
+            Self::Transformation => "Transformation",
             Self::JwtAuth => "JwtAuth",
             Self::ApiKeyAuth => "APIKeyAuth",
             Self::BasicAuth => "BasicAuth",
@@ -194,5 +282,19 @@ impl Reason {
 /// A response on its way out; for filters with an `on_response` hook.
 pub struct Answer<'a> {
     pub response: &'a mut ResponseHeader,
-    pub facts: &'a Facts,
+    /// The request that it answers, as the route has left it.
+    pub request: &'a RequestHeader,
+    pub facts: &'a mut Facts,
+    /// The body, where it is held back until the head is final.
+    pub body: Option<&'a mut Bytes>,
+}
+
+impl Answer<'_> {
+    /// What expressions see of a response.
+    pub fn inputs(&self) -> expr::Inputs<'_> {
+        let mut inputs = self.facts.inputs(self.request);
+        inputs.response = Some((&*self.response).into());
+        inputs.response_body = self.body.as_deref().map(|bytes| expr::Body { bytes, truncated: false });
+        inputs
+    }
 }

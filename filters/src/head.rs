@@ -50,10 +50,15 @@ impl Serialize for Header {
 
 /// A header name that a policy may write or remove.
 pub fn parse_name(text: &str) -> Result<HeaderName, String> {
-    if FRAMING.iter().any(|name| text.eq_ignore_ascii_case(name)) {
+    if is_framing(text) {
         return Err(format!("`{text}` frames the message or belongs to one connection; the gateway writes it itself"));
     }
     any_name(text)
+}
+
+/// Whether a header of this name frames the message or belongs to one connection.
+pub fn is_framing(name: &str) -> bool {
+    FRAMING.iter().any(|it| name.eq_ignore_ascii_case(it))
 }
 
 /// Whether headers of this name usually hold credentials.

@@ -28,6 +28,7 @@ mod unit;
 
 pub mod access_log;
 pub mod api_key;
+pub mod backend_auth;
 pub mod backend_http;
 pub mod backend_tcp;
 pub mod backend_tls;
@@ -57,11 +58,12 @@ pub mod retry;
 pub mod session_affinity;
 pub mod timeout;
 pub mod tls_terms;
+pub mod transformations;
 pub mod url_rewrite;
 pub mod whereabouts;
 
 pub use effective::{Effective, Level};
-pub use exchange::{Exchange, Facts, Reason, Reply, Verdict};
+pub use exchange::{Exchange, Facts, HeldBody, Reason, Reply, RequestBody, Verdict, Wanted};
 pub use identity::Identity;
 pub use keep::Keep;
 pub use lower::{FileRef, Files, Scope};
@@ -94,6 +96,7 @@ unit::units! {
     JwtAuth                 = "jwtAuth"                in jwt_auth         @ Identity;
     BasicAuth               = "basicAuth"              in basic_auth       @ Identity;
     ApiKey                  = "apiKey"                 in api_key          @ Identity;
+    Transformations         = "transformations"        in transformations  @ Transformation;
     RequestHeaderModifier   = "requestHeaderModifier"  in header_modifier  @ Transformation;
     ResponseHeaderModifier  = "responseHeaderModifier" in header_modifier  @ Transformation;
     UrlRewrite              = "urlRewrite"             in url_rewrite      @ Rewrite;
@@ -102,6 +105,7 @@ unit::units! {
 
     // Settings, read by the gateway.
     AccessLog               = "accessLog"              in access_log       @ Setting;
+    BackendAuth             = "backendAuth"            in backend_auth     @ Setting;
     BackendHttp             = "http"                   in backend_http     @ Setting;
     BackendTcp              = "tcp"                    in backend_tcp      @ Setting;
     BackendTls              = "backendTLS"             in backend_tls      @ Setting;

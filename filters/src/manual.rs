@@ -32,6 +32,7 @@ fn fence(page: &str) -> String {
         .replace("/etc/gateway/api-keys", "api-keys")
         .replace("/etc/gateway/htpasswd", "htpasswd")
         .replace("/etc/gateway/jwks.json", "jwks")
+        .replace("/run/secrets/backend-key", "text:hunter2")
 }
 
 fn documented(schema: &Value, at: &str) {
@@ -107,6 +108,7 @@ mod the_example_on_the_page_of {
     pages! {
         access_log: "access_log.rs", "accessLog", access_log::Config, access_log::Config::lower;
         api_key: "api_key/mod.rs", "apiKey", api_key::Config, api_key::Config::lower;
+        backend_auth: "backend_auth/mod.rs", "backendAuth", backend_auth::Config, backend_auth::Config::lower;
         backend_http: "backend_http.rs", "http", backend_http::Config, backend_http::Config::lower;
         backend_tcp: "backend_tcp.rs", "tcp", backend_tcp::Config, backend_tcp::Config::lower;
         backend_tls: "backend_tls.rs", "backendTLS", backend_tls::Config, backend_tls::Config::lower;
@@ -132,6 +134,7 @@ mod the_example_on_the_page_of {
         retry: "retry.rs", "retry", retry::Config, retry::Config::lower;
         session_affinity: "session_affinity.rs", "sessionAffinity", session_affinity::Config, session_affinity::Config::lower;
         timeout: "timeout.rs", "timeout", timeout::Config, timeout::Config::lower;
+        transformations: "transformations/mod.rs", "transformations", transformations::Config, transformations::Config::lower;
         url_rewrite: "url_rewrite/mod.rs", "urlRewrite", url_rewrite::Config, url_rewrite::Config::lower;
     }
 }

@@ -15,6 +15,7 @@ fn runs_before_routing(kind: Kind) -> bool {
             | Kind::ApiKey
             | Kind::RequestHeaderModifier
             | Kind::ResponseHeaderModifier
+            | Kind::Transformations
             | Kind::UrlRewrite
     )
 }

@@ -13,7 +13,7 @@ use crate::{Exchange, Facts, Scope};
 /// A file of keys: one in plain, the hash of `hashed-key`, and an entry.
 const API_KEYS: &str = "# keys\n\nfile-key\nsha256:a4ae87b73fa5645e6aee415a6f72be4dcbd99d057a7b40cb1b867c181d179260\n{\"key\": \"entry-key\", \"metadata\": {\"owner\": \"bob\"}}\n";
 
-/// Files by name: `pem:<label>` holds one PEM block of that label, `junk` holds none.
+/// Files by name: `pem:<label>` holds one PEM block of that label, `text:<line>` a line, `junk` no PEM.
 pub(crate) struct Shelf;
 
 impl Files for Shelf {
@@ -26,6 +26,7 @@ impl Files for Shelf {
             None if path == "junk-keys" => Ok(b"one\n# two\nsha256:junk\n".to_vec()),
             None if path == "htpasswd" => Ok(b"alice:{SHA}AAAAAAAAAAAAAAAAAAAAAAAAAAA=\n".to_vec()),
             None if path == "jwks" => Ok(crate::jwt::testing::jwks().into_bytes()),
+            None if path.starts_with("text:") => Ok(format!("{}\n", path.trim_start_matches("text:")).into_bytes()),
             None => Err("no such file".to_owned()),
         }
     }

@@ -9,8 +9,8 @@ use std::sync::{Arc, OnceLock};
 use ir::Text;
 use pingora_http::RequestHeader;
 
-use crate::exchange::Facts;
-use crate::expr::{Ambient, Destination, Env, Inputs, Names, Request, Source, Timestamp};
+use crate::exchange::{Facts, HeldBody};
+use crate::expr::{Ambient, Backend, Destination, Env, Inputs, Names, Request, Source, Timestamp};
 
 /// Where a request came in and where it goes.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +25,8 @@ pub struct Whereabouts {
     /// Set where filters of the route run.
     pub route: Option<Arc<ir::Route>>,
     pub started: Option<Timestamp>,
+    /// Name of the backend, where policies run that may ask.
+    pub backend: Option<Text>,
 }
 
 /// What the process itself is, and what is different each time.
@@ -53,12 +55,13 @@ impl<'a> Inputs<'a> {
 }
 
 impl Facts {
-    /// What an expression may read of a request at hand. Bodies, the backend and what protocols know are
-    /// added by who has them.
+    /// What an expression may read of a request at hand: its body as far as it was read ahead. What protocols know is
+    /// added by who has it.
     pub fn inputs<'a>(&'a self, head: &'a RequestHeader) -> Inputs<'a> {
-        let Whereabouts { peer, client_port, sni, listener, route, started } = &self.whereabouts;
+        let Whereabouts { peer, client_port, sni, listener, route, started, backend } = &self.whereabouts;
         let mut inputs = Inputs {
             request: Some(Request::new(head, self)),
+            request_body: self.body.held().map(HeldBody::input),
             source: Some(Source {
                 address: self.client,
                 port: *client_port,
@@ -70,9 +73,11 @@ impl Facts {
             destination: Some(Destination { address: None, port: self.port, hostname: sni.as_deref() }),
             identity: Some(&self.identity),
             names: Names::of(listener.as_deref(), route.as_deref()),
+            backend: backend.as_deref().map(|name| Backend { name, kind: "static", protocol: "http" }),
             ..Inputs::of_process()
         };
         inputs.times.start = *started;
+        inputs.objects.metadata = self.metadata.as_deref();
         inputs
     }
 }

@@ -6,6 +6,8 @@ mod answers;
 mod attached;
 #[path = "policy/bodies.rs"]
 mod bodies;
+#[path = "policy/credentials.rs"]
+mod credentials;
 #[path = "policy/expressions.rs"]
 mod expressions;
 #[path = "policy/identity.rs"]
@@ -14,5 +16,7 @@ mod identity;
 mod rewrites;
 #[path = "policy/tls.rs"]
 mod tls;
+#[path = "policy/transforming.rs"]
+mod transforming;
 #[path = "policy/trying.rs"]
 mod trying;

@@ -142,8 +142,8 @@ fn vary_names_the_origin_once_where_the_answer_depends_on_it() {
         if let Some(before) = before {
             response.append_header("vary", before).unwrap();
         }
-        let (_, facts) = request("GET", "/");
-        policy.on_response(&mut Answer { response: &mut response, facts: &facts });
+        let (head, mut facts) = request("GET", "/");
+        policy.on_response(&mut Answer { response: &mut response, request: &head, facts: &mut facts, body: None });
         let vary: Vec<_> = response.headers.get_all("vary").iter().collect();
         assert_eq!(vary, want, "{origins} {credentials} {before:?}");
     }

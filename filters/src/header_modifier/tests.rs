@@ -48,8 +48,8 @@ fn responses_are_changed_the_same_way() {
     let mut response = pingora_http::ResponseHeader::build(200, None).unwrap();
     response.append_header("server", "nginx").unwrap();
     response.append_header("x-powered-by", "php").unwrap();
-    let (_, facts) = request("GET", "/");
-    policy.on_response(&mut Answer { response: &mut response, facts: &facts });
+    let (head, mut facts) = request("GET", "/");
+    policy.on_response(&mut Answer { response: &mut response, request: &head, facts: &mut facts, body: None });
     assert_eq!(response.headers["server"], "gw");
     assert_eq!(response.headers["x-a"], "1");
     assert!(!response.headers.contains_key("x-powered-by"));

@@ -59,6 +59,7 @@ policy_set! {
 policy_set! {
     /// Policies of a route.
     RoutePolicies {
+        transformations = "transformations": filters::transformations::Config => unit!(transformations, Transformations);
         request_header_modifier = "requestHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_request(scope).map(Policy::RequestHeaderModifier);
         response_header_modifier = "responseHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_response(scope).map(Policy::ResponseHeaderModifier);
         request_redirect = "requestRedirect": filters::request_redirect::Config => unit!(request_redirect, RequestRedirect);
@@ -71,6 +72,7 @@ policy_set! {
         jwt_auth = "jwtAuth": filters::jwt_auth::Config => unit!(jwt_auth, JwtAuth);
         basic_auth = "basicAuth": filters::basic_auth::Config => unit!(basic_auth, BasicAuth);
         api_key = "apiKey": filters::api_key::Config => unit!(api_key, ApiKey);
+        backend_auth = "backendAuth": filters::backend_auth::Config => unit!(backend_auth, BackendAuth);
         backend_tls = "backendTLS": filters::backend_tls::Config => unit!(backend_tls, BackendTls);
         buffer = "buffer": filters::buffer::Config => unit!(buffer, Buffer);
         compression = "compression": filters::compression::Config => unit!(compression, Compression);
@@ -89,8 +91,10 @@ policy_set! {
 policy_set! {
     /// Policies of a backend.
     BackendPolicies {
+        transformations = "transformations": filters::transformations::Config => unit!(transformations, Transformations);
         request_header_modifier = "requestHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_request(scope).map(Policy::RequestHeaderModifier);
         response_header_modifier = "responseHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_response(scope).map(Policy::ResponseHeaderModifier);
+        backend_auth = "backendAuth": filters::backend_auth::Config => unit!(backend_auth, BackendAuth);
         backend_tls = "backendTLS": filters::backend_tls::Config => unit!(backend_tls, BackendTls);
         http = "http": filters::backend_http::Config => unit!(backend_http, BackendHttp);
         tcp = "tcp": filters::backend_tcp::Config => unit!(backend_tcp, BackendTcp);
@@ -109,6 +113,7 @@ policy_set! {
         jwt_auth = "jwtAuth": filters::jwt_auth::Config => unit!(jwt_auth, JwtAuth);
         basic_auth = "basicAuth": filters::basic_auth::Config => unit!(basic_auth, BasicAuth);
         api_key = "apiKey": filters::api_key::Config => unit!(api_key, ApiKey);
+        transformations = "transformations": filters::transformations::Config => unit!(transformations, Transformations);
         request_header_modifier = "requestHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_request(scope).map(Policy::RequestHeaderModifier);
         response_header_modifier = "responseHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_response(scope).map(Policy::ResponseHeaderModifier);
     }
@@ -131,6 +136,7 @@ policy_set! {
 policy_set! {
     /// Any policy that can be attached on its own.
     AnyPolicies {
+        transformations = "transformations": filters::transformations::Config => unit!(transformations, Transformations);
         request_header_modifier = "requestHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_request(scope).map(Policy::RequestHeaderModifier);
         response_header_modifier = "responseHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_response(scope).map(Policy::ResponseHeaderModifier);
         request_redirect = "requestRedirect": filters::request_redirect::Config => unit!(request_redirect, RequestRedirect);
@@ -143,6 +149,7 @@ policy_set! {
         jwt_auth = "jwtAuth": filters::jwt_auth::Config => unit!(jwt_auth, JwtAuth);
         basic_auth = "basicAuth": filters::basic_auth::Config => unit!(basic_auth, BasicAuth);
         api_key = "apiKey": filters::api_key::Config => unit!(api_key, ApiKey);
+        backend_auth = "backendAuth": filters::backend_auth::Config => unit!(backend_auth, BackendAuth);
         backend_tls = "backendTLS": filters::backend_tls::Config => unit!(backend_tls, BackendTls);
         buffer = "buffer": filters::buffer::Config => unit!(buffer, Buffer);
         compression = "compression": filters::compression::Config => unit!(compression, Compression);

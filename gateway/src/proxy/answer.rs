@@ -1,10 +1,13 @@
 //! Answers of the gateway's own.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use filters::{Reason, Reply, chain};
+use filters::exchange::Answer;
+use filters::{Effective, Facts, Reason, Reply, chain};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use pingora_error::Result;
-use pingora_http::ResponseHeader;
+use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 
 use super::ctx::Ctx;
@@ -24,7 +27,12 @@ pub(super) async fn write(session: &mut Session, ctx: &mut Ctx, reply: Reply) ->
         }
         head.append_header(name, value)?;
     }
-    decorate(&mut head, ctx)?;
+    if let Some(fault) = ctx.facts.fault.take() {
+        ctx.outcome.error.get_or_insert(fault);
+    }
+    // What cannot be transformed of our own answers holds nothing to be kept back.
+    let _ = decorate(session.req_header(), &mut head, ctx)?;
+    ctx.facts.fault = None;
     let body = if ctx.is_grpc { Bytes::new() } else { body };
     let bodiless = session.req_header().method == http::Method::HEAD || matches!(status, 204 | 304) || status < 200;
     if !ctx.is_grpc && !matches!(status, 204 | 304) && status >= 200 {
@@ -43,21 +51,38 @@ pub(super) async fn write(session: &mut Session, ctx: &mut Ctx, reply: Reply) ->
     Ok(())
 }
 
-/// Owed headers and response hooks: the same for every answer, ours or the backend's.
-pub(super) fn decorate(head: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
-    for (name, value) in &ctx.facts.owed {
+/// Headers owed to the client on whatever answer it gets.
+pub(super) fn owe(head: &mut ResponseHeader, facts: &Facts) -> Result<()> {
+    for (name, value) in &facts.owed {
         head.insert_header(name.clone(), value.clone())?;
     }
-    if let Some(backend) = ctx.backend() {
-        chain::on_response(&backend.effective, head, &ctx.facts);
-    }
-    if let Some(effective) = ctx.effective() {
-        chain::on_response(effective, head, &ctx.facts);
-    }
-    if let Some(effective) = &ctx.gateway_effective {
-        chain::on_response(effective, head, &ctx.facts);
-    }
     Ok(())
+}
+
+/// Owed headers and response hooks: the same for every answer, ours or the backend's. The inner error is what the client
+/// gets where the response may not pass.
+pub(super) fn decorate(request: &RequestHeader, head: &mut ResponseHeader, ctx: &mut Ctx) -> Result<Result<(), Reply>> {
+    owe(head, &ctx.facts)?;
+    let hooked = |it: Option<&Arc<Effective>>| it.filter(|it| it.has_response_hooks()).cloned();
+    let backend = hooked(ctx.backend().map(|it| &it.effective));
+    let (route, gateway) = (hooked(ctx.effective()), hooked(ctx.gateway_effective.as_ref()));
+    if backend.is_some() || route.is_some() || gateway.is_some() {
+        name_backend(ctx);
+    }
+    for level in [backend, route, gateway].into_iter().flatten() {
+        let mut answer = Answer { response: head, request, facts: &mut ctx.facts, body: None };
+        if let Err(reply) = chain::on_response(&level, &mut answer) {
+            return Ok(Err(reply));
+        }
+    }
+    Ok(Ok(()))
+}
+
+/// Notes the backend for policies that may ask.
+pub(super) fn name_backend(ctx: &mut Ctx) {
+    if ctx.facts.whereabouts.backend.is_none() {
+        ctx.facts.whereabouts.backend = ctx.backend().map(|it| it.target.name().into());
+    }
 }
 
 /// Trailers-only answer: gRPC says its status in a 200 head.

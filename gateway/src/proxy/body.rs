@@ -1,13 +1,13 @@
 //! Bodies: what must be held, recorded or copied on the way.
 
-use bytes::Bytes;
-use filters::buffer;
-use filters::{Reason, Reply};
+use bytes::{Bytes, BytesMut};
+use filters::{HeldBody, Reason, Reply, RequestBody, Wanted, buffer};
 use pingora_error::{Error, Result};
 use pingora_proxy::Session;
 
 use super::Proxy;
 use super::ctx::Ctx;
+use super::finish;
 use super::request::{Stop, answer_expect};
 use crate::plan::Terms;
 use crate::session::{Hold, Recording, Wishes, Wrapped};
@@ -18,10 +18,16 @@ pub(super) async fn wrap(session: &mut Session, ctx: &mut Ctx, terms: &Terms) ->
     let limit = terms.http.max_buffer_size;
     let has_body = !session.is_body_empty() && !ctx.is_upgrade;
     let buffer = settings.buffer().filter(|_| !ctx.is_upgrade);
-    let recording = match buffer.and_then(|it| it.request.as_ref()).filter(|_| has_body) {
-        Some(terms) => Some(hold_request(session, terms, limit).await?),
-        None if has_body && settings.retry().is_some() => Some(Recording::new(limit)),
-        None => None,
+    let recording = match (ctx.facts.body.held(), buffer.and_then(|it| it.request.as_ref()).filter(|_| has_body)) {
+        // Changed, or read to its end: there is nothing left to be held.
+        (Some(held), _) if held.whole => Some(recording(held, limit)),
+        (held, Some(terms)) => {
+            let held = held.cloned().unwrap_or_default();
+            Some(hold_request(session, held, terms, limit).await?)
+        }
+        (Some(held), None) => Some(recording(held, limit)),
+        (None, None) if has_body && settings.retry().is_some() => Some(Recording::new(limit)),
+        (None, None) => None,
     };
     let hold =
         buffer.and_then(|it| it.response.as_ref()).map(|it| Hold::new(it.bytes_max.unwrap_or(limit), it.fail_open));
@@ -29,7 +35,8 @@ pub(super) async fn wrap(session: &mut Session, ctx: &mut Ctx, terms: &Terms) ->
         || settings.timeout().is_some_and(|it| it.backend_request.is_some())
         || settings.backend_http().is_some_and(|it| it.request_timeout.is_some())
         || settings.retry().is_some_and(|it| it.per_try_timeout.is_some());
-    if recording.is_none() && hold.is_none() && !timed && !ctx.is_upgrade {
+    let unneeded = recording.is_none() && hold.is_none() && !timed && !ctx.is_upgrade;
+    if unneeded && !finish::wants_body(ctx) {
         return Ok(());
     }
     let wishes = Wishes { recording, hold, request_deadline: ctx.request_deadline, upgrade: ctx.is_upgrade };
@@ -37,13 +44,59 @@ pub(super) async fn wrap(session: &mut Session, ctx: &mut Ctx, terms: &Terms) ->
     Ok(())
 }
 
-/// Reads the body before the backend is dialled.
-async fn hold_request(session: &mut Session, terms: &buffer::Body, limit: usize) -> Result<Recording, Stop> {
+/// What was read ahead, to be sent first.
+fn recording(held: &HeldBody, bytes_max: usize) -> Recording {
+    let chunks = Some(held.bytes.clone()).filter(|it| !it.is_empty()).into_iter().collect();
+    Recording::of(chunks, held.whole, bytes_max)
+}
+
+/// Reads the request's body before the request goes on, as far as a filter looks at it.
+pub(super) async fn read_ahead(session: &mut Session, ctx: &mut Ctx, wanted: Wanted) -> Result<(), Stop> {
+    if ctx.is_grpc || ctx.is_upgrade {
+        ctx.facts.body = RequestBody::Streams;
+        return Ok(());
+    }
+    let bytes_max = ctx.body_bytes_max;
+    let held = ctx.facts.body.held().cloned().unwrap_or_default();
+    if wanted == Wanted::Whole {
+        let declared = session.req_header().headers.get(http::header::CONTENT_LENGTH);
+        let declared = declared.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+        if declared.is_some_and(|length| length > bytes_max) {
+            session.set_keepalive(None);
+            return Err(too_large());
+        }
+    }
+    answer_expect(session).await?;
+    let mut bytes = BytesMut::from(held.bytes);
+    let mut whole = true;
+    while let Some(chunk) = session.downstream_session.read_request_body().await.map_err(|it| it.into_down())? {
+        bytes.extend_from_slice(&chunk);
+        if bytes.len() > bytes_max {
+            if wanted == Wanted::Whole {
+                session.set_keepalive(None);
+                return Err(too_large());
+            }
+            whole = false;
+            break;
+        }
+    }
+    ctx.facts.body = RequestBody::Held(HeldBody { bytes: bytes.freeze(), whole, replaced: false });
+    Ok(())
+}
+
+fn too_large() -> Stop {
+    let text = "the request body is larger than the gateway may hold\n";
+    Stop::Reply(Reply::text(413, Reason::TooLarge, text))
+}
+
+/// Reads the body, after what is held of it, before the backend is dialled.
+async fn hold_request(
+    session: &mut Session,
+    held: HeldBody,
+    terms: &buffer::Body,
+    limit: usize,
+) -> Result<Recording, Stop> {
     let bytes_max = terms.bytes_max.unwrap_or(limit);
-    let too_large = || {
-        let text = "the request body is larger than the gateway may hold\n";
-        Stop::Reply(Reply::text(413, Reason::TooLarge, text))
-    };
     let declared = session.req_header().headers.get(http::header::CONTENT_LENGTH);
     let declared = declared.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if declared.is_some_and(|length| length > bytes_max) && !terms.fail_open {
@@ -51,8 +104,8 @@ async fn hold_request(session: &mut Session, terms: &buffer::Body, limit: usize)
         return Err(too_large());
     }
     answer_expect(session).await?;
-    let mut chunks = Vec::new();
-    let mut bytes = 0;
+    let mut bytes = held.bytes.len();
+    let mut chunks: Vec<Bytes> = Some(held.bytes).filter(|it| !it.is_empty()).into_iter().collect();
     loop {
         let Some(chunk) = session.downstream_session.read_request_body().await.map_err(|it| it.into_down())? else {
             return Ok(Recording::of(chunks, true, bytes_max));
@@ -77,7 +130,10 @@ pub(super) fn mirror(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx) {
         return;
     }
     let Some((cluster, template)) = ctx.plan.mirror_target(&policy.backend) else { return };
-    let bodiless = session.is_body_empty();
+    let bodiless = match ctx.facts.body.held() {
+        Some(held) if held.whole => held.bytes.is_empty(),
+        _ => session.is_body_empty(),
+    };
     let started = proxy.mirrors.start(&cluster, &template, policy, session.req_header(), bodiless);
     ctx.mirrors.extend(started);
 }

@@ -63,13 +63,18 @@ fn label(algorithm: Algorithm) -> &'static str {
     }
 }
 
+/// Turns the module off for an answer.
+pub(super) fn off(session: &mut Session) {
+    if let Some(module) = session.downstream_modules_ctx.get_mut::<ResponseCompression>() {
+        module.adjust_level(0);
+    }
+}
+
 /// Turns the module off again for answers that are to be left alone.
 pub(super) fn decide(session: &mut Session, head: &ResponseHeader, ctx: &Ctx) {
     let Some(policy) = ctx.settings().and_then(|it| it.compression()) else { return };
-    if !suits(policy, head)
-        && let Some(module) = session.downstream_modules_ctx.get_mut::<ResponseCompression>()
-    {
-        module.adjust_level(0);
+    if !suits(policy, head) {
+        off(session);
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use filters::{Effective, Facts, Reason, Reply};
 
+use super::finish::Left;
 use crate::listen::carried::Load;
 use crate::plan::{Entry, ListenerPlan, Plan, Resolved};
 use crate::session::Slot;
@@ -27,6 +28,10 @@ pub struct Ctx {
     /// Route-phase policies above the routes, for what no route took.
     pub base: Option<Arc<Effective>>,
     pub wrapped: Option<Slot>,
+    /// Most that is held of a body (`maxBufferSize`).
+    pub body_bytes_max: usize,
+    /// What a response that was finished late leaves for the log.
+    pub left: Option<Left>,
     pub original: Original,
     pub attempt: Attempt,
     pub outcome: Outcome,
@@ -106,6 +111,8 @@ impl Ctx {
             gateway_effective: None,
             base: None,
             wrapped: None,
+            body_bytes_max: 0,
+            left: None,
             original: Original::default(),
             attempt: Attempt::default(),
             outcome: Outcome {

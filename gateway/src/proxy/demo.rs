@@ -64,7 +64,7 @@ async fn events(session: &mut Session, ctx: &mut Ctx) -> Result<()> {
     if session.req_header().version == http::Version::HTTP_11 {
         head.insert_header(TRANSFER_ENCODING, "chunked")?;
     }
-    answer::decorate(&mut head, ctx)?;
+    let _ = answer::decorate(session.req_header(), &mut head, ctx)?;
     ctx.outcome.status = 200;
     ctx.outcome.reason = Reason::DirectResponse;
     session.write_response_header(Box::new(head), false).await?;

@@ -12,7 +12,7 @@ use super::Proxy;
 use super::answer;
 use super::ctx::Ctx;
 use super::inputs;
-use crate::session::{ATTEMPT_DEADLINE, REQUEST_DEADLINE, RESPONSE_TOO_LARGE};
+use crate::session::{ATTEMPT_DEADLINE, REQUEST_DEADLINE, RESPONSE_REFUSED, RESPONSE_TOO_LARGE};
 use crate::upstream::Outcome;
 
 /// Further endpoints tried after a failed connection, where no retry policy says more: nothing has
@@ -130,6 +130,9 @@ impl Fault {
         if error.etype == REQUEST_DEADLINE || error.etype == ATTEMPT_DEADLINE {
             return fault(Reason::Timeout, 504, "upstream request timeout\n");
         }
+        if error.etype == RESPONSE_REFUSED {
+            return fault(Reason::Transformation, 502, "the response could not be transformed\n");
+        }
         if error.etype == RESPONSE_TOO_LARGE {
             return fault(Reason::TooLarge, 502, "the response is larger than the gateway may hold\n");
         }
@@ -182,7 +185,7 @@ pub(super) fn grpc_code(reason: Reason, status: u16) -> Code {
         Reason::TooLarge => Code::ResourceExhausted,
         Reason::NotFound => Code::Unimplemented,
         Reason::IpAccess => Code::PermissionDenied,
-        Reason::InvalidRequest => Code::Internal,
+        Reason::InvalidRequest | Reason::Transformation => Code::Internal,
         Reason::ClientGone => Code::Cancelled,
         // Worth another try, elsewhere or later.
         Reason::NoBackend | Reason::NoHealthyBackend | Reason::Overflow | Reason::UpstreamFailure => Code::Unavailable,
@@ -223,6 +226,7 @@ mod tests {
             (Reason::IpAccess, 403, Code::PermissionDenied),
             (Reason::InvalidRequest, 400, Code::Internal),
             (Reason::InvalidRequest, 405, Code::Internal),
+            (Reason::Transformation, 500, Code::Internal),
             (Reason::ClientGone, 499, Code::Cancelled),
             (Reason::NoBackend, 500, Code::Unavailable),
             (Reason::NoHealthyBackend, 503, Code::Unavailable),

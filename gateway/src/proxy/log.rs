@@ -17,6 +17,13 @@ pub(super) fn ended(proxy: &Proxy, session: &mut Session, error: Option<&Error>,
     if let Some(slot) = ctx.wrapped.take() {
         slot.restore(&mut session.downstream_session);
     }
+    if let Some(left) = ctx.left.take() {
+        ctx.facts.metadata = left.lock().take().or_else(|| ctx.facts.metadata.take());
+        if reads(ctx, proxy.telemetry.labels(), Needs::RESPONSE_HEADERS) {
+            let head = session.response_written();
+            ctx.outcome.response_headers = head.map(|head| Box::new(head.headers.clone()));
+        }
+    }
     if let Some(error) = error
         && ctx.outcome.error.is_none()
     {

@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use filters::{Exchange, Reason, Reply, Verdict, chain};
+use filters::{Reason, Reply};
 use http::HeaderValue;
 use http::header::{EXPECT, HOST, UPGRADE};
 use pingora_error::Result;
@@ -14,7 +14,7 @@ use protocols::http::framing::{self, Glance};
 use protocols::http::{authority, path};
 
 use super::ctx::Ctx;
-use super::{Proxy, answer, body, compression, demo, forwarded, inputs, route};
+use super::{Proxy, answer, body, compression, demo, forwarded, inputs, pass, route};
 use crate::listen::{ConnInfo, Peer, conn_info};
 use crate::plan::{BackendTarget, Terms};
 
@@ -67,6 +67,7 @@ async fn decide(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx) -> Result<D
             &default_terms
         }
     };
+    ctx.body_bytes_max = terms.http.max_buffer_size;
     // First, so that the log says whom a refusal was for.
     who(session, ctx, &conn, terms);
     head(session, ctx, terms)?;
@@ -89,15 +90,14 @@ async fn decide(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx) -> Result<D
         ctx.facts.whereabouts.listener = Some(listener.listener.clone());
         ctx.facts.whereabouts.started = Some(inputs::started(ctx.started));
         ctx.gateway_effective = Some(scope.gateway.clone());
-        let mut exchange =
-            Exchange { request: session.req_header_mut(), facts: &mut ctx.facts, outside: &*proxy.world };
-        if let Verdict::Reply(reply) = chain::on_request(&scope.gateway, &mut exchange).await {
+        let gateway = scope.gateway.clone();
+        if let Some(reply) = pass::filters(proxy, session, ctx, &gateway).await? {
             return Ok(Decision::Reply(reply));
         }
     }
     let base = scope.route.clone();
     ctx.base = Some(base.clone());
-    if let Some(reply) = route::select(proxy, session, ctx, &base).await {
+    if let Some(reply) = route::select(proxy, session, ctx, &base).await? {
         return Ok(Decision::Reply(reply));
     }
     forward(proxy, session, ctx, terms).await
@@ -115,6 +115,7 @@ async fn forward(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx, terms: &Te
     compression::prepare(session, ctx);
     forwarded::on_request(session)?;
     super::affinity::compute(session, ctx);
+    pass::bodies(proxy, session, ctx).await?;
     body::mirror(proxy, session, ctx);
     body::wrap(session, ctx, terms).await?;
     ctx.outcome.request_done = Some(Instant::now());

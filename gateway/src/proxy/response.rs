@@ -3,18 +3,18 @@
 use std::time::Duration;
 
 use filters::expr::Needs;
-use http::header::{CONTENT_TYPE, RETRY_AFTER, TRANSFER_ENCODING};
+use http::header::{RETRY_AFTER, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora_error::{Error, ErrorType, Result};
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
 use super::ctx::Ctx;
-use super::{Proxy, answer, compression, failure, inputs};
+use super::{Proxy, answer, compression, failure, finish, inputs};
 use crate::listen::carried::Kind;
+use crate::session::RESPONSE_REFUSED;
 use crate::upstream::Outcome;
 
-const EVENTS: &[u8] = b"text/event-stream";
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
@@ -68,13 +68,9 @@ fn report(session: &Session, head: &ResponseHeader, ctx: &Ctx) {
 
 /// Counts what may last long: a process that drains says what it still carries.
 pub(super) fn carry(proxy: &Proxy, head: &ResponseHeader, ctx: &mut Ctx) {
-    let is_events = || {
-        let kind = head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-        kind.get(..EVENTS.len()).is_some_and(|it| it.eq_ignore_ascii_case(EVENTS))
-    };
     ctx.load = match head.status {
         http::StatusCode::SWITCHING_PROTOCOLS => Some(proxy.carried.take(Kind::WebSocket)),
-        http::StatusCode::OK if is_events() => Some(proxy.carried.take(Kind::Sse)),
+        http::StatusCode::OK if finish::is_events(head) => Some(proxy.carried.take(Kind::Sse)),
         _ => None,
     };
 }
@@ -93,13 +89,20 @@ pub(super) fn filter(proxy: &Proxy, session: &mut Session, head: &mut ResponseHe
         // HTTP/1.0 knows no chunks: the end of the connection is the end of the body.
         head.remove_header(&TRANSFER_ENCODING);
     }
-    answer::decorate(head, ctx)?;
-    compression::decide(session, head, ctx);
+    let late = finish::defer(proxy, session, head, ctx)?;
+    if !late {
+        if let Err(reply) = answer::decorate(session.req_header(), head, ctx)? {
+            let why = ctx.facts.fault.take().unwrap_or_default();
+            ctx.outcome.reply = Some(Box::new(reply));
+            return Err(Error::explain(RESPONSE_REFUSED, why));
+        }
+        compression::decide(session, head, ctx);
+    }
     ctx.outcome.status = head.status.as_u16();
     if ctx.is_grpc {
         ctx.outcome.grpc_status = grpc_status(&head.headers).or(ctx.outcome.grpc_status);
     }
-    if super::log::reads(ctx, proxy.telemetry.labels(), Needs::RESPONSE_HEADERS) {
+    if !late && super::log::reads(ctx, proxy.telemetry.labels(), Needs::RESPONSE_HEADERS) {
         ctx.outcome.response_headers = Some(Box::new(head.headers.clone()));
     }
     answer::settle(session, ctx);

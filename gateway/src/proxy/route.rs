@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use filters::{Effective, Exchange, Reason, Reply, Verdict, chain};
+use filters::{Effective, Reason, Reply};
 use pingora_proxy::Session;
 
-use super::Proxy;
 use super::ctx::Ctx;
+use super::request::Stop;
+use super::{Proxy, pass};
 use crate::plan::{BackendTarget, DELEGATION_DEPTH_MAX, Entry, RequestParts, Resolved, Router};
 
 /// Selects, runs the policies, draws a backend into `ctx`. A reply ends the request.
@@ -15,8 +16,8 @@ pub(super) async fn select(
     session: &mut Session,
     ctx: &mut Ctx,
     base: &Arc<Effective>,
-) -> Option<Reply> {
-    let listener = ctx.listener.clone()?;
+) -> Result<Option<Reply>, Stop> {
+    let Some(listener) = ctx.listener.clone() else { return Ok(None) };
     let Some((entry, resolved, drawn)) = find(session, ctx, listener.router(), base) else {
         let missing = if ctx.outcome.error.is_some() { 500 } else { 404 };
         let (reason, text) = if missing == 404 {
@@ -24,7 +25,7 @@ pub(super) async fn select(
         } else {
             (Reason::NoBackend, "no valid backends\n")
         };
-        return Some(Reply::text(missing, reason, text));
+        return Ok(Some(Reply::text(missing, reason, text)));
     };
     let effective = resolved.effective.clone();
     if !effective.filters().is_empty() {
@@ -38,20 +39,19 @@ pub(super) async fn select(
     ctx.backend = drawn;
     ctx.resolved = Some(resolved);
     if !effective.filters().is_empty() {
-        let mut exchange =
-            Exchange { request: session.req_header_mut(), facts: &mut ctx.facts, outside: &*proxy.world };
-        if let Verdict::Reply(reply) = chain::on_request(&effective, &mut exchange).await {
-            return Some(reply);
+        let reply = pass::filters(proxy, session, ctx, &effective).await?;
+        if reply.is_some() {
+            return Ok(reply);
         }
     }
-    match ctx.backend().map(|it| &it.target) {
+    Ok(match ctx.backend().map(|it| &it.target) {
         Some(BackendTarget::Cluster { .. } | BackendTarget::Demo) => None,
         Some(BackendTarget::Broken(reason)) => {
             let reason = reason.to_string();
             Some(broken(ctx, reason))
         }
         Some(BackendTarget::Group(_)) | None => Some(broken(ctx, "the route has no backend with a weight".to_owned())),
-    }
+    })
 }
 
 fn broken(ctx: &mut Ctx, why: String) -> Reply {

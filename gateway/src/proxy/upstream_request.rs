@@ -2,18 +2,18 @@
 //!
 //! Hop-by-hop headers, the host, what we say of the client, and the backend's own policies.
 
-use filters::{Exchange, chain};
+use filters::{Exchange, Verdict, chain};
 use http::header::{CONNECTION, COOKIE, HOST, TE, UPGRADE};
 use http::{HeaderName, HeaderValue};
-use pingora_error::Result;
+use pingora_error::{Error, ErrorType, Result};
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 use protocols::http::hop;
 
 use super::Proxy;
 use super::ctx::Ctx;
-use super::forwarded;
 use super::names::{self, Fields};
+use super::{finish, forwarded};
 
 /// Tells a backend that this is another try.
 const RETRY_ATTEMPT: HeaderName = HeaderName::from_static("x-retry-attempt");
@@ -35,6 +35,7 @@ pub(super) fn filter(proxy: &Proxy, session: &mut Session, head: &mut RequestHea
             join_cookies(fields)?;
         }
         forwarded::write(session, fields, ctx)?;
+        finish::ask(fields, ctx)?;
         if let Some(host) = host {
             fields.insert(&HOST, host)?;
         }
@@ -47,7 +48,17 @@ pub(super) fn filter(proxy: &Proxy, session: &mut Session, head: &mut RequestHea
         && !effective.filters().is_empty()
     {
         let mut exchange = Exchange { request: head, facts: &mut ctx.facts, outside: &*proxy.world };
-        chain::on_attempt(&effective, &mut exchange);
+        if let Verdict::Reply(reply) = chain::on_attempt(&effective, &mut exchange) {
+            let error = ctx.facts.fault.take().unwrap_or_default();
+            ctx.fail(reply.reason, reply.status, error);
+            ctx.outcome.reply = Some(Box::new(reply));
+            return Err(Error::new(ErrorType::InternalError));
+        }
+    }
+    // Last: nothing that runs for a request sees the credential.
+    let credentials = ctx.backend().and_then(|it| it.effective.backend_auth());
+    if let Some(policy) = credentials {
+        policy.on_attempt(head, &ctx.facts);
     }
     Ok(())
 }

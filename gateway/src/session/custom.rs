@@ -14,7 +14,7 @@ use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_error::{Error, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 
-use super::hold::Held;
+use super::hold::{Held, Hold};
 use super::{RESPONSE_TOO_LARGE, Wrapped};
 
 impl Wrapped {
@@ -92,6 +92,9 @@ impl Custom for Wrapped {
     }
 
     async fn response_duplex_vec(&mut self, mut tasks: Vec<HttpTask>) -> Result<bool> {
+        if let Some((finish, bytes_max)) = self.shared.finish.lock().take() {
+            self.hold.get_or_insert_with(|| Hold::new(bytes_max, false)).finish_with(finish, bytes_max);
+        }
         if let Some(hold) = self.hold.as_mut() {
             match hold.take(tasks) {
                 Held::Wait => return Ok(false),
@@ -211,6 +214,10 @@ impl Custom for Wrapped {
     /// Pingora calls this at the start of every attempt.
     fn enable_retry_buffering(&mut self) {
         self.begun = true;
+        *self.shared.finish.lock() = None;
+        if let Some(hold) = self.hold.as_mut() {
+            hold.reset();
+        }
         if let Some(recording) = self.recording.as_mut() {
             recording.rewind();
         }

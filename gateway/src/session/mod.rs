@@ -5,7 +5,7 @@
 //! - the request body is recorded while it streams and can be sent again, so that an attempt can be
 //!   repeated with a body of any size up to a limit ([`Recording`]);
 //! - a deadline for the whole request and one for the attempt, exact for streams too;
-//! - the response can be held until it is whole ([`Hold`]);
+//! - the response can be held until it is whole ([`Hold`]), and its head finished then ([`Finish`]);
 //! - an HTTP/1 upgrade is not torn down by an early end of body (Pingora issue 946).
 //!
 //! [`Wrapped::install`] swaps it in, [`Slot::restore`] swaps the real session back before the
@@ -23,7 +23,7 @@ use parking_lot::Mutex;
 use pingora_core::protocols::http::ServerSession;
 use pingora_error::ErrorType;
 
-pub use hold::Hold;
+pub use hold::{Finish, Hold};
 pub use recording::Recording;
 
 /// The request's own deadline passed.
@@ -32,6 +32,9 @@ pub const REQUEST_DEADLINE: ErrorType = ErrorType::Custom("request deadline");
 pub const ATTEMPT_DEADLINE: ErrorType = ErrorType::Custom("attempt deadline");
 /// The held response outgrew its limit.
 pub const RESPONSE_TOO_LARGE: ErrorType = ErrorType::Custom("response over the buffer limit");
+
+/// The held response may not go out.
+pub const RESPONSE_REFUSED: ErrorType = ErrorType::Custom("response refused");
 
 /// What the wrapping session is to do.
 #[derive(Default)]
@@ -55,6 +58,8 @@ struct Shared {
     attempt_deadline_us: AtomicU64,
     /// The connection serves no further request.
     close: AtomicBool,
+    /// Holds the response that is about to come, and finishes it.
+    finish: Mutex<Option<(Finish, usize)>>,
 }
 
 /// The wrapping session.
@@ -78,6 +83,7 @@ impl Wrapped {
             started: Instant::now(),
             attempt_deadline_us: AtomicU64::new(0),
             close: AtomicBool::new(false),
+            finish: Mutex::new(None),
         });
         let inner = std::mem::replace(session, placeholder());
         let wrapped = Self {
@@ -146,6 +152,11 @@ impl Slot {
     /// Makes the answer the last one of its connection: Pingora does not ask a session like ours.
     pub fn close(&self) {
         self.shared.close.store(true, Ordering::Relaxed);
+    }
+
+    /// Holds the response whose head has just come, up to a limit, and has it finished before it goes out.
+    pub fn finish_with(&self, bytes_max: usize, finish: Finish) {
+        *self.shared.finish.lock() = Some((finish, bytes_max));
     }
 
     /// Undoes `install`.

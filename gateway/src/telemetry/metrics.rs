@@ -40,6 +40,8 @@ pub(super) struct Metrics {
     pub(super) processing: Family<Histogram<Processing>>,
     pub(super) connections: Family<ConnectionCells>,
     pub(super) refused: Family<Counter>,
+    /// Bodies that no policy could change.
+    pub(super) untouched: Family<Counter>,
     pub(super) handshakes: Family<HandshakeCells>,
     pub(super) connects: Family<Histogram<Connect>>,
     pub(super) calls: Family<Histogram<Request>>,
@@ -179,6 +181,7 @@ impl Metrics {
             processing: Family::new(&scope, series, shards),
             connections: Family::new(&connections, SERIES_MAX, shards),
             refused: Family::new(&[bind, Label::closed("reason")], SERIES_MAX, shards),
+            untouched: Family::new(&[Label::closed("reason")], SERIES_MAX, shards),
             handshakes: Family::new(&connections, SERIES_MAX, shards),
             connects: Family::new(&[Label::closed("transport")], SERIES_MAX, shards),
             calls: Family::new(&calls, SERIES_MAX, shards),

@@ -133,6 +133,11 @@ impl Telemetry {
         self.metrics.calls.record(&[kind, subtype], |cells| cells.observe(metrics::seconds(seconds)));
     }
 
+    /// A body that a policy would have changed passed untouched; `why` is one of a closed set of words.
+    pub fn body_passed_untouched(&self, why: &'static str) {
+        self.metrics.untouched.record(&[why], |cells| cells.add(1));
+    }
+
     /// An upgrade ended, after so long.
     pub fn upgraded(&self, outcome: Upgrade, seconds: f64) {
         self.metrics.upgrades.record(&[outcome.label()], |cells| {

@@ -41,6 +41,8 @@ impl Metrics {
         out.histogram("request_processing_seconds", help, (&self.processing, |cells| cells));
         out.counter("response_bytes", "Bytes of response bodies sent.", (requests, |cells| &cells.bytes_sent));
         out.counter("retries", "Attempts beyond the first.", (requests, |cells| &cells.retries));
+        let help = "Bodies that a transformation could not change, and why.";
+        out.counter("body_transformations_skipped", help, (&self.untouched, |cells| cells));
     }
 
     fn encode_connections(&self, out: &mut Encoder<'_>) {

@@ -104,7 +104,8 @@ pub fn policy(key: &str, target: Target, policy: Policy) -> Change {
 
 /// The route of this name answers with this text.
 pub fn says(route: &str, text: &str) -> Change {
-    let answer = direct_response::Policy { status: 200, body: text.to_owned().into(), headers: Vec::new() };
+    let answer =
+        direct_response::Policy { status: 200, body: text.to_owned().into(), ..direct_response::Policy::default() };
     let target = Target::Route(ObjectName::new("default", route));
     policy(&format!("{route}/says"), target, Policy::DirectResponse(answer))
 }

@@ -136,10 +136,8 @@ fn closed(kind: Option<Kind>, target: &Target) -> Option<Policy> {
         }
         Some(kind) if kind.rung() == Rung::Setting && kind != Kind::BackendTls => None,
         Some(_) if at_backend => None,
-        _ => Some(Policy::DirectResponse(direct_response::Policy {
-            status: 500,
-            body: Default::default(),
-            headers: Vec::new(),
-        })),
+        _ => {
+            Some(Policy::DirectResponse(direct_response::Policy { status: 500, ..direct_response::Policy::default() }))
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 mod access_log;
 mod api_key;
+mod backend_auth;
 mod backend_http;
 mod backend_tcp;
 mod backend_tls;
@@ -26,6 +27,7 @@ mod request_redirect;
 mod retry;
 mod session_affinity;
 mod timeout;
+mod transformations;
 mod url_rewrite;
 
 use filters::{Kind, Policy, Scope};
@@ -44,7 +46,9 @@ pub(super) fn encode(policy: &Policy) -> Wire {
         Policy::UrlRewrite(it) => Wire::UrlRewrite(url_rewrite::encode(it)),
         Policy::RequestRedirect(it) => Wire::RequestRedirect(request_redirect::encode(it)),
         Policy::DirectResponse(it) => Wire::DirectResponse(direct_response::encode(it)),
+        Policy::Transformations(it) => Wire::Transformations(transformations::encode(it)),
         Policy::AccessLog(it) => Wire::AccessLog(access_log::encode(it)),
+        Policy::BackendAuth(it) => Wire::BackendAuth(backend_auth::encode(it)),
         Policy::BackendHttp(it) => Wire::Http(backend_http::encode(it)),
         Policy::BackendTcp(it) => Wire::Tcp(backend_tcp::encode(it)),
         Policy::BackendTls(it) => Wire::BackendTls(backend_tls::encode(it)),
@@ -80,7 +84,9 @@ pub(super) fn decode(wire: Wire, scope: &mut Scope<'_>) -> Option<Policy> {
         Wire::UrlRewrite(it) => url_rewrite::decode(it, scope).map(Policy::UrlRewrite),
         Wire::RequestRedirect(it) => request_redirect::decode(it, scope).map(Policy::RequestRedirect),
         Wire::DirectResponse(it) => direct_response::decode(it, scope).map(Policy::DirectResponse),
+        Wire::Transformations(it) => transformations::decode(it, scope).map(Policy::Transformations),
         Wire::AccessLog(it) => access_log::decode(it, scope).map(Policy::AccessLog),
+        Wire::BackendAuth(it) => backend_auth::decode(it, scope).map(Policy::BackendAuth),
         Wire::Http(it) => backend_http::decode(it, scope).map(Policy::BackendHttp),
         Wire::Tcp(it) => backend_tcp::decode(it, scope).map(Policy::BackendTcp),
         Wire::BackendTls(it) => backend_tls::decode(it, scope).map(Policy::BackendTls),
@@ -112,7 +118,9 @@ pub(super) fn kind(wire: &Wire) -> Kind {
         Wire::UrlRewrite(_) => Kind::UrlRewrite,
         Wire::RequestRedirect(_) => Kind::RequestRedirect,
         Wire::DirectResponse(_) => Kind::DirectResponse,
+        Wire::Transformations(_) => Kind::Transformations,
         Wire::AccessLog(_) => Kind::AccessLog,
+        Wire::BackendAuth(_) => Kind::BackendAuth,
         Wire::Http(_) => Kind::BackendHttp,
         Wire::Tcp(_) => Kind::BackendTcp,
         Wire::BackendTls(_) => Kind::BackendTls,

@@ -69,6 +69,7 @@ const PREDICATES: &[&str] = &[
     "!!!true || request.headers['x'] != 'it\\'s \"x\"'",
     "(response.code == 1 || response.code == 2) && !false",
 ];
+const VALUES: &[&str] = &["request.path", "'a' + \"b\"", "{'a': [1, request.method]}", "string(size(request.path))"];
 const GROUPS: &[&str] = &["X25519", "P-256", "P-384", "X25519_MLKEM768"];
 
 fn authority() -> impl Strategy<Value = destination::AuthorityConfig> {
@@ -167,6 +168,12 @@ pub(super) fn of(kind: Kind) -> BoxedStrategy<Policy> {
             let config = one_of(FIELDS).prop_map(|source| session_affinity::Config { source });
             lowered(config, session_affinity::Config::lower, Policy::SessionAffinity)
         }
+        Kind::Transformations => {
+            let config = (option::of(transform(true)), option::of(transform(false)));
+            let config = config.prop_map(|(request, response)| transformations::Config { request, response });
+            lowered(config, transformations::Config::lower, Policy::Transformations)
+        }
+        Kind::BackendAuth => lowered(backend_auth(), backend_auth::Config::lower, Policy::BackendAuth),
         Kind::Timeout => {
             let config = (option::of(span()), option::of(span()));
             let config = config.prop_map(|(request_timeout, backend_request_timeout)| timeout::Config {
@@ -293,9 +300,56 @@ fn redirect() -> impl Strategy<Value = request_redirect::Config> {
 }
 
 fn answer() -> impl Strategy<Value = direct_response::Config> {
-    let headers = btree_map(one_of(HEADERS), one_of(&["'a \"b\"'", "\"\""]), 0..4);
-    (200..600u16, option::of(one_of(&["", "gone", "é\n\0"])), headers)
-        .prop_map(|(status, body, headers)| direct_response::Config { status, body, body_expression: None, headers })
+    let headers = btree_map(one_of(HEADERS), one_of(&["'a \"b\"'", "\"\"", "request.path"]), 0..4);
+    let body = (option::of(one_of(&["", "gone", "é\n\0"])), option::of(one_of(VALUES)));
+    (200..600u16, body, headers).prop_map(|(status, (body, body_expression), headers)| direct_response::Config {
+        status,
+        body,
+        body_expression,
+        headers,
+    })
+}
+
+fn transform(request: bool) -> impl Strategy<Value = transformations::TransformConfig> {
+    let parts: &[&str] = if request { &["host", ":path", ":method", "X-a"] } else { &[":status", "X-a", "etag"] };
+    let set = btree_map(select(parts).prop_map(str::to_owned), one_of(&["request.path", "request.headers['x']"]), 0..3);
+    let add = btree_map(one_of(HEADERS), one_of(VALUES), 0..3);
+    let metadata = btree_map(one_of(&["a", "B-c", "d_1"]), one_of(VALUES), 0..3);
+    let bodies = (option::of(one_of(&["request.headers", "{'x': 'y'}"])), option::of(one_of(VALUES)));
+    (metadata, bodies, add, set, some_of(HEADERS)).prop_map(|(metadata, (replace, body), add, set, remove)| {
+        transformations::TransformConfig { add, set, remove, replace, body, metadata }
+    })
+}
+
+fn place() -> impl Strategy<Value = credential::Config> {
+    let name = || one_of(&["x-key", "Sid", "k.1"]);
+    let header = (name(), option::of(one_of(&["", "Bearer "])));
+    prop_oneof![
+        header.prop_map(|(name, prefix)| credential::Config::Header(credential::HeaderConfig { name, prefix })),
+        name().prop_map(|name| credential::Config::QueryParameter(credential::NameConfig { name })),
+        name().prop_map(|name| credential::Config::Cookie(credential::NameConfig { name })),
+    ]
+}
+
+fn backend_auth() -> impl Strategy<Value = backend_auth::Config> {
+    use backend_auth::*;
+    let value = || one_of(&["k", "a/b+c=", "é"]).prop_map(|it| ValueConfig::Inline(SecretText(it)));
+    let key = (value(), option::of(option::of(place()))).prop_map(|(value, placed)| match placed {
+        None => KeyConfig::Plain(value),
+        Some(location) => KeyConfig::Placed { value, location },
+    });
+    let further = (place(), value()).prop_map(|(location, key)| CredentialConfig { location, key });
+    let primary = prop_oneof![
+        key.prop_map(|key| (Some(key), None)),
+        option::of(place()).prop_map(|location| (None, Some(PassthroughConfig { location }))),
+        Just((None, None)),
+    ];
+    (primary, vec(further, 0..3)).prop_map(|((key, passthrough), credentials)| Config {
+        key,
+        passthrough,
+        credentials,
+        ..Config::default()
+    })
 }
 
 fn access_log() -> impl Strategy<Value = access_log::Config> {

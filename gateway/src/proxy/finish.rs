@@ -1,0 +1,121 @@
+//! Responses whose policies look at the body: head and body go out together, once both are final.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use filters::exchange::{Answer, Metadata};
+use filters::{Effective, chain};
+use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, IF_RANGE, RANGE};
+use http::{HeaderValue, Method, StatusCode};
+use parking_lot::Mutex;
+use pingora_error::{Error, Result};
+use pingora_http::ResponseHeader;
+use pingora_proxy::Session;
+
+use super::ctx::Ctx;
+use super::names::Fields;
+use super::{Proxy, answer, compression};
+use crate::session::{RESPONSE_REFUSED, RESPONSE_TOO_LARGE};
+
+/// What a response that was finished late leaves for the log.
+pub(super) type Left = Arc<Mutex<Option<Box<Metadata>>>>;
+
+/// Whether any policy that holds for the request looks at the body of its response.
+pub(super) fn wants_body(ctx: &Ctx) -> bool {
+    levels(ctx).any(|it| it.wants_response_body())
+}
+
+/// Policies with response hooks, in the order of responses.
+fn levels(ctx: &Ctx) -> impl Iterator<Item = &Arc<Effective>> {
+    let backend = ctx.backend().map(|it| &it.effective);
+    backend.into_iter().chain(ctx.effective()).chain(&ctx.gateway_effective).filter(|it| it.has_response_hooks())
+}
+
+/// Asks the backend for a response that expressions can read: whole, and without coding.
+pub(super) fn ask(fields: &mut Fields<'_>, ctx: &Ctx) -> Result<()> {
+    if !wants_body(ctx) || ctx.is_upgrade {
+        return Ok(());
+    }
+    for name in [RANGE, IF_RANGE] {
+        fields.remove(&name);
+    }
+    fields.insert(&ACCEPT_ENCODING, HeaderValue::from_static("identity"))
+}
+
+/// Holds the response back where a policy looks at its body. Returns whether it did: otherwise the head is final once
+/// the hooks have run.
+pub(super) fn defer(proxy: &Proxy, session: &mut Session, head: &mut ResponseHeader, ctx: &mut Ctx) -> Result<bool> {
+    if !wants_body(ctx) || ctx.is_grpc || ctx.wrapped.is_none() {
+        return Ok(false);
+    }
+    if head.status == StatusCode::SWITCHING_PROTOCOLS {
+        proxy.telemetry.body_passed_untouched("upgrade");
+        return Ok(false);
+    }
+    if session.req_header().method == Method::HEAD {
+        if levels(ctx).any(|it| chain::sets_bodies(it)) {
+            // It is of a body that nobody would get.
+            head.remove_header(&CONTENT_LENGTH);
+        }
+        return Ok(false);
+    }
+    if matches!(head.status.as_u16(), 204 | 205 | 304) {
+        return Ok(false);
+    }
+    if is_events(head) {
+        proxy.telemetry.body_passed_untouched("eventStream");
+        return Ok(false);
+    }
+    if head.status == StatusCode::PARTIAL_CONTENT {
+        return Err(Error::explain(RESPONSE_REFUSED, "the backend answers with a part, and the whole is transformed"));
+    }
+    let length = head.headers.get(CONTENT_LENGTH).and_then(|it| it.to_str().ok()?.parse::<usize>().ok());
+    if length.is_some_and(|length| length > ctx.body_bytes_max) {
+        return Err(Error::new(RESPONSE_TOO_LARGE));
+    }
+    answer::name_backend(ctx);
+    let late = Late {
+        levels: levels(ctx).cloned().collect(),
+        request: session.req_header().clone(),
+        facts: ctx.facts.clone(),
+        left: Left::default(),
+    };
+    ctx.left = Some(late.left.clone());
+    if let Some(slot) = &ctx.wrapped {
+        slot.finish_with(ctx.body_bytes_max, Box::new(move |head, body| late.finish(head, body)));
+    }
+    // The hooks come after the module.
+    compression::off(session);
+    Ok(true)
+}
+
+/// Everything that response hooks need, kept until the body is there.
+struct Late {
+    levels: Vec<Arc<Effective>>,
+    request: pingora_http::RequestHeader,
+    facts: filters::Facts,
+    left: Left,
+}
+
+impl Late {
+    fn finish(mut self, head: &mut ResponseHeader, body: &mut Bytes) -> Result<()> {
+        answer::owe(head, &self.facts)?;
+        for level in &self.levels {
+            let mut answer =
+                Answer { response: head, request: &self.request, facts: &mut self.facts, body: Some(body) };
+            if chain::on_response(level, &mut answer).is_err() {
+                let why = self.facts.fault.take().unwrap_or_default();
+                return Err(Error::explain(RESPONSE_REFUSED, why));
+            }
+        }
+        *self.left.lock() = self.facts.metadata.take();
+        Ok(())
+    }
+}
+
+/// Server-sent events: a stream that nobody should wait for.
+pub(super) fn is_events(head: &ResponseHeader) -> bool {
+    const EVENTS: &[u8] = b"text/event-stream";
+    let kind = head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    kind.get(..EVENTS.len()).is_some_and(|it| it.eq_ignore_ascii_case(EVENTS))
+}
