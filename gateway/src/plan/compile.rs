@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
 use filters::{Change, Effective, Kind, Level, Patch, Snapshot};
-use ir::{BackendRef, BindKey, Hostname, ListenerKey, Parent, Protocol, Target};
+use ir::{BackendRef, BindKey, Hostname, ListenerKey, Parent, Target};
 use parking_lot::Mutex;
 
 use super::entry::Entry;
@@ -495,9 +495,4 @@ pub(super) fn hangs_on(parent: &Parent, listener: &ir::Listener) -> bool {
         }
         Parent::Group(_) => false,
     }
-}
-
-/// Protocol kinds that may share a bind: all plain HTTP, all TLS-based, or one raw TCP listener.
-pub fn may_share(a: Protocol, b: Protocol) -> bool {
-    a.is_tls() == b.is_tls() && a != Protocol::Tcp && b != Protocol::Tcp
 }

@@ -223,3 +223,8 @@ fn as_http(route: &ir::TcpRoute) -> ir::Route {
     let ir::TcpRoute { key, name, parents, order, hostnames, backends, origin } = route.clone();
     ir::Route { key, name, parents, order, hostnames, matches: Vec::new(), backends, origin }
 }
+
+/// Protocol kinds that may share a bind: all plain HTTP, all TLS-based, or one raw TCP listener.
+pub fn may_share(a: Protocol, b: Protocol) -> bool {
+    a.is_tls() == b.is_tls() && a != Protocol::Tcp && b != Protocol::Tcp
+}

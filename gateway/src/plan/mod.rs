@@ -23,9 +23,9 @@ use filters::{Effective, Level};
 use ir::{BackendRef, BindKey, ListenerKey, Map, ObjectName, Target, Text};
 
 pub use candidate::RequestParts;
-pub use compile::{Compiler, may_share};
+pub use compile::Compiler;
 pub use entry::{Entry, Resolved};
-pub use listener::{BindPlan, ListenerPlan, Scope, TcpEntry, Terms, Transport};
+pub use listener::{BindPlan, ListenerPlan, Scope, TcpEntry, Terms, Transport, may_share};
 pub use merged::{Backend, BackendTarget, Merged};
 pub use router::{Found, Router};
 
