@@ -13,7 +13,21 @@ use crate::{Attachment, Effective, Exchange, Facts, Policy, Verdict};
 
 /// Runs request hooks until one answers.
 pub async fn on_request(effective: &Effective, exchange: &mut Exchange<'_>) -> Verdict {
-    for attachment in effective.filters() {
+    run(effective.filters(), exchange).await
+}
+
+/// As [`on_request`], but for the filters that answer in a backend's place: what a request passes before it may wait.
+pub async fn on_request_before_answers(effective: &Effective, exchange: &mut Exchange<'_>) -> Verdict {
+    run(effective.filters_around_answers().0, exchange).await
+}
+
+/// The rest of [`on_request_before_answers`].
+pub async fn on_request_answers(effective: &Effective, exchange: &mut Exchange<'_>) -> Verdict {
+    run(effective.filters_around_answers().1, exchange).await
+}
+
+async fn run(filters: &[Arc<Attachment>], exchange: &mut Exchange<'_>) -> Verdict {
+    for attachment in filters {
         let verdict = match at_once(attachment, exchange) {
             Some(verdict) => verdict,
             None => in_time(attachment, exchange).await,
@@ -57,11 +71,13 @@ fn at_once(attachment: &Arc<Attachment>, exchange: &mut Exchange<'_>) -> Option<
         Policy::JwtAuth(policy) => policy.on_request(exchange),
         Policy::BasicAuth(policy) => return policy.on_request(exchange),
         Policy::ApiKey(policy) => policy.on_request(exchange),
+        Policy::Csrf(policy) => policy.on_request(exchange),
         Policy::RequestHeaderModifier(policy) => {
             policy.on_request(exchange);
             Verdict::Continue
         }
         Policy::UrlRewrite(policy) => policy.on_request(exchange),
+        Policy::Fault(policy) => policy.on_request(exchange),
         Policy::RequestRedirect(policy) => policy.on_request(exchange),
         Policy::DirectResponse(policy) => policy.on_request(exchange),
         // Response side only, or settings.
@@ -73,6 +89,7 @@ fn at_once(attachment: &Arc<Attachment>, exchange: &mut Exchange<'_>) -> Option<
         | Policy::Buffer(_)
         | Policy::CircuitBreaker(_)
         | Policy::Compression(_)
+        | Policy::Delay(_)
         | Policy::FrontendHttp(_)
         | Policy::FrontendTcp(_)
         | Policy::FrontendTls(_)

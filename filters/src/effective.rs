@@ -95,6 +95,11 @@ impl Effective {
         &self.filters
     }
 
+    /// Filters up to those that answer in a backend's place, and those.
+    pub fn filters_around_answers(&self) -> (&[Arc<Attachment>], &[Arc<Attachment>]) {
+        self.filters.split_at(self.filters.partition_point(|it| it.policy.kind().rung() < Rung::Answer))
+    }
+
     pub fn has_response_hooks(&self) -> bool {
         self.has_response_hooks
     }
@@ -132,6 +137,7 @@ settings! {
     buffer: Buffer in buffer;
     circuit_breaker: CircuitBreaker in circuit_breaker;
     compression: Compression in compression;
+    delay: Delay in delay;
     frontend_http: FrontendHttp in frontend_http;
     frontend_tcp: FrontendTcp in frontend_tcp;
     frontend_tls: FrontendTls in frontend_tls;

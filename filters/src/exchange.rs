@@ -1,6 +1,7 @@
 //! The filter contract: what a hook is given and what it may answer.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
@@ -27,6 +28,10 @@ pub struct Facts {
     pub tls: bool,
     /// The port the client dialled.
     pub port: u16,
+    /// When the phase began, by the gateway's clock: since a moment of its own choice, never backwards.
+    pub now: Duration,
+    /// Random bits of this request, for draws.
+    pub random: u64,
     /// Request host, lower case, no port.
     pub host: String,
     /// Who the request is from, as far as it was proven.
@@ -51,6 +56,8 @@ impl Facts {
             client,
             tls,
             port,
+            now: Duration::ZERO,
+            random: 0,
             host: String::new(),
             identity: Identity::default(),
             whereabouts: Whereabouts::default(),
@@ -59,6 +66,16 @@ impl Facts {
             upstream_host: None,
             upstream_host_auto: false,
         }
+    }
+
+    /// Draws whether this request is among the given share (0..1); `purpose` keeps draws independent of each other.
+    pub fn draws(&self, purpose: u64, share: f64) -> bool {
+        // The finish of splitmix64: neighbouring seeds give unrelated bits.
+        let mut x = self.random ^ purpose.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        x ^= x >> 31;
+        ((x >> 11) as f64 / (1_u64 << 53) as f64) < share
     }
 
     /// `https` or `http`.
@@ -137,6 +154,10 @@ pub enum Reason {
     ApiKeyAuth,
     /// No user and password, or wrong ones.
     BasicAuth,
+    /// The request comes from another site (`csrf`).
+    Csrf,
+    /// A fault was asked for (`fault`).
+    FaultInjected,
     /// A deadline passed.
     Timeout,
     /// The backend failed (refused, reset, malformed).
@@ -162,6 +183,8 @@ impl Reason {
         Self::JwtAuth,
         Self::ApiKeyAuth,
         Self::BasicAuth,
+        Self::Csrf,
+        Self::FaultInjected,
         Self::Timeout,
         Self::UpstreamFailure,
         Self::ClientGone,
@@ -184,6 +207,8 @@ impl Reason {
             Self::JwtAuth => "JwtAuth",
             Self::ApiKeyAuth => "APIKeyAuth",
             Self::BasicAuth => "BasicAuth",
+            Self::Csrf => "Csrf",
+            Self::FaultInjected => "FaultInjected",
             Self::Timeout => "Timeout",
             Self::UpstreamFailure => "UpstreamFailure",
             Self::ClientGone => "ClientGone",

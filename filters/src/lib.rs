@@ -38,8 +38,11 @@ pub mod circuit_breaker;
 pub mod compression;
 pub mod cors;
 pub mod credential;
+pub mod csrf;
+pub mod delay;
 pub mod destination;
 pub mod direct_response;
+pub mod fault;
 pub mod field;
 pub mod frontend_http;
 pub mod frontend_tcp;
@@ -94,9 +97,11 @@ unit::units! {
     JwtAuth                 = "jwtAuth"                in jwt_auth         @ Identity;
     BasicAuth               = "basicAuth"              in basic_auth       @ Identity;
     ApiKey                  = "apiKey"                 in api_key          @ Identity;
+    Csrf                    = "csrf"                   in csrf             @ Admission;
     RequestHeaderModifier   = "requestHeaderModifier"  in header_modifier  @ Transformation;
     ResponseHeaderModifier  = "responseHeaderModifier" in header_modifier  @ Transformation;
     UrlRewrite              = "urlRewrite"             in url_rewrite      @ Rewrite;
+    Fault                   = "fault"                  in fault            @ Answer;
     RequestRedirect         = "requestRedirect"        in request_redirect @ Answer;
     DirectResponse          = "directResponse"         in direct_response  @ Answer;
 
@@ -108,6 +113,7 @@ unit::units! {
     Buffer                  = "buffer"                 in buffer           @ Setting;
     CircuitBreaker          = "circuitBreaker"         in circuit_breaker  @ Setting;
     Compression             = "compression"            in compression      @ Setting;
+    Delay                   = "delay"                  in delay            @ Setting;
     FrontendHttp            = "frontendHttp"           in frontend_http    @ Setting;
     FrontendTcp             = "frontendTcp"            in frontend_tcp     @ Setting;
     FrontendTls             = "frontendTls"            in frontend_tls     @ Setting;

@@ -115,7 +115,10 @@ mod the_example_on_the_page_of {
         circuit_breaker: "circuit_breaker.rs", "circuitBreaker", circuit_breaker::Config, circuit_breaker::Config::lower;
         compression: "compression.rs", "compression", compression::Config, compression::Config::lower;
         cors: "cors/mod.rs", "cors", cors::Config, cors::Config::lower;
+        csrf: "csrf.rs", "csrf", csrf::Config, csrf::Config::lower;
+        delay: "delay.rs", "delay", delay::Config, delay::Config::lower;
         direct_response: "direct_response/mod.rs", "directResponse", direct_response::Config, direct_response::Config::lower;
+        fault: "fault.rs", "fault", fault::Config, fault::Config::lower;
         frontend_http: "frontend_http.rs", "http", frontend_http::Config, frontend_http::Config::lower;
         frontend_tcp: "frontend_tcp.rs", "tcp", frontend_tcp::Config, frontend_tcp::Config::lower;
         frontend_tls: "frontend_tls.rs", "tls", frontend_tls::Config, frontend_tls::Config::lower;

@@ -13,6 +13,7 @@ fn runs_before_routing(kind: Kind) -> bool {
             | Kind::JwtAuth
             | Kind::BasicAuth
             | Kind::ApiKey
+            | Kind::Csrf
             | Kind::RequestHeaderModifier
             | Kind::ResponseHeaderModifier
             | Kind::UrlRewrite

@@ -11,6 +11,7 @@ pub mod boot;
 pub mod cel;
 pub mod cli;
 pub mod fleet;
+pub mod clock;
 pub mod life;
 pub mod listen;
 pub mod local;

@@ -10,6 +10,8 @@ mod bodies;
 mod expressions;
 #[path = "policy/identity.rs"]
 mod identity;
+#[path = "policy/faults.rs"]
+mod faults;
 #[path = "policy/rewrites.rs"]
 mod rewrites;
 #[path = "policy/tls.rs"]

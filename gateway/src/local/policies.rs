@@ -66,6 +66,9 @@ policy_set! {
         request_mirror = "requestMirror": filters::request_mirror::Config => unit!(request_mirror, RequestMirror);
         direct_response = "directResponse": filters::direct_response::Config => unit!(direct_response, DirectResponse);
         cors = "cors": filters::cors::Config => unit!(cors, Cors);
+        csrf = "csrf": filters::csrf::Config => unit!(csrf, Csrf);
+        delay = "delay": filters::delay::Config => unit!(delay, Delay);
+        fault = "fault": filters::fault::Config => unit!(fault, Fault);
         ip_access = "ipAccess": filters::ip_access::Config => unit!(ip_access, IpAccess);
         auth = "auth": AuthPolicies => |config, scope| config.lower(scope);
         jwt_auth = "jwtAuth": filters::jwt_auth::Config => unit!(jwt_auth, JwtAuth);
@@ -104,6 +107,7 @@ policy_set! {
     /// Policies of a gateway or listener: they run before a route is selected.
     GatewayPolicies {
         cors = "cors": filters::cors::Config => unit!(cors, Cors);
+        csrf = "csrf": filters::csrf::Config => unit!(csrf, Csrf);
         ip_access = "ipAccess": filters::ip_access::Config => unit!(ip_access, IpAccess);
         auth = "auth": AuthPolicies => |config, scope| config.lower(scope);
         jwt_auth = "jwtAuth": filters::jwt_auth::Config => unit!(jwt_auth, JwtAuth);
@@ -138,6 +142,9 @@ policy_set! {
         request_mirror = "requestMirror": filters::request_mirror::Config => unit!(request_mirror, RequestMirror);
         direct_response = "directResponse": filters::direct_response::Config => unit!(direct_response, DirectResponse);
         cors = "cors": filters::cors::Config => unit!(cors, Cors);
+        csrf = "csrf": filters::csrf::Config => unit!(csrf, Csrf);
+        delay = "delay": filters::delay::Config => unit!(delay, Delay);
+        fault = "fault": filters::fault::Config => unit!(fault, Fault);
         ip_access = "ipAccess": filters::ip_access::Config => unit!(ip_access, IpAccess);
         auth = "auth": AuthPolicies => |config, scope| config.lower(scope);
         jwt_auth = "jwtAuth": filters::jwt_auth::Config => unit!(jwt_auth, JwtAuth);

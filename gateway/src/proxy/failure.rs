@@ -181,7 +181,7 @@ pub(super) fn grpc_code(reason: Reason, status: u16) -> Code {
         // Of a message, too: `statuscodes.md` knows no other for what is larger than allowed.
         Reason::TooLarge => Code::ResourceExhausted,
         Reason::NotFound => Code::Unimplemented,
-        Reason::IpAccess => Code::PermissionDenied,
+        Reason::IpAccess | Reason::Csrf => Code::PermissionDenied,
         Reason::InvalidRequest => Code::Internal,
         Reason::ClientGone => Code::Cancelled,
         // Worth another try, elsewhere or later.
@@ -189,6 +189,7 @@ pub(super) fn grpc_code(reason: Reason, status: u16) -> Code {
         Reason::JwtAuth | Reason::ApiKeyAuth | Reason::BasicAuth if status != 503 => Code::Unauthenticated,
         Reason::Upstream
         | Reason::DirectResponse
+        | Reason::FaultInjected
         | Reason::Misdirected
         | Reason::Internal
         | Reason::JwtAuth
@@ -221,6 +222,8 @@ mod tests {
             (Reason::TooLarge, 502, Code::ResourceExhausted),
             (Reason::NotFound, 404, Code::Unimplemented),
             (Reason::IpAccess, 403, Code::PermissionDenied),
+            (Reason::Csrf, 403, Code::PermissionDenied),
+            (Reason::FaultInjected, 503, Code::Unavailable),
             (Reason::InvalidRequest, 400, Code::Internal),
             (Reason::InvalidRequest, 405, Code::Internal),
             (Reason::ClientGone, 499, Code::Cancelled),

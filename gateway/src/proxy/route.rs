@@ -37,12 +37,8 @@ pub(super) async fn select(
     ctx.entry = Some(entry);
     ctx.backend = drawn;
     ctx.resolved = Some(resolved);
-    if !effective.filters().is_empty() {
-        let mut exchange =
-            Exchange { request: session.req_header_mut(), facts: &mut ctx.facts, outside: &*proxy.world };
-        if let Verdict::Reply(reply) = chain::on_request(&effective, &mut exchange).await {
-            return Some(reply);
-        }
+    if let Some(reply) = pass(proxy, session, ctx, &effective).await {
+        return Some(reply);
     }
     match ctx.backend().map(|it| &it.target) {
         Some(BackendTarget::Cluster { .. } | BackendTarget::Demo) => None,
@@ -51,6 +47,43 @@ pub(super) async fn select(
             Some(broken(ctx, reason))
         }
         Some(BackendTarget::Group(_)) | None => Some(broken(ctx, "the route has no backend with a weight".to_owned())),
+    }
+}
+
+/// Runs the policies, with the wait of `delay` where it stands: before a policy answers in the backend's place.
+async fn pass(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx, effective: &Effective) -> Option<Reply> {
+    let Some(delay) = effective.delay() else {
+        if effective.filters().is_empty() {
+            return None;
+        }
+        let mut exchange = exchange(proxy, session, ctx);
+        return reply(chain::on_request(effective, &mut exchange).await);
+    };
+    let mut exchange = exchange(proxy, session, ctx);
+    if let Verdict::Reply(reply) = chain::on_request_before_answers(effective, &mut exchange).await {
+        return Some(reply);
+    }
+    let wait = delay.wait(&ctx.facts);
+    if !wait.is_zero() {
+        let limit = effective.timeout().and_then(|it| it.request);
+        let left = limit.map_or(wait, |limit| limit.saturating_sub(ctx.started.elapsed()));
+        tokio::time::sleep(wait.min(left)).await;
+        if left < wait {
+            return Some(Reply::text(504, Reason::Timeout, "request timeout\n"));
+        }
+    }
+    let mut exchange = exchange(proxy, session, ctx);
+    reply(chain::on_request_answers(effective, &mut exchange).await)
+}
+
+fn exchange<'a>(proxy: &'a Proxy, session: &'a mut Session, ctx: &'a mut Ctx) -> Exchange<'a> {
+    Exchange { request: session.req_header_mut(), facts: &mut ctx.facts, outside: &*proxy.world }
+}
+
+fn reply(verdict: Verdict) -> Option<Reply> {
+    match verdict {
+        Verdict::Continue => None,
+        Verdict::Reply(reply) => Some(reply),
     }
 }
 

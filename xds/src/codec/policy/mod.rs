@@ -11,8 +11,11 @@ mod circuit_breaker;
 mod compression;
 mod cors;
 mod credential;
+mod csrf;
+mod delay;
 mod destination;
 mod direct_response;
+mod fault;
 mod frontend_http;
 mod frontend_tcp;
 mod frontend_tls;
@@ -39,6 +42,9 @@ pub(super) fn encode(policy: &Policy) -> Wire {
         Policy::JwtAuth(it) => Wire::JwtAuth(jwt_auth::encode(it)),
         Policy::BasicAuth(it) => Wire::BasicAuth(basic_auth::encode(it)),
         Policy::ApiKey(it) => Wire::ApiKey(api_key::encode(it)),
+        Policy::Csrf(it) => Wire::Csrf(csrf::encode(it)),
+        Policy::Delay(it) => Wire::Delay(delay::encode(it)),
+        Policy::Fault(it) => Wire::Fault(fault::encode(it)),
         Policy::RequestHeaderModifier(it) => Wire::RequestHeaderModifier(header_modifier::encode(it)),
         Policy::ResponseHeaderModifier(it) => Wire::ResponseHeaderModifier(header_modifier::encode(it)),
         Policy::UrlRewrite(it) => Wire::UrlRewrite(url_rewrite::encode(it)),
@@ -71,6 +77,9 @@ pub(super) fn decode(wire: Wire, scope: &mut Scope<'_>) -> Option<Policy> {
         Wire::JwtAuth(it) => jwt_auth::decode(it, scope).map(Policy::JwtAuth),
         Wire::BasicAuth(it) => basic_auth::decode(it, scope).map(Policy::BasicAuth),
         Wire::ApiKey(it) => api_key::decode(it, scope).map(Policy::ApiKey),
+        Wire::Csrf(it) => csrf::decode(it, scope).map(Policy::Csrf),
+        Wire::Delay(it) => delay::decode(it, scope).map(Policy::Delay),
+        Wire::Fault(it) => fault::decode(it, scope).map(Policy::Fault),
         Wire::RequestHeaderModifier(it) => {
             header_modifier::decode(it, scope).lower_request(scope).map(Policy::RequestHeaderModifier)
         }
@@ -107,6 +116,9 @@ pub(super) fn kind(wire: &Wire) -> Kind {
         Wire::JwtAuth(_) => Kind::JwtAuth,
         Wire::BasicAuth(_) => Kind::BasicAuth,
         Wire::ApiKey(_) => Kind::ApiKey,
+        Wire::Csrf(_) => Kind::Csrf,
+        Wire::Delay(_) => Kind::Delay,
+        Wire::Fault(_) => Kind::Fault,
         Wire::RequestHeaderModifier(_) => Kind::RequestHeaderModifier,
         Wire::ResponseHeaderModifier(_) => Kind::ResponseHeaderModifier,
         Wire::UrlRewrite(_) => Kind::UrlRewrite,

@@ -121,6 +121,21 @@ pub(super) fn of(kind: Kind) -> BoxedStrategy<Policy> {
         Kind::JwtAuth => lowered(jwt_auth(), jwt_auth::Config::lower, Policy::JwtAuth),
         Kind::BasicAuth => lowered(basic_auth(), basic_auth::Config::lower, Policy::BasicAuth),
         Kind::ApiKey => lowered(api_key(), api_key::Config::lower, Policy::ApiKey),
+        Kind::Csrf => {
+            let origins = some_of(&["https://App.example.com", "https://*.example.org", "http://localhost:*"]);
+            let config = origins.prop_map(|additional_origins| csrf::Config { additional_origins });
+            lowered(config, csrf::Config::lower, Policy::Csrf)
+        }
+        Kind::Delay => {
+            let config = (one_of(&["250ms", "0", "1.5s", "3us"]), 0.0..=1.0f64)
+                .prop_map(|(duration, percentage)| delay::Config { duration, percentage });
+            lowered(config, delay::Config::lower, Policy::Delay)
+        }
+        Kind::Fault => {
+            let config = (400..600u16, 0.0..=1.0f64)
+                .prop_map(|(status, percentage)| fault::Config { abort: fault::AbortConfig { status, percentage } });
+            lowered(config, fault::Config::lower, Policy::Fault)
+        }
         Kind::RequestHeaderModifier => {
             lowered(headers(), header_modifier::Config::lower_request, Policy::RequestHeaderModifier)
         }
