@@ -9,7 +9,7 @@ use std::sync::Arc;
 use pingora_http::ResponseHeader;
 
 use crate::exchange::Answer;
-use crate::{Attachment, Effective, Exchange, Facts, Policy, Verdict};
+use crate::{Attachment, Effective, Exchange, Facts, Policy, Verdict, authorization};
 
 /// Runs request hooks until one answers.
 pub async fn on_request(effective: &Effective, exchange: &mut Exchange<'_>) -> Verdict {
@@ -27,16 +27,33 @@ pub async fn on_request_answers(effective: &Effective, exchange: &mut Exchange<'
 }
 
 async fn run(filters: &[Arc<Attachment>], exchange: &mut Exchange<'_>) -> Verdict {
-    for attachment in filters {
+    for (at, attachment) in filters.iter().enumerate() {
+        let decided = exchange.facts.decisions.len();
         let verdict = match at_once(attachment, exchange) {
+            _ if matches!(attachment.policy, Policy::Authorization(_)) => {
+                authorization::on_request(filters, at, exchange)
+            }
             Some(verdict) => verdict,
             None => in_time(attachment, exchange).await,
         };
+        // Hooks do not know the name of their policy.
+        for decision in exchange.facts.decisions.iter_mut().skip(decided) {
+            decision.policy.get_or_insert_with(|| attachment.key.clone());
+        }
         if let Verdict::Reply(reply) = verdict {
             return Verdict::Reply(reply);
         }
     }
     Verdict::Continue
+}
+
+/// Asks a backend's own policies whether a request may go there, once it is drawn.
+pub fn on_backend(effective: &Effective, exchange: &mut Exchange<'_>) -> Verdict {
+    let filters = effective.filters();
+    match filters.iter().position(|it| matches!(it.policy, Policy::Authorization(_))) {
+        Some(at) => authorization::on_request(filters, at, exchange),
+        None => Verdict::Continue,
+    }
 }
 
 /// Runs request hooks of a backend's own policies: heads only, they cannot answer.
@@ -72,6 +89,8 @@ fn at_once(attachment: &Arc<Attachment>, exchange: &mut Exchange<'_>) -> Option<
         Policy::BasicAuth(policy) => return policy.on_request(exchange),
         Policy::ApiKey(policy) => policy.on_request(exchange),
         Policy::Csrf(policy) => policy.on_request(exchange),
+        Policy::LocalRateLimit(policy) => policy.on_request(exchange),
+        Policy::ConcurrencyLimit(policy) => policy.on_request(exchange),
         Policy::RequestHeaderModifier(policy) => {
             policy.on_request(exchange);
             Verdict::Continue
@@ -83,6 +102,8 @@ fn at_once(attachment: &Arc<Attachment>, exchange: &mut Exchange<'_>) -> Option<
         // Response side only, or settings.
         Policy::ResponseHeaderModifier(_)
         | Policy::AccessLog(_)
+        // All of a place together, see `run`.
+        | Policy::Authorization(_)
         | Policy::BackendHttp(_)
         | Policy::BackendTcp(_)
         | Policy::BackendTls(_)
@@ -94,6 +115,7 @@ fn at_once(attachment: &Arc<Attachment>, exchange: &mut Exchange<'_>) -> Option<
         | Policy::FrontendTcp(_)
         | Policy::FrontendTls(_)
         | Policy::Health(_)
+        | Policy::NetworkAuthorization(_)
         | Policy::ProxyProtocol(_)
         | Policy::RequestMirror(_)
         | Policy::Retry(_)

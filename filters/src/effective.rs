@@ -31,7 +31,7 @@ pub struct Effective {
 
 /// Kinds of which several may hold at once; each runs, the less specific first.
 fn accumulates(kind: Kind) -> bool {
-    matches!(kind, Kind::IpAccess)
+    matches!(kind, Kind::IpAccess | Kind::Authorization)
 }
 
 impl Effective {
@@ -43,6 +43,9 @@ impl Effective {
         let mut seen: Vec<Kind> = Vec::new();
         for attachment in level {
             let kind = attachment.policy.kind();
+            if kind == Kind::Authorization && self.is_locked(kind) {
+                continue;
+            }
             if accumulates(kind) {
                 next.filters.push(attachment.clone());
                 continue;
@@ -60,6 +63,13 @@ impl Effective {
         let hooked = |policy: &Policy| matches!(policy, Policy::Cors(_) | Policy::ResponseHeaderModifier(_));
         next.has_response_hooks = next.filters.iter().any(|attachment| hooked(&attachment.policy));
         next
+    }
+
+    /// Whether a level above keeps a kind that accumulates to itself. Networks of `ipAccess` only ever narrow, so
+    /// they are not locked.
+    fn is_locked(&self, kind: Kind) -> bool {
+        let locks = |it: &Arc<Attachment>| it.inheritance == ir::Inheritance::Override && it.policy.kind() == kind;
+        self.filters.iter().any(locks)
     }
 
     fn replace(&mut self, kind: Kind, attachment: &Arc<Attachment>) {

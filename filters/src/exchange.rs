@@ -1,12 +1,16 @@
 //! The filter contract: what a hook is given and what it may answer.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
+use ir::PolicyKey;
 use pingora_http::{RequestHeader, ResponseHeader};
+use serde::Serialize;
 
+use crate::Kind;
 use crate::identity::Identity;
 use crate::outside::Outside;
 use crate::whereabouts::Whereabouts;
@@ -43,6 +47,10 @@ pub struct Facts {
     /// Headers owed to the client on whatever answer it gets (CORS, quota). They replace the
     /// upstream's headers of the same name.
     pub owed: Vec<(HeaderName, HeaderValue)>,
+    /// What policies decided that is to be counted and logged.
+    pub decisions: Vec<Decision>,
+    /// Kept until the exchange ends.
+    held: Held,
     /// Set by a rewrite of the authority: the `Host` sent upstream. Stops the automatic rewrite.
     pub upstream_host: Option<HeaderValue>,
     /// The host sent upstream follows the backend even where it would not by default.
@@ -63,9 +71,16 @@ impl Facts {
             whereabouts: Whereabouts::default(),
             matched_prefix: 0,
             owed: Vec::new(),
+            decisions: Vec::new(),
+            held: Held::default(),
             upstream_host: None,
             upstream_host_auto: false,
         }
+    }
+
+    /// Keeps something until the exchange ends, however it ends: places that are given back when dropped.
+    pub fn hold(&mut self, guard: impl Send + Sync + 'static) {
+        self.held.0.push(Arc::new(guard));
     }
 
     /// Draws whether this request is among the given share (0..1); `purpose` keeps draws independent of each other.
@@ -82,6 +97,43 @@ impl Facts {
     pub fn scheme(&self) -> &'static str {
         if self.tls { "https" } else { "http" }
     }
+}
+
+/// What one exchange keeps alive; a copy of its facts keeps it as well.
+#[derive(Clone, Default)]
+struct Held(Vec<Arc<dyn Send + Sync>>);
+
+impl std::fmt::Debug for Held {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Held({})", self.0.len())
+    }
+}
+
+/// What a policy decided against a request: for counters and the access log, never for the client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    pub kind: Kind,
+    /// Which rule of the policy, from 0; `None` where it was for want of one.
+    pub rule: Option<usize>,
+    pub mode: Mode,
+    /// Key of the policy; where `None`, the chain writes it.
+    pub policy: Option<PolicyKey>,
+}
+
+impl Decision {
+    pub fn new(kind: Kind, rule: usize, mode: Mode) -> Self {
+        Self { kind, rule: Some(rule), mode, policy: None }
+    }
+}
+
+/// Whether decisions are put into effect.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Mode {
+    #[default]
+    Enforce,
+    /// Decide, count and log; let everything pass.
+    Shadow,
 }
 
 /// A hook's answer.
@@ -158,6 +210,12 @@ pub enum Reason {
     Csrf,
     /// A fault was asked for (`fault`).
     FaultInjected,
+    /// Rules refuse the request.
+    Authorization,
+    /// A rate limit was reached.
+    RateLimit,
+    /// A limit on requests under way was reached.
+    ConcurrencyLimit,
     /// A deadline passed.
     Timeout,
     /// The backend failed (refused, reset, malformed).
@@ -185,6 +243,9 @@ impl Reason {
         Self::BasicAuth,
         Self::Csrf,
         Self::FaultInjected,
+        Self::Authorization,
+        Self::RateLimit,
+        Self::ConcurrencyLimit,
         Self::Timeout,
         Self::UpstreamFailure,
         Self::ClientGone,
@@ -209,6 +270,9 @@ impl Reason {
             Self::BasicAuth => "BasicAuth",
             Self::Csrf => "Csrf",
             Self::FaultInjected => "FaultInjected",
+            Self::Authorization => "Authorization",
+            Self::RateLimit => "RateLimit",
+            Self::ConcurrencyLimit => "ConcurrencyLimit",
             Self::Timeout => "Timeout",
             Self::UpstreamFailure => "UpstreamFailure",
             Self::ClientGone => "ClientGone",

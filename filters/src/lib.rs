@@ -21,6 +21,7 @@ mod manual;
 mod near;
 pub mod outside;
 pub mod placement;
+pub mod quota;
 pub mod rung;
 #[cfg(test)]
 mod testing;
@@ -28,6 +29,7 @@ mod unit;
 
 pub mod access_log;
 pub mod api_key;
+pub mod authorization;
 pub mod backend_http;
 pub mod backend_tcp;
 pub mod backend_tls;
@@ -36,6 +38,7 @@ pub mod buffer;
 pub mod cache;
 pub mod circuit_breaker;
 pub mod compression;
+pub mod concurrency_limit;
 pub mod cors;
 pub mod credential;
 pub mod csrf;
@@ -53,6 +56,8 @@ pub mod health;
 pub mod ip_access;
 pub mod jwt;
 pub mod jwt_auth;
+pub mod local_rate_limit;
+pub mod network_authorization;
 pub mod proxy_protocol;
 pub mod request_mirror;
 pub mod request_redirect;
@@ -85,6 +90,8 @@ impl Policy {
         match self {
             Self::JwtAuth(policy) => policy.state.bind(key, policy, keep),
             Self::BasicAuth(policy) => policy.state.bind(key, policy, keep),
+            Self::LocalRateLimit(policy) => policy.bind(key, keep),
+            Self::ConcurrencyLimit(policy) => policy.bind(key, keep),
             _ => {}
         }
     }
@@ -98,6 +105,9 @@ unit::units! {
     BasicAuth               = "basicAuth"              in basic_auth       @ Identity;
     ApiKey                  = "apiKey"                 in api_key          @ Identity;
     Csrf                    = "csrf"                   in csrf             @ Admission;
+    Authorization           = "authorization"          in authorization    @ Authority;
+    LocalRateLimit          = "localRateLimit"         in local_rate_limit @ Quota;
+    ConcurrencyLimit        = "concurrencyLimit"       in concurrency_limit @ Quota;
     RequestHeaderModifier   = "requestHeaderModifier"  in header_modifier  @ Transformation;
     ResponseHeaderModifier  = "responseHeaderModifier" in header_modifier  @ Transformation;
     UrlRewrite              = "urlRewrite"             in url_rewrite      @ Rewrite;
@@ -118,6 +128,7 @@ unit::units! {
     FrontendTcp             = "frontendTcp"            in frontend_tcp     @ Setting;
     FrontendTls             = "frontendTls"            in frontend_tls     @ Setting;
     Health                  = "health"                 in health           @ Setting;
+    NetworkAuthorization    = "networkAuthorization"   in network_authorization @ Setting;
     ProxyProtocol           = "proxyProtocol"          in proxy_protocol   @ Setting;
     RequestMirror           = "requestMirror"          in request_mirror   @ Setting;
     Retry                   = "retry"                  in retry            @ Setting;

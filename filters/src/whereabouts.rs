@@ -10,7 +10,7 @@ use ir::Text;
 use pingora_http::RequestHeader;
 
 use crate::exchange::Facts;
-use crate::expr::{Ambient, Destination, Env, Inputs, Names, Request, Source, Timestamp};
+use crate::expr::{Ambient, Backend, Destination, Env, Inputs, Names, Request, Source, Timestamp};
 
 /// Where a request came in and where it goes.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +25,8 @@ pub struct Whereabouts {
     /// Set where filters of the route run.
     pub route: Option<Arc<ir::Route>>,
     pub started: Option<Timestamp>,
+    /// Name of the backend drawn; set where filters of the backend run.
+    pub backend: Option<Text>,
 }
 
 /// What the process itself is, and what is different each time.
@@ -56,7 +58,7 @@ impl Facts {
     /// What an expression may read of a request at hand. Bodies, the backend and what protocols know are
     /// added by who has them.
     pub fn inputs<'a>(&'a self, head: &'a RequestHeader) -> Inputs<'a> {
-        let Whereabouts { peer, client_port, sni, listener, route, started } = &self.whereabouts;
+        let Whereabouts { peer, client_port, sni, listener, route, started, backend } = &self.whereabouts;
         let mut inputs = Inputs {
             request: Some(Request::new(head, self)),
             source: Some(Source {
@@ -73,6 +75,7 @@ impl Facts {
             ..Inputs::of_process()
         };
         inputs.times.start = *started;
+        inputs.backend = backend.as_deref().map(|name| Backend { name, kind: "static", protocol: "http" });
         inputs
     }
 }

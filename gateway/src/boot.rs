@@ -22,6 +22,7 @@ use crate::listen::{Drain, Listeners, Offer, Reports, Setup};
 use crate::local::source::{Input, Refused, Source};
 use crate::plan::Compiler;
 use crate::proxy::Proxy;
+use crate::quota::{Buckets, Seeds};
 use crate::reload::Reloader;
 use crate::state::State;
 use crate::statics::Statics;
@@ -59,7 +60,7 @@ pub fn run(input: Input, takeover: Option<Takeover>, inherited: Option<Inherited
     let state = State::new(Compiler::new(upstreams.clone(), statics.clone()));
     let status = Arc::new(Status::default());
     let key_sets = upstreams.key_sets(state.keep(), &status);
-    let transfers = transfers(&written, &upstreams, &key_sets, &telemetry);
+    let transfers = transfers(&written, &upstreams, &key_sets, (&telemetry, &state));
     transfers.import(&states);
     let mut reloader = Reloader::new(source, state.clone(), status.clone(), telemetry.clone());
     reloader.first(warnings).map_err(refused)?;
@@ -133,7 +134,7 @@ fn transfers(
     written: &Input,
     upstreams: &Arc<Upstreams>,
     key_sets: &Arc<KeySets>,
-    telemetry: &Arc<Telemetry>,
+    (telemetry, state): (&Arc<Telemetry>, &State),
 ) -> Transfers {
     let mut transfers = Transfers::default();
     transfers.add(Arc::new(Text::of(written)));
@@ -141,6 +142,8 @@ fn transfers(
     transfers.add(Arc::new(Endpoints(upstreams.clone())));
     transfers.add(key_sets.clone());
     transfers.add(Arc::new(Upgrades(telemetry.clone())));
+    transfers.add(Arc::new(Seeds::new(state.keep())));
+    transfers.add(Arc::new(Buckets(state.keep().clone())));
     transfers
 }
 

@@ -19,6 +19,7 @@ pub mod memory;
 pub mod outside;
 pub mod plan;
 pub mod proxy;
+pub mod quota;
 pub mod random;
 pub mod reference;
 pub mod reload;

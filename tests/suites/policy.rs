@@ -4,6 +4,8 @@
 mod answers;
 #[path = "policy/attached.rs"]
 mod attached;
+#[path = "policy/authority.rs"]
+mod authority;
 #[path = "policy/bodies.rs"]
 mod bodies;
 #[path = "policy/expressions.rs"]
@@ -12,6 +14,8 @@ mod expressions;
 mod identity;
 #[path = "policy/faults.rs"]
 mod faults;
+#[path = "policy/quotas.rs"]
+mod quotas;
 #[path = "policy/rewrites.rs"]
 mod rewrites;
 #[path = "policy/tls.rs"]

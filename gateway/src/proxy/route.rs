@@ -41,7 +41,7 @@ pub(super) async fn select(
         return Some(reply);
     }
     match ctx.backend().map(|it| &it.target) {
-        Some(BackendTarget::Cluster { .. } | BackendTarget::Demo) => None,
+        Some(BackendTarget::Cluster { .. } | BackendTarget::Demo) => admitted(proxy, session, ctx),
         Some(BackendTarget::Broken(reason)) => {
             let reason = reason.to_string();
             Some(broken(ctx, reason))
@@ -56,11 +56,11 @@ async fn pass(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx, effective: &E
         if effective.filters().is_empty() {
             return None;
         }
-        let mut exchange = exchange(proxy, session, ctx);
-        return reply(chain::on_request(effective, &mut exchange).await);
+        let mut asked = exchange(proxy, session, ctx);
+        return reply(chain::on_request(effective, &mut asked).await);
     };
-    let mut exchange = exchange(proxy, session, ctx);
-    if let Verdict::Reply(reply) = chain::on_request_before_answers(effective, &mut exchange).await {
+    let mut asked = exchange(proxy, session, ctx);
+    if let Verdict::Reply(reply) = chain::on_request_before_answers(effective, &mut asked).await {
         return Some(reply);
     }
     let wait = delay.wait(&ctx.facts);
@@ -72,8 +72,22 @@ async fn pass(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx, effective: &E
             return Some(Reply::text(504, Reason::Timeout, "request timeout\n"));
         }
     }
-    let mut exchange = exchange(proxy, session, ctx);
-    reply(chain::on_request_answers(effective, &mut exchange).await)
+    let mut asked = exchange(proxy, session, ctx);
+    reply(chain::on_request_answers(effective, &mut asked).await)
+}
+
+/// Asks the policies of the backend that was drawn.
+fn admitted(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx) -> Option<Reply> {
+    let backend = ctx.backend()?;
+    if backend.effective.filters().is_empty() {
+        return None;
+    }
+    let (effective, name) = (backend.effective.clone(), backend.target.name().into());
+    let whereabouts = &mut ctx.facts.whereabouts;
+    whereabouts.backend = Some(name);
+    whereabouts.listener = ctx.listener.as_ref().map(|it| it.listener.clone());
+    whereabouts.route = ctx.entry.as_ref().map(|it| it.route.clone());
+    reply(chain::on_backend(&effective, &mut exchange(proxy, session, ctx)))
 }
 
 fn exchange<'a>(proxy: &'a Proxy, session: &'a mut Session, ctx: &'a mut Ctx) -> Exchange<'a> {

@@ -40,6 +40,8 @@ impl Metrics {
         out.histogram("request_processing_seconds", help, (&self.processing, |cells| cells));
         out.counter("response_bytes", "Bytes of response bodies sent.", (requests, |cells| &cells.bytes_sent));
         out.counter("retries", "Attempts beyond the first.", (requests, |cells| &cells.retries));
+        let help = "Requests that a policy refused, or would have in shadow mode.";
+        out.counter("policy_denials", help, (&self.denials, |cells| cells));
     }
 
     fn encode_connections(&self, out: &mut Encoder<'_>) {
