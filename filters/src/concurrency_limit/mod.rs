@@ -3,9 +3,8 @@
 //! ```yaml
 //! concurrencyLimit:
 //! - maxInFlight: 500
-//! - name: tenant
-//!   maxInFlight: 20
-//!   status: 503
+//! - maxInFlight: 20
+//!   key: source.address
 //! ```
 //!
 //! **Places.** A request takes a place under each rule, or under none; it gives them back when it ends, however it

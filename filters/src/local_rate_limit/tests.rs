@@ -129,10 +129,13 @@ fn a_successor_goes_on_where_the_predecessor_was() {
     let _seed = new.shared(&crate::quota::Seed::shared_name(), |_| *ledger.seed);
     let successor = publish(&new, keyed);
     let parts = ledger.export(Duration::from_millis(6_000));
-    successor.ledger.bound().unwrap().import(parts, Duration::from_millis(100));
-    assert!(!passes(&successor, 100, &[("x-user", "a")]));
-    assert!(passes(&successor, 100, &[("x-user", "b")]));
-    assert!(passes(&successor, 3_600_000 - 900, &[("x-user", "a")]), "an hour after it was taken");
+    // Another clock, and one second later.
+    let day = 86_400_000;
+    successor.ledger.bound().unwrap().import(parts, Duration::from_millis(day));
+    assert!(!passes(&successor, day, &[("x-user", "a")]));
+    assert!(passes(&successor, day, &[("x-user", "b")]));
+    assert!(!passes(&successor, day + 3_598_000, &[("x-user", "a")]));
+    assert!(passes(&successor, day + 3_599_000, &[("x-user", "a")]), "an hour after it was taken");
 }
 
 #[test]
@@ -150,11 +153,11 @@ fn tokens_of_models_are_reserved_and_settled() {
     reservation.settle(10, at(0));
     assert_eq!(left(0), "\"tokens\";r=90;t=60", "what was not used came back");
     policy.reserve(0, &exchange(&mut head, &mut facts)).settle(250, at(0));
-    assert!(!passes(&policy, 59_000, &[]), "beyond the bucket is a debt");
-    assert!(!passes(&policy, 120_000, &[]), "which is paid first");
-    assert!(passes(&policy, 180_000, &[]));
+    assert!(!passes(&policy, 60_000, &[]), "beyond the bucket is a debt");
+    assert!(!passes(&policy, 119_000, &[]), "which is paid first");
+    assert!(passes(&policy, 120_000, &[]));
     drop(policy.reserve(100, &exchange(&mut head, &mut facts)));
-    assert!(!passes(&policy, 180_000, &[]), "a reservation that nobody settles stays charged");
+    assert!(!passes(&policy, 120_000, &[]), "a reservation that nobody settles stays charged");
 }
 
 #[test]

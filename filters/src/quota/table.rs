@@ -6,7 +6,7 @@
 //! **Shards** are locked one by one for as long as one state is looked at. There is no lock above them.
 //!
 //! **Room.** A state that says nothing (a bucket that is full again, a counter at 0) is worth nothing, and its place is
-//! taken by the next new key: each new key looks at a few places, in turn, so the table follows the number of keys in
+//! taken by the next new key: each new key looks at a few places, here and there, so the table follows the number of keys in
 //! use. At the bound, what is worth least of some more places gives way. So a flood of new keys drives out its own
 //! kind first, those that have used next to nothing; who has used much of a quota keeps that on record until the flood
 //! has used as much with every key of a shard. Nobody resets a used-up quota by sending other keys.
@@ -79,8 +79,8 @@ pub struct Table<S> {
 struct Shard<S> {
     index: HashTable<u32>,
     places: Vec<Place<S>>,
-    /// Where the next look begins.
-    hand: usize,
+    /// Where the last look was, as a state of a generator.
+    hand: u64,
     /// States given up that said something.
     lost: u64,
 }
@@ -202,10 +202,12 @@ impl<S: State> Shard<S> {
     fn least(&mut self, look: usize, terms: S::Terms) -> Option<(usize, u64)> {
         let mut least = None;
         for _ in 0..look.min(self.places.len()) {
-            self.hand = if self.hand + 1 < self.places.len() { self.hand + 1 } else { 0 };
-            let worth = self.places.get(self.hand)?.state.worth(terms);
+            // Keys that came together lie together, so places are looked at here and there (Knuth's MMIX generator).
+            self.hand = self.hand.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let at = (self.hand >> 33) as usize % self.places.len();
+            let worth = self.places.get(at)?.state.worth(terms);
             if least.is_none_or(|(_, known)| worth < known) {
-                least = Some((self.hand, worth));
+                least = Some((at, worth));
             }
             if worth == 0 {
                 break;
