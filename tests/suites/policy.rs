@@ -10,10 +10,10 @@ mod authority;
 mod bodies;
 #[path = "policy/expressions.rs"]
 mod expressions;
-#[path = "policy/identity.rs"]
-mod identity;
 #[path = "policy/faults.rs"]
 mod faults;
+#[path = "policy/identity.rs"]
+mod identity;
 #[path = "policy/quotas.rs"]
 mod quotas;
 #[path = "policy/rewrites.rs"]
