@@ -127,7 +127,7 @@ pub(super) fn of(kind: Kind) -> BoxedStrategy<Policy> {
             lowered(rules(sources), network_authorization::Policy::lower, Policy::NetworkAuthorization)
         }
         Kind::LocalRateLimit => {
-            let rule = (1..=u64::MAX, 1..=u64::MAX, 1..=86_400_000u64, any::<bool>(), keys()).prop_map(|it| {
+            let rule = (1..=u64::MAX, 1..=u64::MAX, 1..=86_400_000u64, any::<bool>(), quota_keys()).prop_map(|it| {
                 local_rate_limit::RuleConfig {
                     max_tokens: it.0,
                     tokens_per_fill: it.1,
@@ -143,7 +143,7 @@ pub(super) fn of(kind: Kind) -> BoxedStrategy<Policy> {
             lowered(config, local_rate_limit::Config::lower, Policy::LocalRateLimit)
         }
         Kind::ConcurrencyLimit => {
-            let rule = (1..=u32::MAX, option::of(select(&[429u16, 503][..])), keys()).prop_map(|it| {
+            let rule = (1..=u32::MAX, option::of(select(&[429u16, 503][..])), quota_keys()).prop_map(|it| {
                 concurrency_limit::RuleConfig {
                     max_in_flight: it.0,
                     key: it.2.0,
@@ -304,15 +304,17 @@ fn basic_auth() -> impl Strategy<Value = basic_auth::Config> {
         authorization_location,
         forward,
     })
+}
+
 const CONDITIONS: &[&str] = &["request.path == '/a'", "has(jwt.sub) && 'x' in jwt.groups", "source.port < 1024"];
 
-fn mode() -> impl Strategy<Value = quota::mode::ModeConfig> {
+fn enforcement() -> impl Strategy<Value = quota::mode::ModeConfig> {
     select(&[quota::mode::ModeConfig::Enforce, quota::mode::ModeConfig::Shadow][..])
 }
 
 /// Key, mode and number of keys of a quota.
-fn keys() -> impl Strategy<Value = (Option<String>, quota::mode::ModeConfig, usize)> {
-    (option::of(one_of(&["jwt.sub", "source.address"])), mode(), 1..=1_000_000usize)
+fn quota_keys() -> impl Strategy<Value = (Option<String>, quota::mode::ModeConfig, usize)> {
+    (option::of(one_of(&["jwt.sub", "source.address"])), enforcement(), 1..=1_000_000usize)
 }
 
 fn rules(texts: &'static [&'static str]) -> impl Strategy<Value = authorization::Config> {
@@ -323,7 +325,7 @@ fn rules(texts: &'static [&'static str]) -> impl Strategy<Value = authorization:
         one_of(texts).prop_map(|it| RuleConfig::Effect(It::Deny(it))),
         one_of(texts).prop_map(|it| RuleConfig::Effect(It::Require(it))),
     ];
-    (vec(rule, 1..4), mode()).prop_map(|(rules, mode)| authorization::Config { rules, mode })
+    (vec(rule, 1..4), enforcement()).prop_map(|(rules, mode)| authorization::Config { rules, mode })
 }
 
 fn ip_access() -> impl Strategy<Value = ip_access::Config> {
