@@ -122,6 +122,55 @@ pub(super) fn of(kind: Kind) -> BoxedStrategy<Policy> {
         Kind::JwtAuth => lowered(jwt_auth(), jwt_auth::Config::lower, Policy::JwtAuth),
         Kind::BasicAuth => lowered(basic_auth(), basic_auth::Config::lower, Policy::BasicAuth),
         Kind::ApiKey => lowered(api_key(), api_key::Config::lower, Policy::ApiKey),
+        Kind::Authorization => lowered(rules(CONDITIONS), authorization::Config::lower, Policy::Authorization),
+        Kind::NetworkAuthorization => {
+            let sources = &["source.address == '10.0.0.1'", "destination.port != 443", "true"];
+            lowered(rules(sources), network_authorization::Policy::lower, Policy::NetworkAuthorization)
+        }
+        Kind::LocalRateLimit => {
+            let rule = (1..=u64::MAX, 1..=u64::MAX, 1..=86_400_000u64, any::<bool>(), quota_keys()).prop_map(|it| {
+                local_rate_limit::RuleConfig {
+                    max_tokens: it.0,
+                    tokens_per_fill: it.1,
+                    fill_interval: Span(Duration::from_millis(it.2)),
+                    unit: if it.3 { local_rate_limit::UnitConfig::Tokens } else { Default::default() },
+                    key: it.4.0,
+                    name: None,
+                    mode: it.4.1,
+                    max_keys: it.4.2,
+                }
+            });
+            let config = vec(rule, 1..4).prop_map(local_rate_limit::Config);
+            lowered(config, local_rate_limit::Config::lower, Policy::LocalRateLimit)
+        }
+        Kind::ConcurrencyLimit => {
+            let rule = (1..=u32::MAX, option::of(select(&[429u16, 503][..])), quota_keys()).prop_map(|it| {
+                concurrency_limit::RuleConfig {
+                    max_in_flight: it.0,
+                    key: it.2.0,
+                    status: it.1,
+                    mode: it.2.1,
+                    max_keys: it.2.2,
+                }
+            });
+            let config = vec(rule, 1..4).prop_map(concurrency_limit::Config);
+            lowered(config, concurrency_limit::Config::lower, Policy::ConcurrencyLimit)
+        }
+        Kind::Csrf => {
+            let origins = some_of(&["https://App.example.com", "https://*.example.org", "http://localhost:*"]);
+            let config = origins.prop_map(|additional_origins| csrf::Config { additional_origins });
+            lowered(config, csrf::Config::lower, Policy::Csrf)
+        }
+        Kind::Delay => {
+            let config = (one_of(&["250ms", "0", "1.5s", "3us"]), 0.0..=1.0f64)
+                .prop_map(|(duration, percentage)| delay::Config { duration, percentage });
+            lowered(config, delay::Config::lower, Policy::Delay)
+        }
+        Kind::Fault => {
+            let config = (400..600u16, 0.0..=1.0f64)
+                .prop_map(|(status, percentage)| fault::Config { abort: fault::AbortConfig { status, percentage } });
+            lowered(config, fault::Config::lower, Policy::Fault)
+        }
         Kind::RequestHeaderModifier => {
             lowered(headers(), header_modifier::Config::lower_request, Policy::RequestHeaderModifier)
         }
@@ -262,6 +311,28 @@ fn basic_auth() -> impl Strategy<Value = basic_auth::Config> {
         authorization_location,
         forward,
     })
+}
+
+const CONDITIONS: &[&str] = &["request.path == '/a'", "has(jwt.sub) && 'x' in jwt.groups", "source.port < 1024"];
+
+fn enforcement() -> impl Strategy<Value = quota::mode::ModeConfig> {
+    select(&[quota::mode::ModeConfig::Enforce, quota::mode::ModeConfig::Shadow][..])
+}
+
+/// Key, mode and number of keys of a quota.
+fn quota_keys() -> impl Strategy<Value = (Option<String>, quota::mode::ModeConfig, usize)> {
+    (option::of(one_of(&["jwt.sub", "source.address"])), enforcement(), 1..=1_000_000usize)
+}
+
+fn rules(texts: &'static [&'static str]) -> impl Strategy<Value = authorization::Config> {
+    use authorization::{EffectConfig as It, RuleConfig};
+    let rule = prop_oneof![
+        one_of(texts).prop_map(RuleConfig::Text),
+        one_of(texts).prop_map(|it| RuleConfig::Effect(It::Allow(it))),
+        one_of(texts).prop_map(|it| RuleConfig::Effect(It::Deny(it))),
+        one_of(texts).prop_map(|it| RuleConfig::Effect(It::Require(it))),
+    ];
+    (vec(rule, 1..4), enforcement()).prop_map(|(rules, mode)| authorization::Config { rules, mode })
 }
 
 fn ip_access() -> impl Strategy<Value = ip_access::Config> {
