@@ -21,7 +21,7 @@
 //!
 //! **Limits.** 1,000 rules a policy.
 //!
-//! **Outcome.** The connection is closed, and counted in `agentgateway_downstream_connections_refused_total` with
+//! **Outcome.** The connection is closed, and counted in `agentgateway_connections_refused_total` with
 //! reason `network_authorization`; the log names policy and rule at level debug. In `mode: shadow` it goes on, and is
 //! counted with reason `network_authorization_shadow`.
 //!

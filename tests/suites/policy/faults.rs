@@ -40,7 +40,7 @@ async fn requests_fail_on_purpose_in_the_share_asked_for() {
         failed += u64::from(reply.status == 418);
     }
     assert!((60..140).contains(&failed), "{failed} of 200");
-    assert_eq!(backend.stats().requests() as u64, 200 - failed, "no backend sees what failed");
+    assert_eq!(backend.stats().requests(), 200 - failed, "no backend sees what failed");
     let lines = gateway.wait_access(200).await;
     let counted = lines.iter().filter(|it| it["reason"] == "FaultInjected").count();
     assert_eq!(counted as u64, failed);

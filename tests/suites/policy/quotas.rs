@@ -75,7 +75,7 @@ async fn a_flood_of_keys_leaves_memory_and_the_quotas_of_others_alone() {
     let rule = "maxTokens: 3, key: 'request.headers[\"x-user\"]', maxKeys: 2000";
     let gateway = Gateway::start(&limited(&backend, rule, "")).await;
     let client = gateway.client();
-    let ask = |user: &str| client.get("/").header("x-user", user.to_owned());
+    let ask = |user: &str| client.get("/").header("x-user", user);
     for _ in 0..3 {
         ask("victim").await.expect_status(200);
     }
