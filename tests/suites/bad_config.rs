@@ -104,11 +104,11 @@ async fn keys_that_are_unknown_misplaced_or_of_a_later_version() {
         ("routes: [{hostname: a.b}]\n", &["2:11: routes[0].hostname: unknown key `hostname` (did you mean `hostnames`?)"]),
         ("routes: [{cors: {}}]\n", &["2:11: routes[0].cors: unknown key `cors` (`cors` belongs under `policies`)"]),
         (
-            "routes:\n- policies: {jwtAuth: {}, authorization: {}, timeout: {request: 1s}}\n",
+            "routes:\n- policies: {extProc: {}, oidc: {}, timeout: {request: 1s}}\n",
             &[
-                "3:14: routes[0].policies.jwtAuth: `jwtAuth` is not supported by this version yet",
-                "3:27: routes[0].policies.authorization: `authorization` is not supported by this version yet",
-                "3:56: routes[0].policies.timeout.request: unknown key `request` (did you mean `requestTimeout`?)",
+                "3:14: routes[0].policies.extProc: `extProc` is not supported by this version yet",
+                "3:27: routes[0].policies.oidc: `oidc` is not supported by this version yet",
+                "3:47: routes[0].policies.timeout.request: unknown key `request` (did you mean `requestTimeout`?)",
             ],
         ),
         (

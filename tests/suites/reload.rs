@@ -55,7 +55,7 @@ async fn an_edit_takes_effect_however_the_file_is_written() {
 fn whole_of(gateway: &Gateway, yaml: &str) -> String {
     let dir = gateway.dir().display();
     format!(
-        "config:\n  adminAddr: unix:{dir}/admin.sock\n  statsAddr: unix:{dir}/stats.sock\n  readinessAddr: unix:{dir}/ready.sock\n  workerThreads: 2\n  connectionTerminationDeadline: 5s\n  logging: {{ level: info, format: json }}\n{yaml}"
+        "config:\n  stateDirectory: {dir}/state\n  adminAddr: unix:{dir}/admin.sock\n  statsAddr: unix:{dir}/stats.sock\n  readinessAddr: unix:{dir}/ready.sock\n  workerThreads: 2\n  connectionTerminationDeadline: 5s\n  logging: {{ level: info, format: json }}\n{yaml}"
     )
 }
 
@@ -427,6 +427,7 @@ fn shaped(shape: &str, gateway: &Gateway, text: &str, more: &str) -> String {
                     "adminAddr": socket("admin"), "statsAddr": socket("stats"), "readinessAddr": socket("ready"),
                     // As the harness wrote them: other settings would be a successor's business.
                     "workerThreads": 2, "connectionTerminationDeadline": "5s",
+                    "stateDirectory": format!("{dir}/state"),
                     "logging": {"level": "info", "format": "json"}
                 },
                 "gateways": {"default": {"port": 0}},

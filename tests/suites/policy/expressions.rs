@@ -18,7 +18,7 @@ frontendPolicies:
       tenant: tenant(request.headers)
       class: string(response.code / 100) + 'xx'
       slow: proxy.upstreamDuration > duration('1h')
-      q: flatten({'one': request.uri.query('q')[0], 'two': size(request.uri)})
+      q: \"flatten({'one': request.uri.query('q')[0], 'two': size(request.uri)})\"
       absent: jwt.sub
       secret: '[request.headers[\"authorization\"]]'
       pod: env.gateway
@@ -78,7 +78,7 @@ async fn a_wrong_expression_is_refused_with_its_place() {
         let refused = Gateway::start_expect_failure(&config::route(&backend, policy)).await;
         assert!(refused.log.contains(wanted), "{}", refused.log);
     }
-    let wrong = "config: { customFunctions: 'a() { b() } b() { a() }' }\n";
+    let wrong = "config:\n  customFunctions: 'a() { b() } b() { a() }'\n";
     let refused = Gateway::start_expect_failure(&format!("{wrong}{}", config::route(&backend, ""))).await;
     assert!(refused.log.contains("`a` calls itself"), "{}", refused.log);
 }

@@ -132,7 +132,7 @@ impl<'a> Draw<'a> {
     /// Which of the optional properties are written.
     fn chosen(&mut self, optional: &[&String], spot: &Spot) -> BTreeSet<String> {
         let mut chosen = BTreeSet::new();
-        if let Some(group) = hints::exactly_one(&spot.owner, optional) {
+        if let Some(group) = hints::exactly_one(&spot.owner, optional).filter(|it| !it.is_empty()) {
             chosen.insert((*self.one(&group)).clone());
             let beside: Vec<_> = optional.iter().filter(|it| !group.contains(it)).collect();
             chosen.extend(beside.into_iter().filter(|_| self.below(2) == 0).map(|it| (*it).clone()));

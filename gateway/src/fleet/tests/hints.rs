@@ -47,7 +47,7 @@ pub(super) fn exactly_one<'a>(owner: &str, optional: &[&'a String]) -> Option<Ve
     let beside: &[&str] = match owner {
         "RouteBackend" => &["weight", "policies"],
         "ActiveHealth" => &["interval", "timeout", "unhealthyThreshold", "healthyThreshold"],
-        "DetachedContent" | "AnyPolicies" => &[],
+        "DetachedContent" | "AnyPolicies" | "AuthPolicies" => &[],
         "ApiKeyEntry" => &["metadata"],
         _ => return None,
     };
@@ -107,7 +107,7 @@ pub(super) fn texts(owner: &str, key: &str) -> Option<&'static [&'static str]> {
         ("JwtAuth" | "JwtProvider", "url") => &["https://issuer.example/keys", "http://a.test:8080/?a=b"],
         ("JwtAuth" | "JwtProvider", "issuer") => &["https://issuer.example/", "a"],
         ("JwtAuth", "claimsToHeaders{}") => &["sub", "realm.roles"],
-        ("JwtAuth" | "ApiKeyAuth" | "BasicAuth", "expression") => &["request.headers['x-a']"],
+        ("AuthorizationLocation" | "JwtAuth" | "ApiKeyAuth" | "BasicAuth", "expression") => &["request.headers['x-a']"],
         ("ApiKeyEntry", "key") => &["k-1", "k-2", "k-3"],
         ("ApiKeyEntry", "keyHash") => &["sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"],
         ("ApiKeyAuth", "file") => &["{dir}/keys"],
