@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use filters::expr::{Expression, Site, Vocabulary};
 use filters::lower::Span;
 use filters::*;
 use proptest::collection::vec;
@@ -35,6 +36,16 @@ fn rules(texts: &'static [&'static str]) -> impl Strategy<Value = authorization:
 
 pub(super) fn requests() -> impl Strategy<Value = authorization::Config> {
     rules(CONDITIONS)
+}
+
+/// As rules are read for a backend, which see more.
+pub(super) fn at_backend(policy: authorization::Policy) -> authorization::Policy {
+    let vocabulary = Vocabulary::rule(Site::Backend);
+    let read = |rule: authorization::Rule| authorization::Rule {
+        when: Expression::parse(rule.when.text(), &vocabulary).unwrap(),
+        ..rule
+    };
+    authorization::Policy { rules: policy.rules.into_iter().map(read).collect(), ..policy }
 }
 
 pub(super) fn connections() -> impl Strategy<Value = authorization::Config> {
