@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use crate::exchange::Answer;
-use crate::{Attachment, Effective, Exchange, Policy, Reply, Verdict, Wanted};
+use crate::{Attachment, Effective, Exchange, Policy, Reply, Verdict, Wanted, authorization};
 
 /// How far a request came.
 #[derive(Debug)]
@@ -22,21 +22,42 @@ pub enum Passed {
 
 /// Runs request hooks until one answers, or has to see the body first.
 pub async fn on_request(effective: &Effective, exchange: &mut Exchange<'_>) -> Passed {
-    while let Some(attachment) = effective.filters().get(exchange.facts.passed) {
+    let passed = run(effective.filters(), exchange).await;
+    if matches!(passed, Passed::Through) {
+        exchange.facts.passed = 0;
+    }
+    passed
+}
+
+/// As [`on_request`], but for the filters that answer in a backend's place: what a request passes before it may wait.
+/// [`on_request`] then goes on from there.
+pub async fn on_request_before_answers(effective: &Effective, exchange: &mut Exchange<'_>) -> Passed {
+    run(effective.filters_before_answers(), exchange).await
+}
+
+async fn run(filters: &[Arc<Attachment>], exchange: &mut Exchange<'_>) -> Passed {
+    while let Some(attachment) = filters.get(exchange.facts.passed) {
         let wanted = wanted(&attachment.policy);
         if exchange.facts.body.lacks(wanted) {
             return Passed::Body(wanted);
         }
+        let decided = exchange.facts.decisions.len();
         let verdict = match at_once(attachment, exchange) {
+            _ if matches!(attachment.policy, Policy::Authorization(_)) => {
+                authorization::on_request(filters, exchange.facts.passed, exchange)
+            }
             Some(verdict) => verdict,
             None => in_time(attachment, exchange).await,
         };
+        // Hooks do not know the name of their policy.
+        for decision in exchange.facts.decisions.iter_mut().skip(decided) {
+            decision.policy.get_or_insert_with(|| attachment.key.clone());
+        }
         if let Verdict::Reply(reply) = verdict {
             return Passed::Reply(reply);
         }
         exchange.facts.passed += 1;
     }
-    exchange.facts.passed = 0;
     Passed::Through
 }
 
@@ -89,6 +110,15 @@ pub fn on_attempt(effective: &Effective, exchange: &mut Exchange<'_>) -> Verdict
     Verdict::Continue
 }
 
+/// Asks a backend's own policies whether a request may go there, once it is drawn.
+pub fn on_backend(effective: &Effective, exchange: &mut Exchange<'_>) -> Verdict {
+    let filters = effective.filters();
+    match filters.iter().position(|it| matches!(it.policy, Policy::Authorization(_))) {
+        Some(at) => authorization::on_request(filters, at, exchange),
+        None => Verdict::Continue,
+    }
+}
+
 /// Runs response hooks, the last filter first. Also for answers of the gateway's own.
 ///
 /// # Errors
@@ -117,27 +147,35 @@ fn at_once(attachment: &Arc<Attachment>, exchange: &mut Exchange<'_>) -> Option<
         Policy::BasicAuth(policy) => return policy.on_request(exchange),
         Policy::ApiKey(policy) => policy.on_request(exchange),
         Policy::Transformations(policy) => policy.on_request(exchange),
+        Policy::Csrf(policy) => policy.on_request(exchange),
+        Policy::LocalRateLimit(policy) => policy.on_request(exchange),
+        Policy::ConcurrencyLimit(policy) => policy.on_request(exchange),
         Policy::RequestHeaderModifier(policy) => {
             policy.on_request(exchange);
             Verdict::Continue
         }
         Policy::UrlRewrite(policy) => policy.on_request(exchange),
+        Policy::Fault(policy) => policy.on_request(exchange),
         Policy::RequestRedirect(policy) => policy.on_request(exchange),
         Policy::DirectResponse(policy) => policy.on_request(exchange),
         // Response side only, or settings.
         Policy::ResponseHeaderModifier(_)
         | Policy::AccessLog(_)
         | Policy::BackendAuth(_)
+        // All of a place together, see `run`.
+        | Policy::Authorization(_)
         | Policy::BackendHttp(_)
         | Policy::BackendTcp(_)
         | Policy::BackendTls(_)
         | Policy::Buffer(_)
         | Policy::CircuitBreaker(_)
         | Policy::Compression(_)
+        | Policy::Delay(_)
         | Policy::FrontendHttp(_)
         | Policy::FrontendTcp(_)
         | Policy::FrontendTls(_)
         | Policy::Health(_)
+        | Policy::NetworkAuthorization(_)
         | Policy::ProxyProtocol(_)
         | Policy::RequestMirror(_)
         | Policy::Retry(_)

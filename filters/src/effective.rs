@@ -33,7 +33,7 @@ pub struct Effective {
 
 /// Kinds of which several may hold at once; each runs, the less specific first.
 fn accumulates(kind: Kind) -> bool {
-    matches!(kind, Kind::IpAccess)
+    matches!(kind, Kind::IpAccess | Kind::Authorization)
 }
 
 fn has_response_hook(policy: &Policy) -> bool {
@@ -57,6 +57,9 @@ impl Effective {
         let mut seen: Vec<Kind> = Vec::new();
         for attachment in level {
             let kind = attachment.policy.kind();
+            if kind == Kind::Authorization && self.is_locked(kind) {
+                continue;
+            }
             if accumulates(kind) {
                 next.filters.push(attachment.clone());
                 continue;
@@ -76,6 +79,13 @@ impl Effective {
         next.has_response_hooks = hooks;
         next.wants_response_body = body;
         next
+    }
+
+    /// Whether a level above keeps a kind that accumulates to itself. Networks of `ipAccess` only ever narrow, so
+    /// they are not locked.
+    fn is_locked(&self, kind: Kind) -> bool {
+        let locks = |it: &Arc<Attachment>| it.inheritance == ir::Inheritance::Override && it.policy.kind() == kind;
+        self.filters.iter().any(locks)
     }
 
     fn replace(&mut self, kind: Kind, attachment: &Arc<Attachment>) {
@@ -109,6 +119,12 @@ impl Effective {
     /// Filters, in request order.
     pub fn filters(&self) -> &[Arc<Attachment>] {
         &self.filters
+    }
+
+    /// Filters up to those that answer in a backend's place.
+    pub fn filters_before_answers(&self) -> &[Arc<Attachment>] {
+        let end = self.filters.partition_point(|it| it.policy.kind().rung() < Rung::Answer);
+        self.filters.get(..end).unwrap_or_default()
     }
 
     pub fn has_response_hooks(&self) -> bool {
@@ -154,6 +170,7 @@ settings! {
     buffer: Buffer in buffer;
     circuit_breaker: CircuitBreaker in circuit_breaker;
     compression: Compression in compression;
+    delay: Delay in delay;
     frontend_http: FrontendHttp in frontend_http;
     frontend_tcp: FrontendTcp in frontend_tcp;
     frontend_tls: FrontendTls in frontend_tls;

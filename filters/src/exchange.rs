@@ -1,11 +1,16 @@
 //! The filter contract: what a hook is given and what it may answer.
 
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
+use ir::PolicyKey;
 use pingora_http::{RequestHeader, ResponseHeader};
+use serde::Serialize;
 
+use crate::Kind;
 use crate::expr;
 use crate::identity::Identity;
 use crate::outside::Outside;
@@ -28,6 +33,10 @@ pub struct Facts {
     pub tls: bool,
     /// The port the client dialled.
     pub port: u16,
+    /// When the phase began, by the gateway's clock: since a moment of its own choice, never backwards.
+    pub now: Duration,
+    /// Random bits of this request, for draws.
+    pub random: u64,
     /// Request host, lower case, no port.
     pub host: String,
     /// Who the request is from, as far as it was proven.
@@ -47,6 +56,10 @@ pub struct Facts {
     /// Headers owed to the client on whatever answer it gets (CORS, quota). They replace the
     /// upstream's headers of the same name.
     pub owed: Vec<(HeaderName, HeaderValue)>,
+    /// What policies decided that is to be counted and logged.
+    pub decisions: Vec<Decision>,
+    /// Kept until the exchange ends.
+    held: Held,
     /// Set by a rewrite of the authority: the `Host` sent upstream. Stops the automatic rewrite.
     pub upstream_host: Option<HeaderValue>,
     /// The host sent upstream follows the backend even where it would not by default.
@@ -60,6 +73,8 @@ impl Facts {
             client,
             tls,
             port,
+            now: Duration::ZERO,
+            random: 0,
             host: String::new(),
             identity: Identity::default(),
             whereabouts: Whereabouts::default(),
@@ -69,9 +84,26 @@ impl Facts {
             fault: None,
             matched_prefix: 0,
             owed: Vec::new(),
+            decisions: Vec::new(),
+            held: Held::default(),
             upstream_host: None,
             upstream_host_auto: false,
         }
+    }
+
+    /// Keeps something until the exchange ends, however it ends: places that are given back when dropped.
+    pub fn hold(&mut self, guard: impl Send + Sync + 'static) {
+        self.held.0.push(Arc::new(guard));
+    }
+
+    /// Draws whether this request is among the given share (0..1); `purpose` keeps draws independent of each other.
+    pub fn draws(&self, purpose: u64, share: f64) -> bool {
+        // The finish of splitmix64: neighbouring seeds give unrelated bits.
+        let mut x = self.random ^ purpose.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        x ^= x >> 31;
+        ((x >> 11) as f64 / (1_u64 << 53) as f64) < share
     }
 
     /// `https` or `http`.
@@ -151,6 +183,43 @@ impl std::fmt::Debug for HeldBody {
     }
 }
 
+/// What one exchange keeps alive; a copy of its facts keeps it as well.
+#[derive(Clone, Default)]
+struct Held(Vec<Arc<dyn Send + Sync>>);
+
+impl std::fmt::Debug for Held {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Held({})", self.0.len())
+    }
+}
+
+/// What a policy decided against a request: for counters and the access log, never for the client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    pub kind: Kind,
+    /// Which rule of the policy, from 0; `None` where it was for want of one.
+    pub rule: Option<usize>,
+    pub mode: Mode,
+    /// Key of the policy; where `None`, the chain writes it.
+    pub policy: Option<PolicyKey>,
+}
+
+impl Decision {
+    pub fn new(kind: Kind, rule: usize, mode: Mode) -> Self {
+        Self { kind, rule: Some(rule), mode, policy: None }
+    }
+}
+
+/// Whether decisions are put into effect.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Mode {
+    #[default]
+    Enforce,
+    /// Decide, count and log; let everything pass.
+    Shadow,
+}
+
 /// A hook's answer.
 #[derive(Debug)]
 pub enum Verdict {
@@ -223,6 +292,16 @@ pub enum Reason {
     ApiKeyAuth,
     /// No user and password, or wrong ones.
     BasicAuth,
+    /// The request comes from another site (`csrf`).
+    Csrf,
+    /// A fault was asked for (`fault`).
+    FaultInjected,
+    /// Rules refuse the request.
+    Authorization,
+    /// A rate limit was reached.
+    RateLimit,
+    /// A limit on requests under way was reached.
+    ConcurrencyLimit,
     /// A deadline passed.
     Timeout,
     /// The backend failed (refused, reset, malformed).
@@ -249,6 +328,11 @@ impl Reason {
         Self::JwtAuth,
         Self::ApiKeyAuth,
         Self::BasicAuth,
+        Self::Csrf,
+        Self::FaultInjected,
+        Self::Authorization,
+        Self::RateLimit,
+        Self::ConcurrencyLimit,
         Self::Timeout,
         Self::UpstreamFailure,
         Self::ClientGone,
@@ -272,6 +356,11 @@ impl Reason {
             Self::JwtAuth => "JwtAuth",
             Self::ApiKeyAuth => "APIKeyAuth",
             Self::BasicAuth => "BasicAuth",
+            Self::Csrf => "Csrf",
+            Self::FaultInjected => "FaultInjected",
+            Self::Authorization => "Authorization",
+            Self::RateLimit => "RateLimit",
+            Self::ConcurrencyLimit => "ConcurrencyLimit",
             Self::Timeout => "Timeout",
             Self::UpstreamFailure => "UpstreamFailure",
             Self::ClientGone => "ClientGone",

@@ -90,6 +90,13 @@ impl Keep {
         ours.filter_map(|(_, it)| it.upgrade()?.downcast().ok()).collect()
     }
 
+    /// The states of one kind, with the policies they belong to.
+    pub fn all<S: Kept>(&self) -> Vec<(PolicyKey, Arc<S>)> {
+        let states = self.states.lock();
+        let ours = states.iter().filter(|((_, kind), _)| *kind == TypeId::of::<S>());
+        ours.filter_map(|((key, _), it)| Some((key.clone(), it.clone().downcast().ok()?))).collect()
+    }
+
     /// Who is to be told that something shared is new or asks for attention; the first wins.
     pub fn listen(&self, listener: impl Fn() + Send + Sync + 'static) {
         // Set once, when the process starts.

@@ -21,6 +21,7 @@ mod manual;
 mod near;
 pub mod outside;
 pub mod placement;
+pub mod quota;
 pub mod rung;
 #[cfg(test)]
 mod testing;
@@ -28,6 +29,7 @@ mod unit;
 
 pub mod access_log;
 pub mod api_key;
+pub mod authorization;
 pub mod backend_auth;
 pub mod backend_http;
 pub mod backend_tcp;
@@ -37,10 +39,14 @@ pub mod buffer;
 pub mod cache;
 pub mod circuit_breaker;
 pub mod compression;
+pub mod concurrency_limit;
 pub mod cors;
 pub mod credential;
+pub mod csrf;
+pub mod delay;
 pub mod destination;
 pub mod direct_response;
+pub mod fault;
 pub mod field;
 pub mod frontend_http;
 pub mod frontend_tcp;
@@ -51,6 +57,8 @@ pub mod health;
 pub mod ip_access;
 pub mod jwt;
 pub mod jwt_auth;
+pub mod local_rate_limit;
+pub mod network_authorization;
 pub mod proxy_protocol;
 pub mod request_mirror;
 pub mod request_redirect;
@@ -84,6 +92,8 @@ impl Policy {
         match self {
             Self::JwtAuth(policy) => policy.state.bind(key, policy, keep),
             Self::BasicAuth(policy) => policy.state.bind(key, policy, keep),
+            Self::LocalRateLimit(policy) => policy.bind(key, keep),
+            Self::ConcurrencyLimit(policy) => policy.bind(key, keep),
             _ => {}
         }
     }
@@ -96,10 +106,15 @@ unit::units! {
     JwtAuth                 = "jwtAuth"                in jwt_auth         @ Identity;
     BasicAuth               = "basicAuth"              in basic_auth       @ Identity;
     ApiKey                  = "apiKey"                 in api_key          @ Identity;
+    Csrf                    = "csrf"                   in csrf             @ Admission;
+    Authorization           = "authorization"          in authorization    @ Authority;
+    LocalRateLimit          = "localRateLimit"         in local_rate_limit @ Quota;
+    ConcurrencyLimit        = "concurrencyLimit"       in concurrency_limit @ Quota;
     Transformations         = "transformations"        in transformations  @ Transformation;
     RequestHeaderModifier   = "requestHeaderModifier"  in header_modifier  @ Transformation;
     ResponseHeaderModifier  = "responseHeaderModifier" in header_modifier  @ Transformation;
     UrlRewrite              = "urlRewrite"             in url_rewrite      @ Rewrite;
+    Fault                   = "fault"                  in fault            @ Answer;
     RequestRedirect         = "requestRedirect"        in request_redirect @ Answer;
     DirectResponse          = "directResponse"         in direct_response  @ Answer;
 
@@ -112,10 +127,12 @@ unit::units! {
     Buffer                  = "buffer"                 in buffer           @ Setting;
     CircuitBreaker          = "circuitBreaker"         in circuit_breaker  @ Setting;
     Compression             = "compression"            in compression      @ Setting;
+    Delay                   = "delay"                  in delay            @ Setting;
     FrontendHttp            = "frontendHttp"           in frontend_http    @ Setting;
     FrontendTcp             = "frontendTcp"            in frontend_tcp     @ Setting;
     FrontendTls             = "frontendTls"            in frontend_tls     @ Setting;
     Health                  = "health"                 in health           @ Setting;
+    NetworkAuthorization    = "networkAuthorization"   in network_authorization @ Setting;
     ProxyProtocol           = "proxyProtocol"          in proxy_protocol   @ Setting;
     RequestMirror           = "requestMirror"          in request_mirror   @ Setting;
     Retry                   = "retry"                  in retry            @ Setting;

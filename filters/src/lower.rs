@@ -9,6 +9,8 @@ use ir::{BackendRef, Invalid};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::expr::Site;
+
 /// The port through which lowering reads files; the gateway implements it and remembers each path.
 pub trait Files {
     /// The content of a file, or why it cannot be had (one line, no path in it).
@@ -46,11 +48,13 @@ pub struct Scope<'a> {
     pub problems: Vec<Invalid>,
     pub files: &'a mut dyn Files,
     pub backends: &'a mut dyn Backends,
+    /// Where expressions are evaluated.
+    pub site: Site,
 }
 
 impl<'a> Scope<'a> {
     pub fn new(path: impl Into<String>, files: &'a mut dyn Files, backends: &'a mut dyn Backends) -> Self {
-        Self { path: vec![path.into()], problems: Vec::new(), files, backends }
+        Self { path: vec![path.into()], problems: Vec::new(), files, backends, site: Site::Request }
     }
 
     /// Lowers a part under `key`.

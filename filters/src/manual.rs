@@ -70,12 +70,36 @@ fn map(lines: &[(usize, &str)]) -> Value {
     let mut rest = lines;
     while let Some(((depth, line), below)) = rest.split_first() {
         let (key, value) = line.split_once(':').unwrap_or_else(|| panic!("not `key: value`: {line}"));
-        let inner = below.iter().take_while(|(inner, _)| inner > depth).count();
-        let value = if inner > 0 { map(&below[..inner]) } else { scalar(value.trim()) };
+        let listed = |line: &str| line.starts_with("- ");
+        let inner = below.iter().take_while(|(inner, text)| inner > depth || (inner == depth && listed(text))).count();
+        let value = match below.first() {
+            Some((_, first)) if inner > 0 && listed(first) => list(&below[..inner]),
+            _ if inner > 0 => map(&below[..inner]),
+            _ => scalar(value.trim()),
+        };
         entries.insert(key.trim().to_owned(), value);
         rest = &below[inner..];
     }
     Value::Object(entries)
+}
+
+/// Items that begin with `- `: maps, or scalars.
+fn list(lines: &[(usize, &str)]) -> Value {
+    let mut items = Vec::new();
+    let mut rest = lines;
+    while let Some(((depth, line), below)) = rest.split_first() {
+        let item = line.strip_prefix("- ").unwrap_or_else(|| panic!("not an item: {line}"));
+        let inner = below.iter().take_while(|(inner, _)| inner > depth).count();
+        let is_map = item.split_once(':').is_some_and(|(key, _)| key.chars().all(char::is_alphanumeric));
+        if is_map {
+            let entry: Vec<_> = std::iter::once((depth + 2, item)).chain(below[..inner].iter().copied()).collect();
+            items.push(map(&entry));
+        } else {
+            items.push(scalar(item));
+        }
+        rest = &below[inner..];
+    }
+    Value::Array(items)
 }
 
 fn scalar(text: &str) -> Value {
@@ -108,6 +132,7 @@ mod the_example_on_the_page_of {
     pages! {
         access_log: "access_log.rs", "accessLog", access_log::Config, access_log::Config::lower;
         api_key: "api_key/mod.rs", "apiKey", api_key::Config, api_key::Config::lower;
+        authorization: "authorization/mod.rs", "authorization", authorization::Config, authorization::Config::lower;
         backend_auth: "backend_auth/mod.rs", "backendAuth", backend_auth::Config, backend_auth::Config::lower;
         backend_http: "backend_http.rs", "http", backend_http::Config, backend_http::Config::lower;
         backend_tcp: "backend_tcp.rs", "tcp", backend_tcp::Config, backend_tcp::Config::lower;
@@ -117,7 +142,11 @@ mod the_example_on_the_page_of {
         circuit_breaker: "circuit_breaker.rs", "circuitBreaker", circuit_breaker::Config, circuit_breaker::Config::lower;
         compression: "compression.rs", "compression", compression::Config, compression::Config::lower;
         cors: "cors/mod.rs", "cors", cors::Config, cors::Config::lower;
+        concurrency_limit: "concurrency_limit/mod.rs", "concurrencyLimit", concurrency_limit::Config, concurrency_limit::Config::lower;
+        csrf: "csrf.rs", "csrf", csrf::Config, csrf::Config::lower;
+        delay: "delay.rs", "delay", delay::Config, delay::Config::lower;
         direct_response: "direct_response/mod.rs", "directResponse", direct_response::Config, direct_response::Config::lower;
+        fault: "fault.rs", "fault", fault::Config, fault::Config::lower;
         frontend_http: "frontend_http.rs", "http", frontend_http::Config, frontend_http::Config::lower;
         frontend_tcp: "frontend_tcp.rs", "tcp", frontend_tcp::Config, frontend_tcp::Config::lower;
         frontend_tls: "frontend_tls.rs", "tls", frontend_tls::Config, frontend_tls::Config::lower;
@@ -128,6 +157,8 @@ mod the_example_on_the_page_of {
         health: "health.rs", "health", health::Config, health::Config::lower;
         ip_access: "ip_access.rs", "ipAccess", ip_access::Config, ip_access::Config::lower;
         jwt_auth: "jwt_auth/mod.rs", "jwtAuth", jwt_auth::Config, jwt_auth::Config::lower;
+        local_rate_limit: "local_rate_limit/mod.rs", "localRateLimit", local_rate_limit::Config, local_rate_limit::Config::lower;
+        network_authorization: "network_authorization.rs", "networkAuthorization", network_authorization::Config, network_authorization::Policy::lower;
         proxy_protocol: "proxy_protocol.rs", "proxyProtocol", proxy_protocol::Config, proxy_protocol::Config::lower;
         request_mirror: "request_mirror.rs", "requestMirror", request_mirror::Config, request_mirror::Config::lower;
         request_redirect: "request_redirect/mod.rs", "requestRedirect", request_redirect::Config, request_redirect::Config::lower;

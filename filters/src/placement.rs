@@ -8,11 +8,15 @@ use crate::Kind;
 fn runs_before_routing(kind: Kind) -> bool {
     matches!(
         kind,
-        Kind::Cors
+        Kind::Authorization
+            | Kind::ConcurrencyLimit
+            | Kind::Cors
+            | Kind::LocalRateLimit
             | Kind::IpAccess
             | Kind::JwtAuth
             | Kind::BasicAuth
             | Kind::ApiKey
+            | Kind::Csrf
             | Kind::RequestHeaderModifier
             | Kind::ResponseHeaderModifier
             | Kind::Transformations
@@ -22,6 +26,9 @@ fn runs_before_routing(kind: Kind) -> bool {
 
 /// That the phase fits kind and target; the error names the cure.
 pub fn check(kind: Kind, phase: Phase, target: &Target) -> Result<(), String> {
+    if kind == Kind::NetworkAuthorization && *target != Target::Instance {
+        return Err("`networkAuthorization` is for connections of the whole process: target the instance".to_owned());
+    }
     if phase == Phase::Route {
         return Ok(());
     }

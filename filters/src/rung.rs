@@ -10,6 +10,10 @@ pub enum Rung {
     Admission,
     /// Who it is: before everything that asks, and before anything changes what was signed or sent.
     Identity,
+    /// Who may do what: after identity, which it asks for, and before quotas, which refusals do not use up.
+    Authority,
+    /// Who and what the request may be is known: how much of it there may be. What was refused before uses nothing up.
+    Quota,
     /// Heads are changed after every decision about the request as the client sent it.
     Transformation,
     /// The target changes after headers, so that header values see the client's own URL.

@@ -22,6 +22,7 @@ use crate::listen::{Drain, Listeners, Offer, Reports, Setup};
 use crate::local::source::{Input, Refused, Source};
 use crate::plan::Compiler;
 use crate::proxy::Proxy;
+use crate::quota::{Buckets, Seeds};
 use crate::reload::Reloader;
 use crate::state::State;
 use crate::statics::Statics;
@@ -61,7 +62,7 @@ pub fn run(input: Input, takeover: Option<Takeover>, inherited: Option<Inherited
     let status = Arc::new(Status::default());
     let key_sets = upstreams.key_sets(state.keep(), &status);
     let estate = Arc::new(Estate::default());
-    let transfers = transfers(&written, &upstreams, &key_sets, (&telemetry, &estate));
+    let transfers = transfers(&written, &upstreams, &key_sets, (&telemetry, &estate, &state));
     receive(&transfers, states);
     let mut reloader = Reloader::new(source, state.clone(), status.clone(), telemetry.clone());
     reloader.first(warnings).map_err(refused)?;
@@ -148,7 +149,7 @@ fn transfers(
     written: &Input,
     upstreams: &Arc<Upstreams>,
     key_sets: &Arc<KeySets>,
-    (telemetry, estate): (&Arc<Telemetry>, &Arc<Estate>),
+    (telemetry, estate, state): (&Arc<Telemetry>, &Arc<Estate>, &State),
 ) -> Transfers {
     let mut transfers = Transfers::default();
     transfers.add(Arc::new(Text::of(written)));
@@ -157,6 +158,8 @@ fn transfers(
     transfers.add(key_sets.clone());
     transfers.add(Arc::new(Upgrades(telemetry.clone())));
     estate.parts().for_each(|it| transfers.add(it));
+    transfers.add(Arc::new(Seeds::new(state.keep())));
+    transfers.add(Arc::new(Buckets(state.keep().clone())));
     transfers
 }
 

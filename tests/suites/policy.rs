@@ -4,14 +4,20 @@
 mod answers;
 #[path = "policy/attached.rs"]
 mod attached;
+#[path = "policy/authority.rs"]
+mod authority;
 #[path = "policy/bodies.rs"]
 mod bodies;
 #[path = "policy/credentials.rs"]
 mod credentials;
 #[path = "policy/expressions.rs"]
 mod expressions;
+#[path = "policy/faults.rs"]
+mod faults;
 #[path = "policy/identity.rs"]
 mod identity;
+#[path = "policy/quotas.rs"]
+mod quotas;
 #[path = "policy/rewrites.rs"]
 mod rewrites;
 #[path = "policy/tls.rs"]

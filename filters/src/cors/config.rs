@@ -65,7 +65,8 @@ fn joined(names: &[String]) -> Option<HeaderValue> {
     HeaderValue::try_from(names.join(", ")).ok().filter(|value| !value.is_empty())
 }
 
-fn origin(text: &str) -> Result<Origin, String> {
+/// Reads an origin, or a pattern of some.
+pub(crate) fn origin(text: &str) -> Result<Origin, String> {
     let help = || {
         let text = text.escape_debug();
         format!(

@@ -38,4 +38,5 @@ mod policy;
 mod tests;
 
 pub use config::Config;
+pub(crate) use config::origin;
 pub use policy::{HostPattern, Listed, Origin, Policy, PortPattern};

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use filters::expr::{Destination, Inputs, Source};
 use ir::listener::Protocol;
 use ir::{BindKey, ListenerKey, Text};
 use pingora_core::apps::HttpServerApp;
@@ -103,11 +104,13 @@ where
             return None;
         }
         match self.bind.transport {
+            Transport::Http if !self.authorized(None, None) => None,
             Transport::Http => {
                 wire.account().open(None, Protocol::Http.label());
                 self.http(Layer::Plain(wire), Protocol::Http, Greeting::default()).await
             }
             Transport::Tls => self.tls(wire).await,
+            Transport::Tcp if !self.authorized(None, None) => None,
             Transport::Tcp => {
                 let Some(listener) = self.bind.listener(None).cloned() else { return self.refused("no_listener") };
                 wire.account().open(Some(listener.listener.key.clone()), Protocol::Tcp.label());
@@ -149,6 +152,38 @@ where
         permitted
     }
 
+    /// Whether the rules for connections let this one in, with what is known of it.
+    fn authorized(&self, sni: Option<&Text>, client: Option<&Arc<filters::identity::Peer>>) -> bool {
+        let rules = &self.bind.terms.network_authorization;
+        if rules.is_empty() {
+            return true;
+        }
+        let arrival = &self.arrival;
+        let peer = arrival.peer.address();
+        let identity = filters::Identity { peer: client.cloned(), ..filters::Identity::default() };
+        let judged = rules.judge(&Inputs {
+            source: Some(Source {
+                address: arrival.client.ip().to_canonical(),
+                port: Some(arrival.client.port()),
+                raw_address: peer.ip().to_canonical(),
+                raw_port: Some(peer.port()),
+                workload: None,
+                connect_headers: None,
+            }),
+            destination: Some(Destination { address: None, port: arrival.local_port, hostname: sni.map(|it| &**it) }),
+            identity: Some(&identity),
+            ..Inputs::of_process()
+        });
+        if let Some((policy, rule)) = judged.shadow {
+            tracing::debug!(%policy, ?rule, bind = %arrival.bind, peer = ?arrival.peer, "connection would be refused");
+            self.refused::<()>("network_authorization_shadow");
+        }
+        let Some((policy, rule)) = judged.refused else { return true };
+        tracing::debug!(%policy, ?rule, bind = %arrival.bind, peer = ?arrival.peer, "connection refused");
+        self.refused::<()>("network_authorization");
+        false
+    }
+
     /// Draws the backend; the plan is not held on to.
     fn passage(self, listener: &ListenerPlan, sni: Option<Text>) -> Passage {
         Passage {
@@ -179,6 +214,11 @@ where
             return self.refused("no_listener");
         };
         let (key, protocol) = (listener.listener.key.clone(), listener.listener.protocol);
+        // What a handshake costs is not for those who may not connect anyway.
+        let with_identity = listener.tls.is_some() && bind.terms.network_authorization.need_identity();
+        if !with_identity && !self.authorized(sni.as_ref(), None) {
+            return None;
+        }
         let Some(config) = listener.tls.clone() else {
             if listener.listener.tls.is_some() || protocol != Protocol::Tls {
                 // Its certificate was refused: to pass the bytes on would be something else than asked for.
@@ -198,6 +238,7 @@ where
                 tracing::debug!(error = %fault, bind = %self.arrival.bind, peer = ?self.arrival.peer, "TLS failed");
                 None
             }
+            Ok((_, tls)) if with_identity && !self.authorized(sni.as_ref(), tls.client.as_ref()) => None,
             Ok((stream, _)) if !protocol.is_http() => {
                 Some(Turned::Raw(Box::new(self.passage(&listener, sni)), Layer::Tls(Box::new(stream))))
             }

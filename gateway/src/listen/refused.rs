@@ -52,6 +52,7 @@ pub(super) fn report<A>(talk: &Talk<A>, conn: &ConnInfo, seen: &[u8], ending: En
         identity: None,
         reason: ending.reason,
         error: Some(ending.error),
+        decisions: &[],
         retry_attempt: 0,
         bytes_received: 0,
         bytes_sent: 0,

@@ -151,6 +151,10 @@ pub struct Gateway {
     /// Policies that run before a route is selected.
     pub cors: Option<filters::cors::Config>,
     pub ip_access: Option<filters::ip_access::Config>,
+    pub csrf: Option<filters::csrf::Config>,
+    pub authorization: Option<filters::authorization::Config>,
+    pub local_rate_limit: Option<filters::local_rate_limit::Config>,
+    pub concurrency_limit: Option<filters::concurrency_limit::Config>,
 }
 
 /// One of several listeners of a gateway.
@@ -163,6 +167,10 @@ pub struct GatewayListener {
     pub tls: Option<ServerTls>,
     pub cors: Option<filters::cors::Config>,
     pub ip_access: Option<filters::ip_access::Config>,
+    pub csrf: Option<filters::csrf::Config>,
+    pub authorization: Option<filters::authorization::Config>,
+    pub local_rate_limit: Option<filters::local_rate_limit::Config>,
+    pub concurrency_limit: Option<filters::concurrency_limit::Config>,
 }
 
 /// Gateways a route hangs on: `name` (all its listeners) or `name/listener`.

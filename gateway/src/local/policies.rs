@@ -15,6 +15,11 @@ macro_rules! policy_set {
         }
 
         impl $name {
+            /// Whether none is written.
+            pub fn is_empty(&self) -> bool {
+                true $( && self.$field.is_none() )*
+            }
+
             /// Lowers each policy that is written, reporting all problems.
             pub fn lower(self, scope: &mut Scope<'_>) -> Vec<Policy> {
                 let Self { $( $field, )* } = self;
@@ -67,6 +72,12 @@ policy_set! {
         request_mirror = "requestMirror": filters::request_mirror::Config => unit!(request_mirror, RequestMirror);
         direct_response = "directResponse": filters::direct_response::Config => unit!(direct_response, DirectResponse);
         cors = "cors": filters::cors::Config => unit!(cors, Cors);
+        authorization = "authorization": filters::authorization::Config => unit!(authorization, Authorization);
+        concurrency_limit = "concurrencyLimit": filters::concurrency_limit::Config => unit!(concurrency_limit, ConcurrencyLimit);
+        csrf = "csrf": filters::csrf::Config => unit!(csrf, Csrf);
+        local_rate_limit = "localRateLimit": filters::local_rate_limit::Config => unit!(local_rate_limit, LocalRateLimit);
+        delay = "delay": filters::delay::Config => unit!(delay, Delay);
+        fault = "fault": filters::fault::Config => unit!(fault, Fault);
         ip_access = "ipAccess": filters::ip_access::Config => unit!(ip_access, IpAccess);
         auth = "auth": AuthPolicies => |config, scope| config.lower(scope);
         jwt_auth = "jwtAuth": filters::jwt_auth::Config => unit!(jwt_auth, JwtAuth);
@@ -91,6 +102,7 @@ policy_set! {
 policy_set! {
     /// Policies of a backend.
     BackendPolicies {
+        authorization = "authorization": filters::authorization::Config => |config, scope| config.lower_at(filters::expr::Site::Backend, scope).map(Policy::Authorization);
         transformations = "transformations": filters::transformations::Config => unit!(transformations, Transformations);
         request_header_modifier = "requestHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_request(scope).map(Policy::RequestHeaderModifier);
         response_header_modifier = "responseHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_response(scope).map(Policy::ResponseHeaderModifier);
@@ -107,7 +119,11 @@ policy_set! {
 policy_set! {
     /// Policies of a gateway or listener: they run before a route is selected.
     GatewayPolicies {
+        authorization = "authorization": filters::authorization::Config => unit!(authorization, Authorization);
+        concurrency_limit = "concurrencyLimit": filters::concurrency_limit::Config => unit!(concurrency_limit, ConcurrencyLimit);
+        local_rate_limit = "localRateLimit": filters::local_rate_limit::Config => unit!(local_rate_limit, LocalRateLimit);
         cors = "cors": filters::cors::Config => unit!(cors, Cors);
+        csrf = "csrf": filters::csrf::Config => unit!(csrf, Csrf);
         ip_access = "ipAccess": filters::ip_access::Config => unit!(ip_access, IpAccess);
         auth = "auth": AuthPolicies => |config, scope| config.lower(scope);
         jwt_auth = "jwtAuth": filters::jwt_auth::Config => unit!(jwt_auth, JwtAuth);
@@ -122,6 +138,7 @@ policy_set! {
 policy_set! {
     /// Terms of client connections and of the access log, for the whole process.
     FrontendPolicies {
+        network_authorization = "networkAuthorization": filters::network_authorization::Config => |config, scope| filters::network_authorization::Policy::lower(config, scope).map(Policy::NetworkAuthorization);
         http = "http": filters::frontend_http::Config => unit!(frontend_http, FrontendHttp);
         tls = "tls": filters::frontend_tls::Config => unit!(frontend_tls, FrontendTls);
         tcp = "tcp": filters::frontend_tcp::Config => unit!(frontend_tcp, FrontendTcp);
@@ -144,6 +161,12 @@ policy_set! {
         request_mirror = "requestMirror": filters::request_mirror::Config => unit!(request_mirror, RequestMirror);
         direct_response = "directResponse": filters::direct_response::Config => unit!(direct_response, DirectResponse);
         cors = "cors": filters::cors::Config => unit!(cors, Cors);
+        authorization = "authorization": filters::authorization::Config => unit!(authorization, Authorization);
+        concurrency_limit = "concurrencyLimit": filters::concurrency_limit::Config => unit!(concurrency_limit, ConcurrencyLimit);
+        local_rate_limit = "localRateLimit": filters::local_rate_limit::Config => unit!(local_rate_limit, LocalRateLimit);
+        csrf = "csrf": filters::csrf::Config => unit!(csrf, Csrf);
+        delay = "delay": filters::delay::Config => unit!(delay, Delay);
+        fault = "fault": filters::fault::Config => unit!(fault, Fault);
         ip_access = "ipAccess": filters::ip_access::Config => unit!(ip_access, IpAccess);
         auth = "auth": AuthPolicies => |config, scope| config.lower(scope);
         jwt_auth = "jwtAuth": filters::jwt_auth::Config => unit!(jwt_auth, JwtAuth);

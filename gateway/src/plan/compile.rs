@@ -483,7 +483,12 @@ fn find_listener(plan: &Plan, listener: &ir::Listener) -> Option<Arc<ListenerPla
 fn shapes_terms(it: &filters::Attachment) -> bool {
     matches!(
         it.policy.kind(),
-        Kind::FrontendHttp | Kind::FrontendTcp | Kind::FrontendTls | Kind::ProxyProtocol | Kind::IpAccess
+        Kind::FrontendHttp
+            | Kind::FrontendTcp
+            | Kind::FrontendTls
+            | Kind::ProxyProtocol
+            | Kind::IpAccess
+            | Kind::NetworkAuthorization
     ) && !matches!(it.target, Target::Route(_) | Target::RouteRule { .. } | Target::Rule(_))
 }
 

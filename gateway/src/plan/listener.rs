@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::{ArcSwapOption, Guard};
-use filters::{Effective, Level, access_log, frontend_http, frontend_tcp, frontend_tls, ip_access, proxy_protocol};
+use filters::{
+    Effective, Level, access_log, frontend_http, frontend_tcp, frontend_tls, ip_access, network_authorization,
+    proxy_protocol,
+};
 use ir::{Hostname, Phase, Protocol, Target};
 
 use super::Plan;
@@ -38,6 +41,8 @@ pub struct Terms {
     pub proxy_protocol: Option<proxy_protocol::Policy>,
     /// All must permit the client.
     pub ip_access: Vec<ip_access::Policy>,
+    /// All must permit the connection.
+    pub network_authorization: network_authorization::Rules,
     /// For requests that are refused before they have a route.
     pub access_log: Option<access_log::Policy>,
 }
@@ -100,6 +105,8 @@ impl Scope {
         // Rules of listeners and routes are for requests. Behind trusted proxies the socket's peer
         // is not the client, so nobody is refused before the request says who asks.
         let [instance, ..] = &self.inputs;
+        let rules = instance.iter().flat_map(|level| level.iter());
+        let network_authorization = network_authorization::Rules::of(rules.map(|it| &**it));
         let own = instance.iter().flat_map(|level| level.iter()).filter(|_| http.trusted_hops == 0);
         let ip_access = own.filter_map(|it| match &it.policy {
             filters::Policy::IpAccess(policy) => Some(policy.clone()),
@@ -110,6 +117,7 @@ impl Scope {
             tls: effective.frontend_tls().cloned().unwrap_or_default(),
             proxy_protocol: effective.proxy_protocol().cloned(),
             ip_access: ip_access.collect(),
+            network_authorization,
             access_log: effective.access_log().cloned(),
             http,
         }

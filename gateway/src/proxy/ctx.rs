@@ -100,10 +100,14 @@ pub struct Outcome {
 
 impl Ctx {
     pub fn new(plan: Arc<Plan>) -> Self {
+        let started = Instant::now();
+        let mut facts = Facts::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), false, 0);
+        facts.now = crate::clock::reading(started);
+        facts.random = crate::random::next();
         Self {
             plan,
-            started: Instant::now(),
-            facts: Facts::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), false, 0),
+            started,
+            facts,
             listener: None,
             entry: None,
             resolved: None,

@@ -184,7 +184,9 @@ pub(super) fn grpc_code(reason: Reason, status: u16) -> Code {
         // Of a message, too: `statuscodes.md` knows no other for what is larger than allowed.
         Reason::TooLarge => Code::ResourceExhausted,
         Reason::NotFound => Code::Unimplemented,
-        Reason::IpAccess => Code::PermissionDenied,
+        Reason::IpAccess | Reason::Csrf | Reason::Authorization => Code::PermissionDenied,
+        // As `http-grpc-status-mapping.md` has 429, and worth another try whichever status was asked for.
+        Reason::RateLimit | Reason::ConcurrencyLimit => Code::Unavailable,
         Reason::InvalidRequest | Reason::Transformation => Code::Internal,
         Reason::ClientGone => Code::Cancelled,
         // Worth another try, elsewhere or later.
@@ -192,6 +194,7 @@ pub(super) fn grpc_code(reason: Reason, status: u16) -> Code {
         Reason::JwtAuth | Reason::ApiKeyAuth | Reason::BasicAuth if status != 503 => Code::Unauthenticated,
         Reason::Upstream
         | Reason::DirectResponse
+        | Reason::FaultInjected
         | Reason::Misdirected
         | Reason::Internal
         | Reason::JwtAuth
@@ -224,6 +227,11 @@ mod tests {
             (Reason::TooLarge, 502, Code::ResourceExhausted),
             (Reason::NotFound, 404, Code::Unimplemented),
             (Reason::IpAccess, 403, Code::PermissionDenied),
+            (Reason::Csrf, 403, Code::PermissionDenied),
+            (Reason::Authorization, 403, Code::PermissionDenied),
+            (Reason::RateLimit, 429, Code::Unavailable),
+            (Reason::ConcurrencyLimit, 503, Code::Unavailable),
+            (Reason::FaultInjected, 503, Code::Unavailable),
             (Reason::InvalidRequest, 400, Code::Internal),
             (Reason::InvalidRequest, 405, Code::Internal),
             (Reason::Transformation, 500, Code::Internal),

@@ -8,6 +8,14 @@ use super::ctx::Ctx;
 use super::request::Stop;
 use super::{Proxy, body};
 
+/// How far the filters are run.
+#[derive(Clone, Copy)]
+enum Until {
+    /// To those that answer in a backend's place.
+    Answers,
+    End,
+}
+
 /// Runs the filters; a reply ends the request.
 pub(super) async fn filters(
     proxy: &Proxy,
@@ -15,16 +23,79 @@ pub(super) async fn filters(
     ctx: &mut Ctx,
     effective: &Effective,
 ) -> Result<Option<Reply>, Stop> {
+    run(proxy, session, ctx, effective, Until::End).await
+}
+
+/// Runs the filters of a route, with the wait of `delay` where it stands: before a policy answers in the backend's
+/// place.
+pub(super) async fn route_filters(
+    proxy: &Proxy,
+    session: &mut Session,
+    ctx: &mut Ctx,
+    effective: &Effective,
+) -> Result<Option<Reply>, Stop> {
+    if let Some(delay) = effective.delay() {
+        let reply = run(proxy, session, ctx, effective, Until::Answers).await?;
+        if reply.is_some() {
+            return Ok(reply);
+        }
+        let wait = delay.wait(&ctx.facts);
+        if !wait.is_zero() {
+            let limit = effective.timeout().and_then(|it| it.request);
+            let left = limit.map_or(wait, |limit| limit.saturating_sub(ctx.started.elapsed()));
+            tokio::time::sleep(wait.min(left)).await;
+            if left < wait {
+                return Ok(Some(Reply::text(504, Reason::Timeout, "request timeout\n")));
+            }
+        }
+    }
+    if effective.filters().is_empty() {
+        return Ok(None);
+    }
+    run(proxy, session, ctx, effective, Until::End).await
+}
+
+async fn run(
+    proxy: &Proxy,
+    session: &mut Session,
+    ctx: &mut Ctx,
+    effective: &Effective,
+    until: Until,
+) -> Result<Option<Reply>, Stop> {
     loop {
-        let mut exchange =
-            Exchange { request: session.req_header_mut(), facts: &mut ctx.facts, outside: &*proxy.world };
-        match chain::on_request(effective, &mut exchange).await {
+        let mut exchange = exchange(proxy, session, ctx);
+        let passed = match until {
+            Until::Answers => chain::on_request_before_answers(effective, &mut exchange).await,
+            Until::End => chain::on_request(effective, &mut exchange).await,
+        };
+        match passed {
             Passed::Through => return Ok(None),
             Passed::Reply(reply) => return Ok(Some(reply)),
             // Only when its turn has come: nobody's body is read before admission.
             Passed::Body(wanted) => body::read_ahead(session, ctx, wanted).await?,
         }
     }
+}
+
+/// Asks the policies of the backend that was drawn.
+pub(super) fn admission(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx) -> Option<Reply> {
+    let backend = ctx.backend()?;
+    if backend.effective.filters().is_empty() {
+        return None;
+    }
+    let (effective, name) = (backend.effective.clone(), backend.target.name().into());
+    let whereabouts = &mut ctx.facts.whereabouts;
+    whereabouts.backend = Some(name);
+    whereabouts.listener = ctx.listener.as_ref().map(|it| it.listener.clone());
+    whereabouts.route = ctx.entry.as_ref().map(|it| it.route.clone());
+    match chain::on_backend(&effective, &mut exchange(proxy, session, ctx)) {
+        Verdict::Continue => None,
+        Verdict::Reply(reply) => Some(reply),
+    }
+}
+
+fn exchange<'a>(proxy: &'a Proxy, session: &'a mut Session, ctx: &'a mut Ctx) -> Exchange<'a> {
+    Exchange { request: session.req_header_mut(), facts: &mut ctx.facts, outside: &*proxy.world }
 }
 
 /// What policies do with the body once the backend is known, before the first attempt.
@@ -42,8 +113,7 @@ pub(super) async fn bodies(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx) 
     if ctx.facts.body.lacks(wanted) {
         body::read_ahead(session, ctx, wanted).await?;
     }
-    let mut exchange = Exchange { request: session.req_header_mut(), facts: &mut ctx.facts, outside: &*proxy.world };
-    match chain::on_body(&effective, &mut exchange) {
+    match chain::on_body(&effective, &mut exchange(proxy, session, ctx)) {
         Verdict::Continue => Ok(()),
         Verdict::Reply(reply) => Err(Stop::Reply(reply)),
     }

@@ -38,14 +38,11 @@ pub(super) async fn select(
     ctx.entry = Some(entry);
     ctx.backend = drawn;
     ctx.resolved = Some(resolved);
-    if !effective.filters().is_empty() {
-        let reply = pass::filters(proxy, session, ctx, &effective).await?;
-        if reply.is_some() {
-            return Ok(reply);
-        }
+    if let Some(reply) = pass::route_filters(proxy, session, ctx, &effective).await? {
+        return Ok(Some(reply));
     }
     Ok(match ctx.backend().map(|it| &it.target) {
-        Some(BackendTarget::Cluster { .. } | BackendTarget::Demo) => None,
+        Some(BackendTarget::Cluster { .. } | BackendTarget::Demo) => pass::admission(proxy, session, ctx),
         Some(BackendTarget::Broken(reason)) => {
             let reason = reason.to_string();
             Some(broken(ctx, reason))

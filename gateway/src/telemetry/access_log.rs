@@ -4,7 +4,8 @@
 //! `listener`, `route_rule`, `route`, `endpoint`, `src.addr`, `http.method`, `http.host`,
 //! `http.path`, `http.version`, `http.status`, `grpc.status`, `tls.sni`, `src.identity`, `jwt.sub`,
 //! `basic.user`, `protocol`, `retry.attempt`, `error`, `reason` (unless the backend answered),
-//! `duration`, then what the
+//! `policy` and `policy.rule` of what refused, `policy.wouldDeny` of what would have in shadow mode
+//! (`<policy>#<rule>`), `duration`, then what the
 //! policy adds. Fields without a value are left out.
 //!
 //! `http.path` is the path without its query, because queries carry secrets; who wants the query
@@ -17,6 +18,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use filters::access_log::Policy;
+use filters::exchange::{Decision, Mode};
 use filters::expr::{Expression, Inputs, Value};
 use filters::{Identity, Reason};
 
@@ -187,6 +189,7 @@ impl Record<'_> {
             self.number("retry.attempt", u64::from(event.retry_attempt));
         }
         self.ending(event.error, event.reason);
+        self.decisions(event.decisions);
         if self.shows("duration") {
             self.line.millis("duration", event.duration);
         }
@@ -219,6 +222,28 @@ impl Record<'_> {
         self.number("bytes.sent", event.sent);
         self.ending(event.error, event.reason);
         self.line.millis("duration", event.duration);
+    }
+
+    /// Which rule refused, and which would have.
+    fn decisions(&mut self, decisions: &[Decision]) {
+        let named = |it: &Decision| {
+            let policy = it.policy.as_ref().map_or(it.kind.key(), |key| key.as_str());
+            match it.rule {
+                Some(rule) => format!("{policy}#{rule}"),
+                None => policy.to_owned(),
+            }
+        };
+        let in_mode = |mode: Mode| decisions.iter().filter(move |it| it.mode == mode);
+        if let Some(refused) = in_mode(Mode::Enforce).next() {
+            self.text("policy", refused.policy.as_ref().map_or(refused.kind.key(), |key| key.as_str()));
+            if let Some(rule) = refused.rule {
+                self.number("policy.rule", rule as u64);
+            }
+        }
+        if in_mode(Mode::Shadow).next().is_some() {
+            let all: Vec<String> = in_mode(Mode::Shadow).map(named).collect();
+            self.text("policy.wouldDeny", &all.join(" "));
+        }
     }
 
     fn ending(&mut self, error: Option<&str>, reason: Reason) {

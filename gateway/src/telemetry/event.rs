@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use filters::exchange::Decision;
 use filters::expr::Inputs;
 use filters::{Identity, Reason};
 
@@ -40,6 +41,8 @@ pub struct RequestEvent<'a> {
     pub identity: Option<&'a Identity>,
     pub reason: Reason,
     pub error: Option<&'a str>,
+    /// What policies decided against it.
+    pub decisions: &'a [Decision],
     /// How many attempts were retries: 0 when the first one counted.
     pub retry_attempt: u32,
     /// Request body.

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
+use filters::exchange::Mode;
 use filters::expr::{Expression, Value};
 use ir::{ListenerKey, Text};
 use parking_lot::Mutex;
@@ -45,6 +46,7 @@ pub(super) struct Metrics {
     pub(super) handshakes: Family<HandshakeCells>,
     pub(super) connects: Family<Histogram<Connect>>,
     pub(super) calls: Family<Histogram<Request>>,
+    pub(super) denials: Family<Counter>,
     pub(super) upgrades: Family<UpgradeCells>,
     pub(super) config: ConfigCells,
     pub(super) control_plane: Mutex<Option<ControlPlane>>,
@@ -185,6 +187,7 @@ impl Metrics {
             handshakes: Family::new(&connections, SERIES_MAX, shards),
             connects: Family::new(&[Label::closed("transport")], SERIES_MAX, shards),
             calls: Family::new(&calls, SERIES_MAX, shards),
+            denials: Family::new(&[Label::closed("policy"), Label::closed("mode")], SERIES_MAX, shards),
             upgrades: Family::new(&[Label::closed("outcome")], SERIES_MAX, 1),
             config: ConfigCells::default(),
             control_plane: Mutex::default(),
@@ -234,6 +237,13 @@ impl Metrics {
         }
         if event.request_processing.is_some() {
             self.processing.record(scope, observe);
+        }
+        for decision in event.decisions {
+            let mode = match decision.mode {
+                Mode::Enforce => "enforce",
+                Mode::Shadow => "shadow",
+            };
+            self.denials.record(&[decision.kind.key(), mode], |cells| cells.add(1));
         }
         if let Some(spent) = event.upstream {
             self.calls.record(&["Primary", "Http"], |cells| cells.observe(spent));

@@ -43,6 +43,8 @@ impl Metrics {
         out.counter("retries", "Attempts beyond the first.", (requests, |cells| &cells.retries));
         let help = "Bodies that a transformation could not change, and why.";
         out.counter("body_transformations_skipped", help, (&self.untouched, |cells| cells));
+        let help = "Requests that a policy refused, or would have in shadow mode.";
+        out.counter("policy_denials", help, (&self.denials, |cells| cells));
     }
 
     fn encode_connections(&self, out: &mut Encoder<'_>) {

@@ -60,6 +60,7 @@ fn request<'a>() -> RequestEvent<'a> {
         identity: None,
         reason: Reason::Upstream,
         error: None,
+        decisions: &[],
         retry_attempt: 0,
         bytes_received: 0,
         bytes_sent: 12,

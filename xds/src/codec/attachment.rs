@@ -46,6 +46,9 @@ pub(super) fn decode(it: pb::Policy, origin: &Origin, scope: &mut Scope<'_>) -> 
     if let Some(target) = &target {
         scope.check("phase", placement::check(policy::kind(&kind), phase, target));
     }
+    if matches!(target, Some(Target::Backend(_) | Target::RouteBackend { .. } | Target::Service { .. })) {
+        scope.site = filters::expr::Site::Backend;
+    }
     let policy = policy::decode(kind, scope);
     target.zip(policy).map(|(target, policy)| Attachment {
         key,

@@ -6,6 +6,7 @@
 //! | a route | the matches that can be read, answered with 500; one that cannot be read never matches |
 //! | a TCP route | its names, with a backend that refuses |
 //! | `ipAccess` | nobody is let in |
+//! | `authorization`, `networkAuthorization` | everybody is refused |
 //! | another filter, or a kind that is not known, above the backend | 500 for all that the target governs |
 //! | `backendTLS`, or a kind that is not known, at a backend | TLS that no certificate satisfies |
 //! | a setting | nothing: the default holds |
@@ -14,8 +15,12 @@
 //! [`stand_in`] is for an object that was good, and whose secrets are not there any more: a listener keeps its name and
 //! refuses handshakes, a policy is closed as above, a backend is not there.
 
+use filters::expr::{Expression, Site, Vocabulary};
 use filters::rung::Rung;
-use filters::{Attachment, Change, Kind, Policy, Scope, backend_tls, direct_response, ip_access};
+use filters::{
+    Attachment, Change, Kind, Policy, Scope, authorization, backend_tls, direct_response, ip_access,
+    network_authorization,
+};
 use ir::{
     BackendRef, Inheritance, Listener, Origin, Phase, PolicyKey, Route, RouteBackend, RouteKey, Secret, Target,
     TcpRoute,
@@ -134,10 +139,22 @@ fn closed(kind: Option<Kind>, target: &Target) -> Option<Policy> {
             let everybody = ["0.0.0.0/0", "::/0"].iter().filter_map(|it| it.parse().ok());
             Some(Policy::IpAccess(ip_access::Policy { allow: Vec::new(), deny: everybody.collect() }))
         }
+        // Connections are not answered: what cannot be judged is let in by nobody.
+        Some(Kind::NetworkAuthorization) => {
+            nobody(Site::Connection).map(network_authorization::Policy).map(Policy::NetworkAuthorization)
+        }
+        Some(Kind::Authorization) => nobody(Site::Request).map(Policy::Authorization),
         Some(kind) if kind.rung() == Rung::Setting && kind != Kind::BackendTls => None,
         Some(_) if at_backend => None,
         _ => {
             Some(Policy::DirectResponse(direct_response::Policy { status: 500, ..direct_response::Policy::default() }))
         }
     }
+}
+
+/// Rules that refuse everybody.
+fn nobody(site: Site) -> Option<authorization::Policy> {
+    let when = Expression::parse("true", &Vocabulary::rule(site)).ok()?;
+    let rule = authorization::Rule { effect: authorization::Effect::Deny, when };
+    Some(authorization::Policy { rules: vec![rule], ..authorization::Policy::default() })
 }

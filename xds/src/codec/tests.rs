@@ -1,3 +1,5 @@
+mod admission;
+mod changes;
 mod policies;
 mod resources;
 

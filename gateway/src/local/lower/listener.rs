@@ -80,26 +80,44 @@ impl Lowering<'_> {
 
     pub fn gateway(&mut self, name: &str, gateway: doc::Gateway) {
         let path = format!("gateways.{name}");
-        let doc::Gateway { port, address, protocol, tls, listeners, cors, ip_access } = gateway;
+        let doc::Gateway { port, address, protocol, tls, listeners, .. } = gateway;
+        let doc::Gateway { cors, ip_access, csrf, authorization, local_rate_limit, concurrency_limit, .. } = gateway;
         let Some((_, bind_address)) = self.address(&path, 0, port, address) else { return };
         let key = BindKey::new(format!("gateway/{name}"));
         self.out.binds.push(Arc::new(Bind { key: key.clone(), address: bind_address, origin: self.origin(&path) }));
         let object = ObjectName::new(self.context.namespace.clone(), name);
-        let policies = GatewayPolicies { cors, ip_access, ..GatewayPolicies::default() };
+        let policies = GatewayPolicies {
+            cors,
+            ip_access,
+            csrf,
+            authorization,
+            local_rate_limit,
+            concurrency_limit,
+            ..GatewayPolicies::default()
+        };
         let mut lowered = Vec::new();
         if listeners.is_empty() {
             let written = Written { path: path.clone(), name: None, hostname: None, protocol, tls, policies };
             lowered.extend(self.listener(&key, &object, 0, written).map(|it| (path.clone(), it)));
-        } else if protocol.is_some() || tls.is_some() || policies.cors.is_some() || policies.ip_access.is_some() {
+        } else if protocol.is_some() || tls.is_some() || !policies.is_empty() {
             self.problem(
                 path.clone(),
                 "with `listeners`, only `port` and `address` may stand beside them: move the rest into a listener",
             );
         }
         for (position, it) in listeners.into_iter().enumerate() {
-            let doc::GatewayListener { name, hostname, protocol, tls, cors, ip_access } = it;
+            let doc::GatewayListener { name, hostname, protocol, tls, cors, ip_access, .. } = it;
+            let doc::GatewayListener { csrf, authorization, local_rate_limit, concurrency_limit, .. } = it;
             let path = format!("{path}.listeners[{position}]");
-            let policies = GatewayPolicies { cors, ip_access, ..GatewayPolicies::default() };
+            let policies = GatewayPolicies {
+                cors,
+                ip_access,
+                csrf,
+                authorization,
+                local_rate_limit,
+                concurrency_limit,
+                ..GatewayPolicies::default()
+            };
             let written = Written { path: path.clone(), name, hostname, protocol, tls, policies };
             lowered.extend(self.listener(&key, &object, position, written).map(|it| (path, it)));
         }

@@ -43,7 +43,13 @@ impl Lowering<'_> {
         self.name("policy", key.clone(), &format!("{path}.name"));
         let at = format!("{path}.policy");
         let before = self.problems.len();
-        let mut lowered = self.scoped(&at, |scope| policy.0.lower(scope));
+        let at_backend = matches!(target, doc::PolicyTarget::Backend(_));
+        let mut lowered = self.scoped(&at, |scope| {
+            if at_backend {
+                scope.site = filters::expr::Site::Backend;
+            }
+            policy.0.lower(scope)
+        });
         let failed = self.problems.len() > before;
         let Some(policy) = lowered.pop().filter(|_| lowered.is_empty()) else {
             if !failed {

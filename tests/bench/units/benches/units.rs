@@ -113,6 +113,7 @@ fn lines(bench: &mut Criterion) {
         identity: None,
         reason: Reason::Upstream,
         error: None,
+        decisions: &[],
         retry_attempt: 0,
         bytes_received: 0,
         bytes_sent: 12,

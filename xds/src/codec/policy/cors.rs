@@ -40,7 +40,7 @@ fn names(joined: &HeaderValue) -> Vec<String> {
     String::from_utf8_lossy(joined.as_bytes()).split(", ").map(str::to_owned).collect()
 }
 
-fn origin(it: &Origin) -> String {
+pub(super) fn origin(it: &Origin) -> String {
     let (scheme, host, port) = match it {
         Origin::Any => return "*".to_owned(),
         Origin::Exact(text) => return text.to_string(),

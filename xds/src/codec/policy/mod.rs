@@ -2,6 +2,7 @@
 
 mod access_log;
 mod api_key;
+mod authorization;
 mod backend_auth;
 mod backend_http;
 mod backend_tcp;
@@ -10,10 +11,14 @@ mod basic_auth;
 mod buffer;
 mod circuit_breaker;
 mod compression;
+mod concurrency_limit;
 mod cors;
 mod credential;
+mod csrf;
+mod delay;
 mod destination;
 mod direct_response;
+mod fault;
 mod frontend_http;
 mod frontend_tcp;
 mod frontend_tls;
@@ -21,6 +26,9 @@ mod header_modifier;
 mod health;
 mod ip_access;
 mod jwt_auth;
+mod local_rate_limit;
+mod mode;
+mod network_authorization;
 mod proxy_protocol;
 mod request_mirror;
 mod request_redirect;
@@ -41,6 +49,13 @@ pub(super) fn encode(policy: &Policy) -> Wire {
         Policy::JwtAuth(it) => Wire::JwtAuth(jwt_auth::encode(it)),
         Policy::BasicAuth(it) => Wire::BasicAuth(basic_auth::encode(it)),
         Policy::ApiKey(it) => Wire::ApiKey(api_key::encode(it)),
+        Policy::Authorization(it) => Wire::Authorization(authorization::encode(it)),
+        Policy::NetworkAuthorization(it) => Wire::NetworkAuthorization(network_authorization::encode(it)),
+        Policy::LocalRateLimit(it) => Wire::LocalRateLimit(local_rate_limit::encode(it)),
+        Policy::ConcurrencyLimit(it) => Wire::ConcurrencyLimit(concurrency_limit::encode(it)),
+        Policy::Csrf(it) => Wire::Csrf(csrf::encode(it)),
+        Policy::Delay(it) => Wire::Delay(delay::encode(it)),
+        Policy::Fault(it) => Wire::Fault(fault::encode(it)),
         Policy::RequestHeaderModifier(it) => Wire::RequestHeaderModifier(header_modifier::encode(it)),
         Policy::ResponseHeaderModifier(it) => Wire::ResponseHeaderModifier(header_modifier::encode(it)),
         Policy::UrlRewrite(it) => Wire::UrlRewrite(url_rewrite::encode(it)),
@@ -75,6 +90,13 @@ pub(super) fn decode(wire: Wire, scope: &mut Scope<'_>) -> Option<Policy> {
         Wire::JwtAuth(it) => jwt_auth::decode(it, scope).map(Policy::JwtAuth),
         Wire::BasicAuth(it) => basic_auth::decode(it, scope).map(Policy::BasicAuth),
         Wire::ApiKey(it) => api_key::decode(it, scope).map(Policy::ApiKey),
+        Wire::Authorization(it) => authorization::decode(it, scope).map(Policy::Authorization),
+        Wire::NetworkAuthorization(it) => network_authorization::decode(it, scope).map(Policy::NetworkAuthorization),
+        Wire::LocalRateLimit(it) => local_rate_limit::decode(it, scope).map(Policy::LocalRateLimit),
+        Wire::ConcurrencyLimit(it) => concurrency_limit::decode(it, scope).map(Policy::ConcurrencyLimit),
+        Wire::Csrf(it) => csrf::decode(it, scope).map(Policy::Csrf),
+        Wire::Delay(it) => delay::decode(it, scope).map(Policy::Delay),
+        Wire::Fault(it) => fault::decode(it, scope).map(Policy::Fault),
         Wire::RequestHeaderModifier(it) => {
             header_modifier::decode(it, scope).lower_request(scope).map(Policy::RequestHeaderModifier)
         }
@@ -113,6 +135,13 @@ pub(super) fn kind(wire: &Wire) -> Kind {
         Wire::JwtAuth(_) => Kind::JwtAuth,
         Wire::BasicAuth(_) => Kind::BasicAuth,
         Wire::ApiKey(_) => Kind::ApiKey,
+        Wire::Authorization(_) => Kind::Authorization,
+        Wire::NetworkAuthorization(_) => Kind::NetworkAuthorization,
+        Wire::LocalRateLimit(_) => Kind::LocalRateLimit,
+        Wire::ConcurrencyLimit(_) => Kind::ConcurrencyLimit,
+        Wire::Csrf(_) => Kind::Csrf,
+        Wire::Delay(_) => Kind::Delay,
+        Wire::Fault(_) => Kind::Fault,
         Wire::RequestHeaderModifier(_) => Kind::RequestHeaderModifier,
         Wire::ResponseHeaderModifier(_) => Kind::ResponseHeaderModifier,
         Wire::UrlRewrite(_) => Kind::UrlRewrite,

@@ -9,6 +9,7 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::{Index, select, subsequence};
 
+use super::{admission, changes};
 use crate::codec::read::Doors;
 
 /// A PEM file for every name.
@@ -42,11 +43,11 @@ fn seconds() -> impl Strategy<Value = Span> {
     (1..32_767u64).prop_map(|it| Span(Duration::from_secs(it)))
 }
 
-fn some_of(all: &'static [&'static str]) -> impl Strategy<Value = Vec<String>> {
+pub(super) fn some_of(all: &'static [&'static str]) -> impl Strategy<Value = Vec<String>> {
     subsequence(all, 0..=all.len()).prop_shuffle().prop_map(|list| list.into_iter().map(str::to_owned).collect())
 }
 
-fn one_of(all: &'static [&'static str]) -> impl Strategy<Value = String> {
+pub(super) fn one_of(all: &'static [&'static str]) -> impl Strategy<Value = String> {
     select(all).prop_map(str::to_owned)
 }
 
@@ -54,7 +55,7 @@ fn at_least_one(all: &'static [&'static str]) -> impl Strategy<Value = Option<Ve
     some_of(all).prop_map(|list| Some(list).filter(|it| !it.is_empty()))
 }
 
-const HEADERS: &[&str] = &["X-B", "x-a", "Authorization", "x-Long-name", "set-cookie", "ETag"];
+pub(super) const HEADERS: &[&str] = &["X-B", "x-a", "Authorization", "x-Long-name", "set-cookie", "ETag"];
 const FIELDS: &[&str] = &[
     "request.headers[\"x-user\"]",
     "request.cookies.Sid",
@@ -69,7 +70,8 @@ const PREDICATES: &[&str] = &[
     "!!!true || request.headers['x'] != 'it\\'s \"x\"'",
     "(response.code == 1 || response.code == 2) && !false",
 ];
-const VALUES: &[&str] = &["request.path", "'a' + \"b\"", "{'a': [1, request.method]}", "string(size(request.path))"];
+pub(super) const VALUES: &[&str] =
+    &["request.path", "'a' + \"b\"", "{'a': [1, request.method]}", "string(size(request.path))"];
 const GROUPS: &[&str] = &["X25519", "P-256", "P-384", "X25519_MLKEM768"];
 
 fn authority() -> impl Strategy<Value = destination::AuthorityConfig> {
@@ -122,6 +124,17 @@ pub(super) fn of(kind: Kind) -> BoxedStrategy<Policy> {
         Kind::JwtAuth => lowered(jwt_auth(), jwt_auth::Config::lower, Policy::JwtAuth),
         Kind::BasicAuth => lowered(basic_auth(), basic_auth::Config::lower, Policy::BasicAuth),
         Kind::ApiKey => lowered(api_key(), api_key::Config::lower, Policy::ApiKey),
+        Kind::Authorization => lowered(admission::requests(), authorization::Config::lower, Policy::Authorization),
+        Kind::NetworkAuthorization => {
+            lowered(admission::connections(), network_authorization::Policy::lower, Policy::NetworkAuthorization)
+        }
+        Kind::LocalRateLimit => lowered(admission::rates(), local_rate_limit::Config::lower, Policy::LocalRateLimit),
+        Kind::ConcurrencyLimit => {
+            lowered(admission::places(), concurrency_limit::Config::lower, Policy::ConcurrencyLimit)
+        }
+        Kind::Csrf => lowered(admission::csrf(), csrf::Config::lower, Policy::Csrf),
+        Kind::Delay => lowered(admission::delay(), delay::Config::lower, Policy::Delay),
+        Kind::Fault => lowered(admission::fault(), fault::Config::lower, Policy::Fault),
         Kind::RequestHeaderModifier => {
             lowered(headers(), header_modifier::Config::lower_request, Policy::RequestHeaderModifier)
         }
@@ -138,27 +151,16 @@ pub(super) fn of(kind: Kind) -> BoxedStrategy<Policy> {
             lowered(config, url_rewrite::Config::lower, Policy::UrlRewrite)
         }
         Kind::RequestRedirect => lowered(redirect(), request_redirect::Config::lower, Policy::RequestRedirect),
-        Kind::DirectResponse => lowered(answer(), direct_response::Config::lower, Policy::DirectResponse),
+        Kind::DirectResponse => lowered(changes::answer(), direct_response::Config::lower, Policy::DirectResponse),
         Kind::AccessLog => lowered(access_log(), access_log::Config::lower, Policy::AccessLog),
         Kind::BackendHttp => lowered(backend_http(), backend_http::Config::lower, Policy::BackendHttp),
-        Kind::BackendTcp => {
-            let config = (option::of(keepalives()), option::of(seconds()));
-            let config =
-                config.prop_map(|(keepalives, connect_timeout)| backend_tcp::Config { keepalives, connect_timeout });
-            lowered(config, backend_tcp::Config::lower, Policy::BackendTcp)
-        }
+        Kind::BackendTcp => lowered(backend_tcp(), backend_tcp::Config::lower, Policy::BackendTcp),
         Kind::BackendTls => lowered(backend_tls(), backend_tls::Config::lower, Policy::BackendTls),
         Kind::Buffer => lowered(buffer(), buffer::Config::lower, Policy::Buffer),
         Kind::CircuitBreaker => lowered(breaker(), circuit_breaker::Config::lower, Policy::CircuitBreaker),
         Kind::Compression => lowered(compression(), compression::Config::lower, Policy::Compression),
         Kind::FrontendHttp => lowered(frontend_http(), frontend_http::Config::lower, Policy::FrontendHttp),
-        Kind::FrontendTcp => {
-            let config = (keepalives(), option::of(1..9u32), span(), option::of(span()));
-            let config = config.prop_map(|(keepalives, max_connections, idle_timeout, drain_timeout)| {
-                frontend_tcp::Config { keepalives, max_connections, idle_timeout, drain_timeout }
-            });
-            lowered(config, frontend_tcp::Config::lower, Policy::FrontendTcp)
-        }
+        Kind::FrontendTcp => lowered(frontend_tcp(), frontend_tcp::Config::lower, Policy::FrontendTcp),
         Kind::FrontendTls => lowered(frontend_tls(), frontend_tls::Config::lower, Policy::FrontendTls),
         Kind::Health => lowered(health(), health::Config::lower, Policy::Health),
         Kind::ProxyProtocol => lowered(proxy(), proxy_protocol::Config::lower, Policy::ProxyProtocol),
@@ -169,19 +171,10 @@ pub(super) fn of(kind: Kind) -> BoxedStrategy<Policy> {
             lowered(config, session_affinity::Config::lower, Policy::SessionAffinity)
         }
         Kind::Transformations => {
-            let config = (option::of(transform(true)), option::of(transform(false)));
-            let config = config.prop_map(|(request, response)| transformations::Config { request, response });
-            lowered(config, transformations::Config::lower, Policy::Transformations)
+            lowered(changes::transformations(), transformations::Config::lower, Policy::Transformations)
         }
-        Kind::BackendAuth => lowered(backend_auth(), backend_auth::Config::lower, Policy::BackendAuth),
-        Kind::Timeout => {
-            let config = (option::of(span()), option::of(span()));
-            let config = config.prop_map(|(request_timeout, backend_request_timeout)| timeout::Config {
-                request_timeout,
-                backend_request_timeout,
-            });
-            lowered(config, timeout::Config::lower, Policy::Timeout)
-        }
+        Kind::BackendAuth => lowered(changes::backend_auth(), backend_auth::Config::lower, Policy::BackendAuth),
+        Kind::Timeout => lowered(timeout(), timeout::Config::lower, Policy::Timeout),
     }
 }
 
@@ -299,59 +292,6 @@ fn redirect() -> impl Strategy<Value = request_redirect::Config> {
         .prop_map(|((scheme, authority, path), status)| request_redirect::Config { scheme, authority, path, status })
 }
 
-fn answer() -> impl Strategy<Value = direct_response::Config> {
-    let headers = btree_map(one_of(HEADERS), one_of(&["'a \"b\"'", "\"\"", "request.path"]), 0..4);
-    let body = (option::of(one_of(&["", "gone", "é\n\0"])), option::of(one_of(VALUES)));
-    (200..600u16, body, headers).prop_map(|(status, (body, body_expression), headers)| direct_response::Config {
-        status,
-        body,
-        body_expression,
-        headers,
-    })
-}
-
-fn transform(request: bool) -> impl Strategy<Value = transformations::TransformConfig> {
-    let parts: &[&str] = if request { &["host", ":path", ":method", "X-a"] } else { &[":status", "X-a", "etag"] };
-    let set = btree_map(select(parts).prop_map(str::to_owned), one_of(&["request.path", "request.headers['x']"]), 0..3);
-    let add = btree_map(one_of(HEADERS), one_of(VALUES), 0..3);
-    let metadata = btree_map(one_of(&["a", "B-c", "d_1"]), one_of(VALUES), 0..3);
-    let bodies = (option::of(one_of(&["request.headers", "{'x': 'y'}"])), option::of(one_of(VALUES)));
-    (metadata, bodies, add, set, some_of(HEADERS)).prop_map(|(metadata, (replace, body), add, set, remove)| {
-        transformations::TransformConfig { add, set, remove, replace, body, metadata }
-    })
-}
-
-fn place() -> impl Strategy<Value = credential::Config> {
-    let name = || one_of(&["x-key", "Sid", "k.1"]);
-    let header = (name(), option::of(one_of(&["", "Bearer "])));
-    prop_oneof![
-        header.prop_map(|(name, prefix)| credential::Config::Header(credential::HeaderConfig { name, prefix })),
-        name().prop_map(|name| credential::Config::QueryParameter(credential::NameConfig { name })),
-        name().prop_map(|name| credential::Config::Cookie(credential::NameConfig { name })),
-    ]
-}
-
-fn backend_auth() -> impl Strategy<Value = backend_auth::Config> {
-    use backend_auth::*;
-    let value = || one_of(&["k", "a/b+c=", "é"]).prop_map(|it| ValueConfig::Inline(SecretText(it)));
-    let key = (value(), option::of(option::of(place()))).prop_map(|(value, placed)| match placed {
-        None => KeyConfig::Plain(value),
-        Some(location) => KeyConfig::Placed { value, location },
-    });
-    let further = (place(), value()).prop_map(|(location, key)| CredentialConfig { location, key });
-    let primary = prop_oneof![
-        key.prop_map(|key| (Some(key), None)),
-        option::of(place()).prop_map(|location| (None, Some(PassthroughConfig { location }))),
-        Just((None, None)),
-    ];
-    (primary, vec(further, 0..3)).prop_map(|((key, passthrough), credentials)| Config {
-        key,
-        passthrough,
-        credentials,
-        ..Config::default()
-    })
-}
-
 fn access_log() -> impl Strategy<Value = access_log::Config> {
     let add = btree_map(one_of(&["user", "a.b", "Z"]), one_of(FIELDS), 0..3);
     (option::of(one_of(PREDICATES)), add, some_of(&["source.port", "x"]))
@@ -368,6 +308,11 @@ fn backend_http() -> impl Strategy<Value = backend_http::Config> {
             pool_idle_timeout,
         },
     )
+}
+
+fn backend_tcp() -> impl Strategy<Value = backend_tcp::Config> {
+    (option::of(keepalives()), option::of(seconds()))
+        .prop_map(|(keepalives, connect_timeout)| backend_tcp::Config { keepalives, connect_timeout })
 }
 
 fn backend_tls() -> impl Strategy<Value = backend_tls::Config> {
@@ -454,6 +399,17 @@ fn frontend_http() -> impl Strategy<Value = frontend_http::Config> {
     })
 }
 
+fn frontend_tcp() -> impl Strategy<Value = frontend_tcp::Config> {
+    (keepalives(), option::of(1..9u32), span(), option::of(span())).prop_map(
+        |(keepalives, max_connections, idle_timeout, drain_timeout)| frontend_tcp::Config {
+            keepalives,
+            max_connections,
+            idle_timeout,
+            drain_timeout,
+        },
+    )
+}
+
 fn frontend_tls() -> impl Strategy<Value = frontend_tls::Config> {
     let version = || option::of(one_of(&["TLS_V1_2", "tls_v1_3"]));
     let lists = (at_least_one(&["h2", "http/1.1"]), at_least_one(&tls_terms::CIPHER_SUITES), at_least_one(GROUPS));
@@ -534,4 +490,11 @@ fn retry() -> impl Strategy<Value = retry::Config> {
             condition,
         },
     )
+}
+
+fn timeout() -> impl Strategy<Value = timeout::Config> {
+    (option::of(span()), option::of(span())).prop_map(|(request_timeout, backend_request_timeout)| timeout::Config {
+        request_timeout,
+        backend_request_timeout,
+    })
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use filters::{Attachment, Change, placement};
+use filters::{Attachment, Change, Policy, placement};
 use ir::backend::{LoadBalancer, Locality, LocalityMode, Scope};
 use ir::listener::{KeyExchangeGroup, TlsVersion};
 use ir::matcher::HeaderTerm;
@@ -281,6 +281,12 @@ pub(super) fn attached(kind: filters::Kind) -> BoxedStrategy<Change> {
         .prop_filter("a phase that fits", move |(target, phase)| placement::check(kind, *phase, target).is_ok());
     (text(), placed, inheritance, any::<u64>(), super::policies::of(kind))
         .prop_map(|(key, (target, phase), inheritance, order, policy)| {
+            let at_backend =
+                matches!(target, Target::Backend(_) | Target::RouteBackend { .. } | Target::Service { .. });
+            let policy = match policy {
+                Policy::Authorization(it) if at_backend => Policy::Authorization(super::admission::at_backend(it)),
+                other => other,
+            };
             let origin = Origin::default();
             let it = Attachment { key: PolicyKey(key), target, phase, inheritance, order, policy, origin };
             Change::Policy(it.key.clone(), Some(it.into()))

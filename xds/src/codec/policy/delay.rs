@@ -1,0 +1,16 @@
+//! `delay`. The duration is a text, as in files, since it may be an expression.
+
+use filters::Scope;
+use filters::delay::{Config, Policy};
+
+use crate::pb;
+
+pub(super) fn encode(it: &Policy) -> pb::Delay {
+    let Policy { duration, fraction } = it;
+    pb::Delay { duration: format!("{}ns", duration.as_nanos()), percentage: Some(*fraction) }
+}
+
+pub(super) fn decode(it: pb::Delay, scope: &mut Scope<'_>) -> Option<Policy> {
+    let pb::Delay { duration, percentage } = it;
+    Config { duration, percentage: percentage.unwrap_or(1.0) }.lower(scope)
+}

@@ -1,0 +1,67 @@
+//! Policies that change what passes, or answer, as configuration makes them.
+
+use filters::*;
+use proptest::collection::{btree_map, vec};
+use proptest::option;
+use proptest::prelude::*;
+use proptest::sample::select;
+
+use super::policies::{HEADERS, VALUES, one_of, some_of};
+
+pub(super) fn answer() -> impl Strategy<Value = direct_response::Config> {
+    let headers = btree_map(one_of(HEADERS), one_of(&["'a \"b\"'", "\"\"", "request.path"]), 0..4);
+    let body = (option::of(one_of(&["", "gone", "é\n\0"])), option::of(one_of(VALUES)));
+    (200..600u16, body, headers).prop_map(|(status, (body, body_expression), headers)| direct_response::Config {
+        status,
+        body,
+        body_expression,
+        headers,
+    })
+}
+
+pub(super) fn transformations() -> impl Strategy<Value = transformations::Config> {
+    (option::of(transform(true)), option::of(transform(false)))
+        .prop_map(|(request, response)| transformations::Config { request, response })
+}
+
+fn transform(request: bool) -> impl Strategy<Value = transformations::TransformConfig> {
+    let parts: &[&str] = if request { &["host", ":path", ":method", "X-a"] } else { &[":status", "X-a", "etag"] };
+    let set = btree_map(select(parts).prop_map(str::to_owned), one_of(&["request.path", "request.headers['x']"]), 0..3);
+    let add = btree_map(one_of(HEADERS), one_of(VALUES), 0..3);
+    let metadata = btree_map(one_of(&["a", "B-c", "d_1"]), one_of(VALUES), 0..3);
+    let bodies = (option::of(one_of(&["request.headers", "{'x': 'y'}"])), option::of(one_of(VALUES)));
+    (metadata, bodies, add, set, some_of(HEADERS)).prop_map(|(metadata, (replace, body), add, set, remove)| {
+        transformations::TransformConfig { add, set, remove, replace, body, metadata }
+    })
+}
+
+fn place() -> impl Strategy<Value = credential::Config> {
+    let name = || one_of(&["x-key", "Sid", "k.1"]);
+    let header = (name(), option::of(one_of(&["", "Bearer "])));
+    prop_oneof![
+        header.prop_map(|(name, prefix)| credential::Config::Header(credential::HeaderConfig { name, prefix })),
+        name().prop_map(|name| credential::Config::QueryParameter(credential::NameConfig { name })),
+        name().prop_map(|name| credential::Config::Cookie(credential::NameConfig { name })),
+    ]
+}
+
+pub(super) fn backend_auth() -> impl Strategy<Value = backend_auth::Config> {
+    use backend_auth::*;
+    let value = || one_of(&["k", "a/b+c=", "é"]).prop_map(|it| ValueConfig::Inline(SecretText(it)));
+    let key = (value(), option::of(option::of(place()))).prop_map(|(value, placed)| match placed {
+        None => KeyConfig::Plain(value),
+        Some(location) => KeyConfig::Placed { value, location },
+    });
+    let further = (place(), value()).prop_map(|(location, key)| CredentialConfig { location, key });
+    let primary = prop_oneof![
+        key.prop_map(|key| (Some(key), None)),
+        option::of(place()).prop_map(|location| (None, Some(PassthroughConfig { location }))),
+        Just((None, None)),
+    ];
+    (primary, vec(further, 0..3)).prop_map(|((key, passthrough), credentials)| Config {
+        key,
+        passthrough,
+        credentials,
+        ..Config::default()
+    })
+}
