@@ -63,8 +63,13 @@ pub(crate) fn value(expression: &Expression, inputs: &Inputs<'_>) -> Option<Head
     header(&expression.evaluate(inputs).ok()?)
 }
 
+/// Blanks around a value are not part of it (RFC 9110 section 5.5); a line break is, and fits in no header.
 fn header(value: &Cel<'_>) -> Option<HeaderValue> {
-    HeaderValue::from_bytes(value.to_header()?.trim_ascii()).ok()
+    let mut value = &*value.to_header()?;
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    HeaderValue::from_bytes(value).ok()
 }
 
 /// Whether a value can stand in its place.

@@ -8,7 +8,7 @@ use ir::{BackendRef, BindKey, Hostname, ListenerKey, Parent, Target};
 use parking_lot::Mutex;
 
 use super::entry::Entry;
-use super::listener::{BindPlan, ListenerPlan};
+use super::listener::{BindPlan, ListenerPlan, hangs_on};
 use super::merged::Known;
 use super::router::Router;
 use super::{Plan, hosts::HostMap};
@@ -490,14 +490,4 @@ fn shapes_terms(it: &filters::Attachment) -> bool {
             | Kind::IpAccess
             | Kind::NetworkAuthorization
     ) && !matches!(it.target, Target::Route(_) | Target::RouteRule { .. } | Target::Rule(_))
-}
-
-pub(super) fn hangs_on(parent: &Parent, listener: &ir::Listener) -> bool {
-    match parent {
-        Parent::Listener(key) => *key == listener.key,
-        Parent::Gateway { gateway, listener: name } => {
-            *gateway == listener.gateway && name.as_ref().is_none_or(|name| *name == listener.name)
-        }
-        Parent::Group(_) => false,
-    }
 }

@@ -232,6 +232,17 @@ fn as_http(route: &ir::TcpRoute) -> ir::Route {
     ir::Route { key, name, parents, order, hostnames, matches: Vec::new(), backends, origin }
 }
 
+/// Whether a route's parent means this listener.
+pub(super) fn hangs_on(parent: &ir::Parent, listener: &ir::Listener) -> bool {
+    match parent {
+        ir::Parent::Listener(key) => *key == listener.key,
+        ir::Parent::Gateway { gateway, listener: name } => {
+            *gateway == listener.gateway && name.as_ref().is_none_or(|name| *name == listener.name)
+        }
+        ir::Parent::Group(_) => false,
+    }
+}
+
 /// Protocol kinds that may share a bind: all plain HTTP, all TLS-based, or one raw TCP listener.
 pub fn may_share(a: Protocol, b: Protocol) -> bool {
     a.is_tls() == b.is_tls() && a != Protocol::Tcp && b != Protocol::Tcp

@@ -122,7 +122,7 @@ impl Plan {
         };
         let mut listeners = serde_json::Map::new();
         for listener in self.binds().flat_map(|bind| bind.listeners()) {
-            if !route.parents.iter().any(|parent| compile::hangs_on(parent, &listener.listener)) {
+            if !route.parents.iter().any(|parent| listener::hangs_on(parent, &listener.listener)) {
                 continue;
             }
             let scope = listener.scope(self);
