@@ -63,13 +63,14 @@ pub(crate) fn value(expression: &Expression, inputs: &Inputs<'_>) -> Option<Head
     header(&expression.evaluate(inputs).ok()?)
 }
 
-/// Blanks around a value are not part of it (RFC 9110 section 5.5); a line break is, and fits in no header.
 fn header(value: &Cel<'_>) -> Option<HeaderValue> {
-    let mut value = &*value.to_header()?;
-    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
-        value = rest;
+    let text = value.to_header()?;
+    let mut text: &[u8] = text.as_ref();
+    // Spaces alone: what had line ends to begin with is no header's value.
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = text {
+        text = rest;
     }
-    HeaderValue::from_bytes(value).ok()
+    HeaderValue::from_bytes(text).ok()
 }
 
 /// Whether a value can stand in its place.

@@ -72,6 +72,7 @@ async fn run(
             Passed::Through => return Ok(None),
             Passed::Reply(reply) => return Ok(Some(reply)),
             // Only when its turn has come: nobody's body is read before admission.
+            Passed::Body(_) if ctx.is_grpc && chain::sets_bodies(effective) => return Err(streams(ctx)),
             Passed::Body(wanted) => body::read_ahead(session, ctx, wanted).await?,
         }
     }
@@ -101,9 +102,7 @@ fn exchange<'a>(proxy: &'a Proxy, session: &'a mut Session, ctx: &'a mut Ctx) ->
 /// What policies do with the body once the backend is known, before the first attempt.
 pub(super) async fn bodies(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx) -> Result<(), Stop> {
     if ctx.is_grpc && sets_bodies(ctx) {
-        ctx.outcome.error = Some("a transformation sets bodies, and those of gRPC stream".to_owned());
-        let text = "bodies of gRPC cannot be transformed\n";
-        return Err(Stop::Reply(Reply::text(500, Reason::Transformation, text)));
+        return Err(streams(ctx));
     }
     let Some(effective) = ctx.backend().map(|it| &it.effective).filter(|it| !it.filters().is_empty()) else {
         return Ok(());
@@ -117,6 +116,11 @@ pub(super) async fn bodies(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx) 
         Verdict::Continue => Ok(()),
         Verdict::Reply(reply) => Err(Stop::Reply(reply)),
     }
+}
+
+fn streams(ctx: &mut Ctx) -> Stop {
+    ctx.outcome.error = Some("a transformation sets bodies, and those of gRPC stream".to_owned());
+    Stop::Reply(Reply::text(500, Reason::Transformation, "bodies of gRPC cannot be transformed\n"))
 }
 
 fn sets_bodies(ctx: &Ctx) -> bool {
