@@ -126,11 +126,6 @@ async fn keys_that_are_unknown_misplaced_or_of_a_later_version() {
             "routes: [{backends: [{ai: {}}]}]\n",
             &["2:23: routes[0].backends[0].ai: `ai` is not supported by this version yet"],
         ),
-        (
-            "frontendPolicies: {networkAuthorization: {}}\n",
-            &["2:20: frontendPolicies.networkAuthorization: `networkAuthorization` is not supported by this version yet \
-               (`ipAccess` allows and denies networks today)"],
-        ),
     ])
     .await;
 }
