@@ -9,6 +9,7 @@ use std::sync::Arc;
 use pingora_http::ResponseHeader;
 
 use crate::exchange::Answer;
+use crate::rung::Rung;
 use crate::{Attachment, Effective, Exchange, Facts, Policy, Verdict};
 
 /// Runs request hooks until one answers.
@@ -32,6 +33,24 @@ pub fn on_attempt(effective: &Effective, exchange: &mut Exchange<'_>) {
             policy.on_request(exchange);
         }
     }
+}
+
+/// Runs those hooks of a backend's own policies that decide whether it is asked at all: once, before
+/// the first try.
+pub async fn on_backend(effective: &Effective, exchange: &mut Exchange<'_>) -> Verdict {
+    for attachment in effective.filters() {
+        if attachment.policy.kind().rung() != Rung::Authority {
+            continue;
+        }
+        let verdict = match at_once(attachment, exchange) {
+            Some(verdict) => verdict,
+            None => in_time(attachment, exchange).await,
+        };
+        if let Verdict::Reply(reply) = verdict {
+            return Verdict::Reply(reply);
+        }
+    }
+    Verdict::Continue
 }
 
 /// Runs response hooks, the last filter first. Also for answers of the gateway's own.
@@ -61,6 +80,7 @@ fn at_once(attachment: &Arc<Attachment>, exchange: &mut Exchange<'_>) -> Option<
         Policy::UrlRewrite(policy) => policy.on_request(exchange),
         Policy::RequestRedirect(policy) => policy.on_request(exchange),
         Policy::DirectResponse(policy) => policy.on_request(exchange),
+        Policy::ExtAuthz(_) | Policy::RemoteRateLimit(_) => return None,
         // Response side only, or settings.
         Policy::ResponseHeaderModifier(_)
         | Policy::AccessLog(_)
@@ -82,7 +102,12 @@ fn at_once(attachment: &Arc<Attachment>, exchange: &mut Exchange<'_>) -> Option<
     })
 }
 
-/// Hooks that may wait; what `at_once` answers does not come here.
-async fn in_time(_attachment: &Arc<Attachment>, _exchange: &mut Exchange<'_>) -> Verdict {
-    Verdict::Continue
+/// Hooks that may wait; what `at_once` answers does not come here. A call is boxed: next to what it
+/// waits for that is nothing, and requests that make none do not carry its state.
+async fn in_time(attachment: &Arc<Attachment>, exchange: &mut Exchange<'_>) -> Verdict {
+    match &attachment.policy {
+        Policy::ExtAuthz(policy) => Box::pin(policy.on_request(exchange)).await,
+        Policy::RemoteRateLimit(policy) => Box::pin(policy.on_request(exchange)).await,
+        _ => Verdict::Continue,
+    }
 }

@@ -27,11 +27,21 @@ pub struct Effective {
     settings: Vec<Option<Arc<Attachment>>>,
     /// Whether any filter has a response hook.
     has_response_hooks: bool,
+    /// How much of the request's body filters look at.
+    request_body_max: usize,
 }
 
 /// Kinds of which several may hold at once; each runs, the less specific first.
 fn accumulates(kind: Kind) -> bool {
     matches!(kind, Kind::IpAccess)
+}
+
+/// How much of the request's body a filter looks at.
+fn appetite(policy: &Policy) -> usize {
+    match policy {
+        Policy::ExtAuthz(it) => it.body.map_or(0, |body| body.bytes_max),
+        _ => 0,
+    }
 }
 
 impl Effective {
@@ -58,6 +68,7 @@ impl Effective {
             (kind.rung(), kind)
         });
         let hooked = |policy: &Policy| matches!(policy, Policy::Cors(_) | Policy::ResponseHeaderModifier(_));
+        next.request_body_max = next.filters.iter().map(|it| appetite(&it.policy)).max().unwrap_or(0);
         next.has_response_hooks = next.filters.iter().any(|attachment| hooked(&attachment.policy));
         next
     }
@@ -82,7 +93,7 @@ impl Effective {
     /// The settings alone: what a backend's own policies build on.
     #[must_use]
     pub fn settings_only(&self) -> Self {
-        Self { filters: Vec::new(), settings: self.settings.clone(), has_response_hooks: false }
+        Self { filters: Vec::new(), settings: self.settings.clone(), ..Self::default() }
     }
 
     /// The attachment that gives a setting, for its identity.
@@ -93,6 +104,11 @@ impl Effective {
     /// Filters, in request order.
     pub fn filters(&self) -> &[Arc<Attachment>] {
         &self.filters
+    }
+
+    /// How much of the request's body filters look at, before anything else reads it.
+    pub fn request_body_max(&self) -> usize {
+        self.request_body_max
     }
 
     pub fn has_response_hooks(&self) -> bool {

@@ -5,7 +5,10 @@ use std::net::IpAddr;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use pingora_http::{RequestHeader, ResponseHeader};
+use serde_json::{Map, Value};
 
+use crate::callout::apply::Owed;
+use crate::expr::{self, Inputs};
 use crate::identity::Identity;
 use crate::outside::Outside;
 use crate::whereabouts::Whereabouts;
@@ -16,6 +19,17 @@ pub struct Exchange<'a> {
     pub facts: &'a mut Facts,
     /// The clock, and work off the traffic threads.
     pub outside: &'a dyn Outside,
+}
+
+impl Exchange<'_> {
+    /// What expressions may read of the request so far.
+    pub fn inputs(&self) -> Inputs<'_> {
+        let facts = &*self.facts;
+        let mut inputs = facts.inputs(self.request);
+        inputs.request_body = facts.body.as_ref().map(|it| expr::Body { bytes: &it.bytes, truncated: !it.whole });
+        inputs.objects.extauthz = facts.extauthz.as_deref();
+        inputs
+    }
 }
 
 /// What is known of a request beyond its head. A filter never adds a field here.
@@ -38,6 +52,14 @@ pub struct Facts {
     /// Headers owed to the client on whatever answer it gets (CORS, quota). They replace the
     /// upstream's headers of the same name.
     pub owed: Vec<(HeaderName, HeaderValue)>,
+    /// What servers that were asked want changed on whatever answer the client gets.
+    pub response_changes: Vec<Owed>,
+    /// The beginning of the request's body, where a policy asked for it.
+    pub body: Option<Prefix>,
+    /// What an authorization server left: `extauthz` of expressions.
+    pub extauthz: Option<Box<Map<String, Value>>>,
+    /// What went wrong on the way without ending the request, for the log; the first stands.
+    pub fault: Option<String>,
     /// Set by a rewrite of the authority: the `Host` sent upstream. Stops the automatic rewrite.
     pub upstream_host: Option<HeaderValue>,
     /// The host sent upstream follows the backend even where it would not by default.
@@ -56,8 +78,19 @@ impl Facts {
             whereabouts: Whereabouts::default(),
             matched_prefix: 0,
             owed: Vec::new(),
+            response_changes: Vec::new(),
+            body: None,
+            extauthz: None,
+            fault: None,
             upstream_host: None,
             upstream_host_auto: false,
+        }
+    }
+
+    /// Notes what went wrong, for the log.
+    pub fn note(&mut self, what: impl FnOnce() -> String) {
+        if self.fault.is_none() {
+            self.fault = Some(what());
         }
     }
 
@@ -65,6 +98,14 @@ impl Facts {
     pub fn scheme(&self) -> &'static str {
         if self.tls { "https" } else { "http" }
     }
+}
+
+/// The beginning of a body.
+#[derive(Clone, Debug, Default)]
+pub struct Prefix {
+    pub bytes: Bytes,
+    /// It is all of it.
+    pub whole: bool,
 }
 
 /// A hook's answer.
@@ -137,6 +178,10 @@ pub enum Reason {
     ApiKeyAuth,
     /// No user and password, or wrong ones.
     BasicAuth,
+    /// An authorization server refused, or could not be asked.
+    ExtAuth,
+    /// A quota is used up, or could not be asked for.
+    RateLimit,
     /// A deadline passed.
     Timeout,
     /// The backend failed (refused, reset, malformed).
@@ -162,6 +207,8 @@ impl Reason {
         Self::JwtAuth,
         Self::ApiKeyAuth,
         Self::BasicAuth,
+        Self::ExtAuth,
+        Self::RateLimit,
         Self::Timeout,
         Self::UpstreamFailure,
         Self::ClientGone,
@@ -184,6 +231,8 @@ impl Reason {
             Self::JwtAuth => "JwtAuth",
             Self::ApiKeyAuth => "APIKeyAuth",
             Self::BasicAuth => "BasicAuth",
+            Self::ExtAuth => "ExtAuth",
+            Self::RateLimit => "RateLimit",
             Self::Timeout => "Timeout",
             Self::UpstreamFailure => "UpstreamFailure",
             Self::ClientGone => "ClientGone",

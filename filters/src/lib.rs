@@ -9,6 +9,7 @@
 //!
 //! This crate makes no connection, reads no file and no clock: see `clippy.toml`.
 
+pub mod callout;
 pub mod chain;
 pub mod effective;
 pub mod exchange;
@@ -36,6 +37,7 @@ pub mod compression;
 pub mod cors;
 pub mod destination;
 pub mod direct_response;
+pub mod ext_authz;
 pub mod field;
 pub mod frontend_http;
 pub mod frontend_tcp;
@@ -45,6 +47,7 @@ pub mod header_modifier;
 pub mod health;
 pub mod ip_access;
 pub mod proxy_protocol;
+pub mod remote_rate_limit;
 pub mod request_mirror;
 pub mod request_redirect;
 pub mod retry;
@@ -72,13 +75,19 @@ pub type Change = ir::Change<Policy>;
 
 impl Policy {
     /// The policy comes into force under this name: what is kept for it is found or made.
-    pub fn bind(&self, _key: &ir::PolicyKey, _keep: &Keep) {}
+    pub fn bind(&self, key: &ir::PolicyKey, keep: &Keep) {
+        if let Self::ExtAuthz(policy) = self {
+            policy.bind(key, keep);
+        }
+    }
 }
 
 unit::units! {
     // Filters: variant, configuration key, module, rung. Within a rung, the order of this table.
     IpAccess                = "ipAccess"               in ip_access        @ Edge;
     Cors                    = "cors"                   in cors             @ Admission;
+    ExtAuthz                = "extAuthz"               in ext_authz        @ Authority;
+    RemoteRateLimit         = "remoteRateLimit"        in remote_rate_limit @ Quota;
     RequestHeaderModifier   = "requestHeaderModifier"  in header_modifier  @ Transformation;
     ResponseHeaderModifier  = "responseHeaderModifier" in header_modifier  @ Transformation;
     UrlRewrite              = "urlRewrite"             in url_rewrite      @ Rewrite;

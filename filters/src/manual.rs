@@ -75,6 +75,9 @@ fn map(lines: &[(usize, &str)]) -> Value {
 }
 
 fn scalar(text: &str) -> Value {
+    if let Ok(value) = serde_json::from_str(text) {
+        return value;
+    }
     if let Some(list) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
         return list.split(',').map(|item| scalar(item.trim())).collect();
     }
@@ -107,6 +110,7 @@ mod the_example_on_the_page_of {
         compression: "compression.rs", "compression", compression::Config, compression::Config::lower;
         cors: "cors/mod.rs", "cors", cors::Config, cors::Config::lower;
         direct_response: "direct_response/mod.rs", "directResponse", direct_response::Config, direct_response::Config::lower;
+        ext_authz: "ext_authz/mod.rs", "extAuthz", ext_authz::Config, ext_authz::Config::lower;
         frontend_http: "frontend_http.rs", "http", frontend_http::Config, frontend_http::Config::lower;
         frontend_tcp: "frontend_tcp.rs", "tcp", frontend_tcp::Config, frontend_tcp::Config::lower;
         frontend_tls: "frontend_tls.rs", "tls", frontend_tls::Config, frontend_tls::Config::lower;
@@ -117,6 +121,8 @@ mod the_example_on_the_page_of {
         health: "health.rs", "health", health::Config, health::Config::lower;
         ip_access: "ip_access.rs", "ipAccess", ip_access::Config, ip_access::Config::lower;
         proxy_protocol: "proxy_protocol.rs", "proxyProtocol", proxy_protocol::Config, proxy_protocol::Config::lower;
+        remote_rate_limit: "remote_rate_limit/mod.rs", "remoteRateLimit",
+            remote_rate_limit::Config, remote_rate_limit::Config::lower;
         request_mirror: "request_mirror.rs", "requestMirror", request_mirror::Config, request_mirror::Config::lower;
         request_redirect: "request_redirect/mod.rs", "requestRedirect", request_redirect::Config, request_redirect::Config::lower;
         retry: "retry.rs", "retry", retry::Config, retry::Config::lower;

@@ -8,7 +8,12 @@ use crate::Kind;
 fn runs_before_routing(kind: Kind) -> bool {
     matches!(
         kind,
-        Kind::Cors | Kind::IpAccess | Kind::RequestHeaderModifier | Kind::ResponseHeaderModifier | Kind::UrlRewrite
+        Kind::Cors
+            | Kind::ExtAuthz
+            | Kind::IpAccess
+            | Kind::RequestHeaderModifier
+            | Kind::ResponseHeaderModifier
+            | Kind::UrlRewrite
     )
 }
 

@@ -8,6 +8,10 @@ pub enum Rung {
     Edge,
     /// Browser admission (CORS): before identity, so that refusals carry CORS headers too.
     Admission,
+    /// Who may do what: servers that are asked first, so that rules see what they answered.
+    Authority,
+    /// How much they may do: after it is known who asks and that they may.
+    Quota,
     /// Heads are changed after every decision about the request as the client sent it.
     Transformation,
     /// The target changes after headers, so that header values see the client's own URL.

@@ -16,6 +16,7 @@ pub mod http;
 pub mod io;
 pub mod load;
 pub mod manager;
+pub mod pb;
 pub mod wait;
 
 pub use backend::Backend;

@@ -3,7 +3,9 @@
 //! Writing fails only where the map is full (32,768 names), which the limit on heads rules out
 //! long before; there is nothing to do about it but to leave the header away.
 
+use http::HeaderValue;
 use http::header::HOST;
+use pingora_http::RequestHeader;
 
 use super::policy::{Change, Policy};
 use crate::Exchange;
@@ -12,7 +14,14 @@ use crate::exchange::Answer;
 
 impl Policy {
     pub fn on_request(&self, exchange: &mut Exchange<'_>) {
-        let Exchange { request, facts, .. } = exchange;
+        if let Some(authority) = self.change(exchange.request) {
+            exchange.facts.upstream_host = Some(authority);
+        }
+    }
+
+    /// Changes a head that is not (yet) that of an exchange; gives back the authority where it is set.
+    pub fn change(&self, request: &mut RequestHeader) -> Option<HeaderValue> {
+        let mut authority = None;
         for header in &self.add {
             let _ = request.append_header(header.name.clone(), header.value.clone());
         }
@@ -23,7 +32,7 @@ impl Policy {
                 }
                 Change::Authority(value) => {
                     let _ = request.insert_header(HOST, value.clone());
-                    facts.upstream_host = Some(value.clone());
+                    authority = Some(value.clone());
                 }
                 Change::Method(method) => request.set_method(method.clone()),
                 Change::Path(target) => destination::set_target(request, target.clone()),
@@ -32,6 +41,7 @@ impl Policy {
         for name in &self.remove {
             request.remove_header(name);
         }
+        authority
     }
 
     pub fn on_response(&self, answer: &mut Answer<'_>) {

@@ -39,6 +39,8 @@ macro_rules! unit {
 policy_set! {
     /// Policies of a route.
     RoutePolicies {
+        remote_rate_limit = "remoteRateLimit": filters::remote_rate_limit::Config => unit!(remote_rate_limit, RemoteRateLimit);
+        ext_authz = "extAuthz": filters::ext_authz::Config => unit!(ext_authz, ExtAuthz);
         request_header_modifier = "requestHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_request(scope).map(Policy::RequestHeaderModifier);
         response_header_modifier = "responseHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_response(scope).map(Policy::ResponseHeaderModifier);
         request_redirect = "requestRedirect": filters::request_redirect::Config => unit!(request_redirect, RequestRedirect);
@@ -65,6 +67,7 @@ policy_set! {
 policy_set! {
     /// Policies of a backend.
     BackendPolicies {
+        ext_authz = "extAuthz": filters::ext_authz::Config => unit!(ext_authz, ExtAuthz);
         request_header_modifier = "requestHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_request(scope).map(Policy::RequestHeaderModifier);
         response_header_modifier = "responseHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_response(scope).map(Policy::ResponseHeaderModifier);
         backend_tls = "backendTLS": filters::backend_tls::Config => unit!(backend_tls, BackendTls);
@@ -79,6 +82,7 @@ policy_set! {
 policy_set! {
     /// Policies of a gateway or listener: they run before a route is selected.
     GatewayPolicies {
+        ext_authz = "extAuthz": filters::ext_authz::Config => unit!(ext_authz, ExtAuthz);
         cors = "cors": filters::cors::Config => unit!(cors, Cors);
         ip_access = "ipAccess": filters::ip_access::Config => unit!(ip_access, IpAccess);
         request_header_modifier = "requestHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_request(scope).map(Policy::RequestHeaderModifier);
@@ -103,6 +107,8 @@ policy_set! {
 policy_set! {
     /// Any policy that can be attached on its own.
     AnyPolicies {
+        remote_rate_limit = "remoteRateLimit": filters::remote_rate_limit::Config => unit!(remote_rate_limit, RemoteRateLimit);
+        ext_authz = "extAuthz": filters::ext_authz::Config => unit!(ext_authz, ExtAuthz);
         request_header_modifier = "requestHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_request(scope).map(Policy::RequestHeaderModifier);
         response_header_modifier = "responseHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_response(scope).map(Policy::ResponseHeaderModifier);
         request_redirect = "requestRedirect": filters::request_redirect::Config => unit!(request_redirect, RequestRedirect);

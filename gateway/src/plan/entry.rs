@@ -178,7 +178,7 @@ fn target_of(plan: &Plan, it: &BackendRef, cluster: Option<&Arc<Cluster>>, effec
 }
 
 /// The host name of a backend that has one, with its port unless that is the scheme's own.
-fn host_of(plan: &Plan, it: &BackendRef, tls: bool) -> Option<http::HeaderValue> {
+pub(super) fn host_of(plan: &Plan, it: &BackendRef, tls: bool) -> Option<http::HeaderValue> {
     let BackendRef::Backend(key) = it else { return None };
     let BackendKind::Host(HostTarget::Name { host, port }) = &plan.snapshot.backends.get(key)?.kind else {
         return None;

@@ -1,6 +1,7 @@
 //! Answers of the gateway's own.
 
 use bytes::Bytes;
+use filters::callout::How;
 use filters::{Reason, Reply, chain};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use pingora_error::Result;
@@ -45,6 +46,17 @@ pub(super) async fn write(session: &mut Session, ctx: &mut Ctx, reply: Reply) ->
 
 /// Owed headers and response hooks: the same for every answer, ours or the backend's.
 pub(super) fn decorate(head: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
+    for (name, value, how) in &ctx.facts.response_changes {
+        let held = head.headers.contains_key(name);
+        match how {
+            How::Append => {
+                head.append_header(name.clone(), value.clone())?;
+            }
+            How::AddIfAbsent if held => {}
+            How::OverwriteIfExists if !held => {}
+            _ => head.insert_header(name.clone(), value.clone())?,
+        }
+    }
     for (name, value) in &ctx.facts.owed {
         head.insert_header(name.clone(), value.clone())?;
     }

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use filters::buffer;
+use filters::exchange::Prefix;
 use filters::{Reason, Reply};
 use pingora_error::{Error, Result};
 use pingora_proxy::Session;
@@ -12,14 +13,75 @@ use super::request::{Stop, answer_expect};
 use crate::plan::Terms;
 use crate::session::{Hold, Recording, Wishes, Wrapped};
 
+/// What was read of a body before its backend was chosen; the backend gets it first.
+#[derive(Default)]
+pub struct Taken {
+    chunks: Vec<Bytes>,
+    bytes: usize,
+    /// There is no more.
+    ended: bool,
+}
+
+/// Reads so much of the body that policies can look at its first bytes, and whether there are more. Nothing where
+/// nobody looks.
+pub(super) async fn take(session: &mut Session, ctx: &mut Ctx, bytes_max: usize) -> Result<(), Stop> {
+    if bytes_max == 0 {
+        return Ok(());
+    }
+    let bodiless = ctx.is_upgrade || (ctx.taken.is_none() && session.is_body_empty());
+    if bodiless {
+        ctx.facts.body = Some(Prefix { bytes: Bytes::new(), whole: true });
+        return Ok(());
+    }
+    let mut taken = ctx.taken.take().unwrap_or_default();
+    if !taken.ended && taken.bytes <= bytes_max {
+        answer_expect(session).await?;
+    }
+    while !taken.ended && taken.bytes <= bytes_max {
+        taken.push(session.downstream_session.read_request_body().await.map_err(|it| it.into_down())?);
+    }
+    ctx.facts.body = Some(Prefix { bytes: taken.joined(), whole: taken.ended });
+    ctx.taken = Some(taken);
+    Ok(())
+}
+
+impl Taken {
+    fn push(&mut self, chunk: Option<Bytes>) {
+        match chunk {
+            None => self.ended = true,
+            Some(chunk) => {
+                self.bytes += chunk.len();
+                self.chunks.push(chunk);
+            }
+        }
+    }
+
+    /// All of it as one piece, which is then the one that is kept.
+    fn joined(&mut self) -> Bytes {
+        if let [one] = self.chunks.as_slice() {
+            return one.clone();
+        }
+        let joined = Bytes::from(self.chunks.concat());
+        self.chunks = vec![joined.clone()];
+        joined
+    }
+
+    /// The pieces, and whether they are all.
+    pub(super) fn into_parts(self) -> (Vec<Bytes>, bool) {
+        (self.chunks, self.ended)
+    }
+}
+
 /// Swaps in the wrapping session where something needs it; most requests need nothing.
 pub(super) async fn wrap(session: &mut Session, ctx: &mut Ctx, terms: &Terms) -> Result<(), Stop> {
     let Some(settings) = ctx.settings().cloned() else { return Ok(()) };
     let limit = terms.http.max_buffer_size;
-    let has_body = !session.is_body_empty() && !ctx.is_upgrade;
+    let taken = ctx.taken.take();
+    let has_body = (taken.is_some() || !session.is_body_empty()) && !ctx.is_upgrade;
     let buffer = settings.buffer().filter(|_| !ctx.is_upgrade);
     let recording = match buffer.and_then(|it| it.request.as_ref()).filter(|_| has_body) {
-        Some(terms) => Some(hold_request(session, terms, limit).await?),
+        Some(terms) => Some(hold_request(session, terms, limit, taken.unwrap_or_default()).await?),
+        None if taken.is_some() => taken.map(|it| Recording::of(it.chunks, it.ended, limit)),
         None if has_body && settings.retry().is_some() => Some(Recording::new(limit)),
         None => None,
     };
@@ -38,7 +100,12 @@ pub(super) async fn wrap(session: &mut Session, ctx: &mut Ctx, terms: &Terms) ->
 }
 
 /// Reads the body before the backend is dialled.
-async fn hold_request(session: &mut Session, terms: &buffer::Body, limit: usize) -> Result<Recording, Stop> {
+async fn hold_request(
+    session: &mut Session,
+    terms: &buffer::Body,
+    limit: usize,
+    mut taken: Taken,
+) -> Result<Recording, Stop> {
     let bytes_max = terms.bytes_max.unwrap_or(limit);
     let too_large = || {
         let text = "the request body is larger than the gateway may hold\n";
@@ -51,21 +118,15 @@ async fn hold_request(session: &mut Session, terms: &buffer::Body, limit: usize)
         return Err(too_large());
     }
     answer_expect(session).await?;
-    let mut chunks = Vec::new();
-    let mut bytes = 0;
     loop {
-        let Some(chunk) = session.downstream_session.read_request_body().await.map_err(|it| it.into_down())? else {
-            return Ok(Recording::of(chunks, true, bytes_max));
-        };
-        bytes += chunk.len();
-        chunks.push(chunk);
-        if bytes > bytes_max {
-            if terms.fail_open {
-                return Ok(Recording::of(chunks, false, bytes_max));
-            }
+        if taken.bytes > bytes_max && !terms.fail_open {
             session.set_keepalive(None);
             return Err(too_large());
         }
+        if taken.ended || taken.bytes > bytes_max {
+            return Ok(Recording::of(taken.chunks, taken.ended, bytes_max));
+        }
+        taken.push(session.downstream_session.read_request_body().await.map_err(|it| it.into_down())?);
     }
 }
 

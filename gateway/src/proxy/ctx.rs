@@ -1,14 +1,16 @@
 //! What one request carries through the phases.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
 use filters::{Effective, Facts, Reason, Reply};
 
+use super::body::Taken;
 use crate::listen::carried::Load;
 use crate::plan::{Entry, ListenerPlan, Plan, Resolved};
 use crate::session::Slot;
+use crate::upstream::callout::Peers;
 use crate::upstream::{Counted, EndpointId, Lease, MirrorBody, Permit};
 
 /// Per-request state. Filters keep theirs elsewhere; this is the gateway's own.
@@ -17,6 +19,8 @@ pub struct Ctx {
     pub plan: Arc<Plan>,
     pub started: Instant,
     pub facts: Facts,
+    /// The ends of the client's connection.
+    pub peers: Peers,
     pub listener: Option<Arc<ListenerPlan>>,
     pub entry: Option<Arc<Entry>>,
     pub resolved: Option<Arc<Resolved>>,
@@ -30,6 +34,8 @@ pub struct Ctx {
     pub original: Original,
     pub attempt: Attempt,
     pub outcome: Outcome,
+    /// What was read of the request's body before the backend was chosen.
+    pub taken: Option<Taken>,
     pub mirrors: Vec<MirrorBody>,
     pub affinity: Option<u64>,
     pub request_deadline: Option<Instant>,
@@ -99,6 +105,7 @@ impl Ctx {
             plan,
             started: Instant::now(),
             facts: Facts::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), false, 0),
+            peers: Peers { client: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), local: None },
             listener: None,
             entry: None,
             resolved: None,
@@ -117,6 +124,7 @@ impl Ctx {
                 request_done: None,
                 response_headers: None,
             },
+            taken: None,
             mirrors: Vec::new(),
             affinity: None,
             request_deadline: None,

@@ -12,6 +12,7 @@ use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
 use super::answer;
+use super::body::Taken;
 use super::ctx::Ctx;
 
 /// Events of the demo stream, one every [`EVENT_PAUSE`].
@@ -25,8 +26,11 @@ pub(super) async fn answer(session: &mut Session, ctx: &mut Ctx) -> Result<()> {
         return events(session, ctx).await;
     }
     super::request::answer_expect(session).await?;
-    let mut body = Vec::new();
-    while let Some(chunk) = session.downstream_session.read_request_body().await? {
+    let (taken, ended) = ctx.taken.take().map(Taken::into_parts).unwrap_or_default();
+    let mut body = taken.concat();
+    loop {
+        let chunk = if ended { None } else { session.downstream_session.read_request_body().await? };
+        let Some(chunk) = chunk else { break };
         if body.len() + chunk.len() > BODY_BYTES_MAX {
             session.set_keepalive(None);
             let reply = Reply::text(413, Reason::TooLarge, "the demo reads bodies of up to 64 KiB\n");

@@ -89,15 +89,16 @@ async fn decide(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx) -> Result<D
         ctx.facts.whereabouts.listener = Some(listener.listener.clone());
         ctx.facts.whereabouts.started = Some(inputs::started(ctx.started));
         ctx.gateway_effective = Some(scope.gateway.clone());
-        let mut exchange =
-            Exchange { request: session.req_header_mut(), facts: &mut ctx.facts, outside: &*proxy.world };
+        body::take(session, ctx, scope.gateway.request_body_max()).await?;
+        let around = proxy.around(&plan, ctx.peers, None);
+        let mut exchange = Exchange { request: session.req_header_mut(), facts: &mut ctx.facts, outside: &around };
         if let Verdict::Reply(reply) = chain::on_request(&scope.gateway, &mut exchange).await {
             return Ok(Decision::Reply(reply));
         }
     }
     let base = scope.route.clone();
     ctx.base = Some(base.clone());
-    if let Some(reply) = route::select(proxy, session, ctx, &base).await {
+    if let Some(reply) = route::select(proxy, session, ctx, &base).await? {
         return Ok(Decision::Reply(reply));
     }
     forward(proxy, session, ctx, terms).await
@@ -111,6 +112,9 @@ async fn forward(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx, terms: &Te
     }
     if let Some(timeout) = ctx.effective().and_then(|it| it.timeout()).and_then(|it| it.request) {
         ctx.request_deadline = Some(ctx.started + timeout);
+    }
+    if let Some(reply) = route::admit(proxy, session, ctx).await? {
+        return Ok(Decision::Reply(reply));
     }
     compression::prepare(session, ctx);
     forwarded::on_request(session)?;
@@ -255,6 +259,7 @@ fn who(session: &Session, ctx: &mut Ctx, conn: &ConnInfo, terms: &Terms) {
     ctx.facts.client = forwarded::client(session.req_header(), conn.client.ip(), terms.http.trusted_hops);
     ctx.facts.tls = conn.tls.is_some();
     ctx.facts.port = conn.local_port;
+    ctx.peers.client = if conn.client.ip() == ctx.facts.client { conn.client } else { (ctx.facts.client, 0).into() };
     ctx.facts.identity.peer = conn.tls.as_ref().and_then(|it| it.client.clone());
     let whereabouts = &mut ctx.facts.whereabouts;
     whereabouts.peer = match conn.peer {

@@ -1,12 +1,14 @@
 //! Route selection, delegation, route-phase policies and the draw of a backend.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use filters::{Effective, Exchange, Reason, Reply, Verdict, chain};
 use pingora_proxy::Session;
 
-use super::Proxy;
 use super::ctx::Ctx;
+use super::request::Stop;
+use super::{Proxy, body};
 use crate::plan::{BackendTarget, DELEGATION_DEPTH_MAX, Entry, RequestParts, Resolved, Router};
 
 /// Selects, runs the policies, draws a backend into `ctx`. A reply ends the request.
@@ -15,8 +17,8 @@ pub(super) async fn select(
     session: &mut Session,
     ctx: &mut Ctx,
     base: &Arc<Effective>,
-) -> Option<Reply> {
-    let listener = ctx.listener.clone()?;
+) -> Result<Option<Reply>, Stop> {
+    let Some(listener) = ctx.listener.clone() else { return Ok(None) };
     let Some((entry, resolved, drawn)) = find(session, ctx, listener.router(), base) else {
         let missing = if ctx.outcome.error.is_some() { 500 } else { 404 };
         let (reason, text) = if missing == 404 {
@@ -24,7 +26,7 @@ pub(super) async fn select(
         } else {
             (Reason::NoBackend, "no valid backends\n")
         };
-        return Some(Reply::text(missing, reason, text));
+        return Ok(Some(Reply::text(missing, reason, text)));
     };
     let effective = resolved.effective.clone();
     if !effective.filters().is_empty() {
@@ -38,20 +40,39 @@ pub(super) async fn select(
     ctx.backend = drawn;
     ctx.resolved = Some(resolved);
     if !effective.filters().is_empty() {
-        let mut exchange =
-            Exchange { request: session.req_header_mut(), facts: &mut ctx.facts, outside: &*proxy.world };
+        body::take(session, ctx, effective.request_body_max()).await?;
+        let around = proxy.around(&ctx.plan, ctx.peers, until(ctx, &effective));
+        let mut exchange = Exchange { request: session.req_header_mut(), facts: &mut ctx.facts, outside: &around };
         if let Verdict::Reply(reply) = chain::on_request(&effective, &mut exchange).await {
-            return Some(reply);
+            return Ok(Some(reply));
         }
     }
-    match ctx.backend().map(|it| &it.target) {
+    Ok(match ctx.backend().map(|it| &it.target) {
         Some(BackendTarget::Cluster { .. } | BackendTarget::Demo) => None,
         Some(BackendTarget::Broken(reason)) => {
             let reason = reason.to_string();
             Some(broken(ctx, reason))
         }
         Some(BackendTarget::Group(_)) | None => Some(broken(ctx, "the route has no backend with a weight".to_owned())),
-    }
+    })
+}
+
+/// Whether the backend that was drawn lets the request come: its own policies of authority.
+pub(super) async fn admit(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx) -> Result<Option<Reply>, Stop> {
+    let Some(backend) = ctx.backend().filter(|it| !it.effective.filters().is_empty()) else { return Ok(None) };
+    let effective = backend.effective.clone();
+    body::take(session, ctx, effective.request_body_max()).await?;
+    let around = proxy.around(&ctx.plan, ctx.peers, ctx.request_deadline);
+    let mut exchange = Exchange { request: session.req_header_mut(), facts: &mut ctx.facts, outside: &around };
+    Ok(match chain::on_backend(&effective, &mut exchange).await {
+        Verdict::Continue => None,
+        Verdict::Reply(reply) => Some(reply),
+    })
+}
+
+/// When the request is to end, by the policies of its route.
+fn until(ctx: &Ctx, effective: &Effective) -> Option<Instant> {
+    Some(ctx.started + effective.timeout()?.request?)
 }
 
 fn broken(ctx: &mut Ctx, why: String) -> Reply {

@@ -46,7 +46,8 @@ pub(super) fn filter(proxy: &Proxy, session: &mut Session, head: &mut RequestHea
     if let Some(effective) = ctx.backend().map(|it| it.effective.clone())
         && !effective.filters().is_empty()
     {
-        let mut exchange = Exchange { request: head, facts: &mut ctx.facts, outside: &*proxy.world };
+        let around = proxy.around(&ctx.plan, ctx.peers, ctx.request_deadline);
+        let mut exchange = Exchange { request: head, facts: &mut ctx.facts, outside: &around };
         chain::on_attempt(&effective, &mut exchange);
     }
     Ok(())

@@ -5,11 +5,13 @@ mod backend_http;
 mod backend_tcp;
 mod backend_tls;
 mod buffer;
+mod callout;
 mod circuit_breaker;
 mod compression;
 mod cors;
 mod destination;
 mod direct_response;
+mod ext_authz;
 mod frontend_http;
 mod frontend_tcp;
 mod frontend_tls;
@@ -17,6 +19,7 @@ mod header_modifier;
 mod health;
 mod ip_access;
 mod proxy_protocol;
+mod remote_rate_limit;
 mod request_mirror;
 mod request_redirect;
 mod retry;
@@ -37,6 +40,8 @@ pub(super) fn encode(policy: &Policy) -> Wire {
         Policy::UrlRewrite(it) => Wire::UrlRewrite(url_rewrite::encode(it)),
         Policy::RequestRedirect(it) => Wire::RequestRedirect(request_redirect::encode(it)),
         Policy::DirectResponse(it) => Wire::DirectResponse(direct_response::encode(it)),
+        Policy::ExtAuthz(it) => Wire::ExtAuthz(ext_authz::encode(it)),
+        Policy::RemoteRateLimit(it) => Wire::RemoteRateLimit(remote_rate_limit::encode(it)),
         Policy::AccessLog(it) => Wire::AccessLog(access_log::encode(it)),
         Policy::BackendHttp(it) => Wire::Http(backend_http::encode(it)),
         Policy::BackendTcp(it) => Wire::Tcp(backend_tcp::encode(it)),
@@ -70,6 +75,8 @@ pub(super) fn decode(wire: Wire, scope: &mut Scope<'_>) -> Option<Policy> {
         Wire::UrlRewrite(it) => url_rewrite::decode(it, scope).map(Policy::UrlRewrite),
         Wire::RequestRedirect(it) => request_redirect::decode(it, scope).map(Policy::RequestRedirect),
         Wire::DirectResponse(it) => direct_response::decode(it, scope).map(Policy::DirectResponse),
+        Wire::ExtAuthz(it) => ext_authz::decode(it, scope).map(Policy::ExtAuthz),
+        Wire::RemoteRateLimit(it) => remote_rate_limit::decode(it, scope).map(Policy::RemoteRateLimit),
         Wire::AccessLog(it) => access_log::decode(it, scope).map(Policy::AccessLog),
         Wire::Http(it) => backend_http::decode(it, scope).map(Policy::BackendHttp),
         Wire::Tcp(it) => backend_tcp::decode(it, scope).map(Policy::BackendTcp),
@@ -99,6 +106,8 @@ pub(super) fn kind(wire: &Wire) -> Kind {
         Wire::UrlRewrite(_) => Kind::UrlRewrite,
         Wire::RequestRedirect(_) => Kind::RequestRedirect,
         Wire::DirectResponse(_) => Kind::DirectResponse,
+        Wire::ExtAuthz(_) => Kind::ExtAuthz,
+        Wire::RemoteRateLimit(_) => Kind::RemoteRateLimit,
         Wire::AccessLog(_) => Kind::AccessLog,
         Wire::Http(_) => Kind::BackendHttp,
         Wire::Tcp(_) => Kind::BackendTcp,

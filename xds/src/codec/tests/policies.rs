@@ -147,6 +147,7 @@ pub(super) fn of(kind: Kind) -> BoxedStrategy<Policy> {
         Kind::Buffer => lowered(buffer(), buffer::Config::lower, Policy::Buffer),
         Kind::CircuitBreaker => lowered(breaker(), circuit_breaker::Config::lower, Policy::CircuitBreaker),
         Kind::Compression => lowered(compression(), compression::Config::lower, Policy::Compression),
+        Kind::ExtAuthz => lowered(ext_authz(), ext_authz::Config::lower, Policy::ExtAuthz),
         Kind::FrontendHttp => lowered(frontend_http(), frontend_http::Config::lower, Policy::FrontendHttp),
         Kind::FrontendTcp => {
             let config = (keepalives(), option::of(1..9u32), span(), option::of(span()));
@@ -158,6 +159,9 @@ pub(super) fn of(kind: Kind) -> BoxedStrategy<Policy> {
         Kind::FrontendTls => lowered(frontend_tls(), frontend_tls::Config::lower, Policy::FrontendTls),
         Kind::Health => lowered(health(), health::Config::lower, Policy::Health),
         Kind::ProxyProtocol => lowered(proxy(), proxy_protocol::Config::lower, Policy::ProxyProtocol),
+        Kind::RemoteRateLimit => {
+            lowered(remote_rate_limit(), remote_rate_limit::Config::lower, Policy::RemoteRateLimit)
+        }
         Kind::RequestMirror => lowered(mirror(), request_mirror::Config::lower, Policy::RequestMirror),
         Kind::Retry => lowered(retry(), retry::Config::lower, Policy::Retry),
         Kind::SessionAffinity => {
@@ -398,4 +402,81 @@ fn retry() -> impl Strategy<Value = retry::Config> {
             condition,
         },
     )
+}
+
+fn terms() -> impl Strategy<Value = callout::Terms> {
+    let tcp = option::of(keepalives()).prop_map(|keepalives| backend_tcp::Config { keepalives, connect_timeout: None });
+    (option::of(headers()), option::of(backend_tls()), option::of(backend_http()), option::of(tcp)).prop_map(
+        |(request_header_modifier, backend_tls, http, tcp)| callout::Terms {
+            request_header_modifier,
+            backend_tls,
+            http,
+            tcp,
+        },
+    )
+}
+
+const EXPRESSIONS: &[&str] = &["request.path", "jwt.sub", "request.headers['x'] + '/'", "source.address"];
+
+fn expressions() -> impl Strategy<Value = std::collections::BTreeMap<String, String>> {
+    btree_map(one_of(&["x-a", "x-b", "authorization"]), one_of(EXPRESSIONS), 0..3)
+}
+
+fn ext_authz() -> impl Strategy<Value = ext_authz::Config> {
+    use ext_authz::{BodyConfig, CacheConfig, Config, ContextConfig, FailureConfig, HttpConfig, ProtocolConfig};
+    let grpc = (btree_map(one_of(&["a", "b"]), one_of(&["", "1"]), 0..3), expressions());
+    let grpc = grpc.prop_map(|(context, metadata)| ProtocolConfig::Grpc(ContextConfig { context, metadata }));
+    let one = || option::of(one_of(EXPRESSIONS));
+    let http = (some_of(HEADERS), one(), one(), one(), expressions(), expressions()).prop_map(
+        |(include_response_headers, path, redirect, body, add_request_headers, metadata)| {
+            let http = HttpConfig { include_response_headers, path, redirect, body, add_request_headers, metadata };
+            ProtocolConfig::Http(http)
+        },
+    );
+    let failure = prop_oneof![
+        Just(FailureConfig::Allow),
+        Just(FailureConfig::Deny),
+        (400..600u16).prop_map(FailureConfig::DenyWithStatus),
+    ];
+    let body = (0..10_000u32, any::<bool>(), any::<bool>()).prop_map(|(max, partial, packed)| BodyConfig {
+        max_request_bytes: max,
+        allow_partial_message: partial,
+        pack_as_bytes: packed,
+    });
+    let cache = (vec(one_of(EXPRESSIONS), 1..3), one_of(&["duration('1m')", "1800000000"]), 1..1_000_000u32)
+        .prop_map(|(key, ttl, max_entries)| CacheConfig { key, ttl, max_entries });
+    let names = some_of(&[":method", ":path", "X-A", "authorization", "host"]);
+    let parts = (option::of(terms()), prop_oneof![grpc, http], failure, names, option::of(body), option::of(cache));
+    parts.prop_map(|(policies, protocol, failure_mode, include_request_headers, include_request_body, cache)| Config {
+        backend: Some("b".to_owned()),
+        policies,
+        protocol,
+        failure_mode,
+        include_request_headers,
+        include_request_body,
+        cache,
+        ..Config::default()
+    })
+}
+
+fn remote_rate_limit() -> impl Strategy<Value = remote_rate_limit::Config> {
+    use remote_rate_limit::{Config, DescriptorConfig, EntryConfig, FailureMode, Type};
+    let entry = (one_of(&["user", "path"]), one_of(EXPRESSIONS)).prop_map(|(key, value)| EntryConfig { key, value });
+    let limit = option::of(one_of(&["{'unit': 'hour', 'requestsPerUnit': 9}"]));
+    let descriptor = (vec(entry, 1..4), option::of(one_of(&["2", "size(request.path)"])), limit);
+    let descriptor = descriptor.prop_map(|(entries, cost, limit_override)| DescriptorConfig {
+        entries,
+        kind: Type::Requests,
+        cost,
+        limit_override,
+    });
+    let mode = select(&[FailureMode::FailClosed, FailureMode::FailOpen][..]);
+    (option::of(terms()), vec(descriptor, 0..4), mode).prop_map(|(policies, descriptors, failure_mode)| Config {
+        backend: Some("b".to_owned()),
+        policies,
+        domain: "d".to_owned(),
+        descriptors,
+        failure_mode,
+        ..Config::default()
+    })
 }

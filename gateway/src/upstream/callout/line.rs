@@ -1,0 +1,114 @@
+//! Whom a target means: looked up once, and again when a plan changed something about it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use arc_swap::ArcSwap;
+use filters::callout::{Fault, Target};
+use filters::{Effective, Policy};
+use http::HeaderValue;
+use http::uri::Authority;
+use pingora_http::RequestHeader;
+
+use super::super::{Cluster, Template};
+use crate::plan::Plan;
+
+/// Targets that are looked up before those that no configuration holds any more are forgotten.
+const LINES_SWEEP: usize = 64;
+
+/// A target as it is dialled.
+pub(super) struct Line {
+    /// Held so that its address names no other target.
+    target: Arc<Target>,
+    /// The plan's epoch for which this was last found true.
+    epoch: AtomicU64,
+    pub(super) cluster: Arc<Cluster>,
+    pub(super) template: Arc<Template>,
+    pub(super) effective: Arc<Effective>,
+    /// What is said to be asked: the host name of the backend where it has one.
+    pub(super) authority: Authority,
+}
+
+/// All targets in use, by the address of the target.
+#[derive(Default)]
+pub(super) struct Lines(ArcSwap<HashMap<usize, Arc<Line>>>);
+
+impl Lines {
+    /// Takes no lock.
+    pub(super) fn find(&self, target: &Arc<Target>, plan: &Plan) -> Result<Arc<Line>, Fault> {
+        let key = Arc::as_ptr(target) as usize;
+        let lines = self.0.load();
+        match lines.get(&key) {
+            Some(line) if line.epoch.load(Relaxed) == plan.epoch => Ok(line.clone()),
+            held => self.look_up(target, plan, held),
+        }
+    }
+
+    #[cold]
+    fn look_up(&self, target: &Arc<Target>, plan: &Plan, held: Option<&Arc<Line>>) -> Result<Arc<Line>, Fault> {
+        let asked =
+            plan.asked(&target.backend, &target.policies).map_err(|reason| Fault::Broken(reason.to_string()))?;
+        if let Some(line) = held
+            && Arc::ptr_eq(&line.cluster, &asked.cluster)
+            && Arc::ptr_eq(&line.template, &asked.template)
+            && same(&line.effective, &asked.effective)
+        {
+            line.epoch.store(plan.epoch, Relaxed);
+            return Ok(line.clone());
+        }
+        let named = asked.host.as_ref().and_then(|host| Authority::try_from(host.as_bytes()).ok());
+        // A service has a host name; an address is its own.
+        let authority = named.or_else(|| asked.cluster.host()?.parse().ok()).or_else(|| {
+            let address = asked.cluster.name().strip_prefix("host/")?;
+            address.parse().ok().filter(|_| !address.starts_with("unix:"))
+        });
+        let line = Arc::new(Line {
+            target: target.clone(),
+            epoch: AtomicU64::new(plan.epoch),
+            authority: authority.unwrap_or_else(|| Authority::from_static("localhost")),
+            cluster: asked.cluster,
+            template: asked.template,
+            effective: asked.effective,
+        });
+        self.0.rcu(|lines| {
+            let mut lines = HashMap::clone(lines);
+            if lines.len() >= LINES_SWEEP {
+                // Who else holds a target is a configuration, or a request under way.
+                lines.retain(|_, it| Arc::strong_count(&it.target) > 1);
+            }
+            lines.insert(Arc::as_ptr(target) as usize, line.clone());
+            lines
+        });
+        Ok(line)
+    }
+}
+
+impl Line {
+    /// Changes the head of a call as the operator wants it.
+    pub(super) fn change(&self, head: &mut RequestHeader) {
+        for attachment in self.effective.filters() {
+            if let Policy::RequestHeaderModifier(policy) = &attachment.policy {
+                // An authority that is set stands in the head.
+                let _ = policy.change(head);
+            }
+        }
+    }
+
+    /// The authority as a header.
+    pub(super) fn host(&self) -> HeaderValue {
+        HeaderValue::from_str(self.authority.as_str()).expect("an authority is a valid header value")
+    }
+}
+
+/// The same policies, by identity.
+fn same(a: &Effective, b: &Effective) -> bool {
+    let (mut a, mut b) = (a.parts(), b.parts());
+    loop {
+        match (a.next(), b.next()) {
+            (None, None) => return true,
+            (Some(a), Some(b)) if Arc::ptr_eq(a, b) => {}
+            _ => return false,
+        }
+    }
+}
