@@ -8,7 +8,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use serde_json::{Map, Value};
 
 use crate::callout::apply::Owed;
-use crate::expr::{self, Inputs};
+use crate::expr::Inputs;
 use crate::identity::Identity;
 use crate::outside::Outside;
 use crate::whereabouts::Whereabouts;
@@ -24,11 +24,7 @@ pub struct Exchange<'a> {
 impl Exchange<'_> {
     /// What expressions may read of the request so far.
     pub fn inputs(&self) -> Inputs<'_> {
-        let facts = &*self.facts;
-        let mut inputs = facts.inputs(self.request);
-        inputs.request_body = facts.body.as_ref().map(|it| expr::Body { bytes: &it.bytes, truncated: !it.whole });
-        inputs.objects.extauthz = facts.extauthz.as_deref();
-        inputs
+        self.facts.inputs(self.request)
     }
 }
 

@@ -10,7 +10,7 @@ use ir::Text;
 use pingora_http::RequestHeader;
 
 use crate::exchange::Facts;
-use crate::expr::{Ambient, Destination, Env, Inputs, Names, Request, Source, Timestamp};
+use crate::expr::{Ambient, Body, Destination, Env, Inputs, Names, Request, Source, Timestamp};
 
 /// Where a request came in and where it goes.
 #[derive(Clone, Debug, Default)]
@@ -53,8 +53,8 @@ impl<'a> Inputs<'a> {
 }
 
 impl Facts {
-    /// What an expression may read of a request at hand. Bodies, the backend and what protocols know are
-    /// added by who has them.
+    /// What an expression may read of a request at hand. Of its body, what was read
+    /// before; the backend and what protocols know are added by who has them.
     pub fn inputs<'a>(&'a self, head: &'a RequestHeader) -> Inputs<'a> {
         let Whereabouts { peer, client_port, sni, listener, route, started } = &self.whereabouts;
         let mut inputs = Inputs {
@@ -73,6 +73,8 @@ impl Facts {
             ..Inputs::of_process()
         };
         inputs.times.start = *started;
+        inputs.request_body = self.body.as_ref().map(|it| Body { bytes: &it.bytes, truncated: !it.whole });
+        inputs.objects.extauthz = self.extauthz.as_deref();
         inputs
     }
 }
