@@ -25,14 +25,15 @@ const LADDER: [Crate; 9] = [
 ];
 
 /// Dependencies that only some crates may name.
-const RESERVED: [(&str, &[&str]); 12] = [
+const RESERVED: [(&str, &[&str]); 13] = [
     ("pingora-core", &["gateway", "floor"]),
     ("pingora-proxy", &["gateway", "floor"]),
     ("pingora-http", &["gateway", "filters"]),
     ("tonic", &["xds", "gateway", "tests"]),
     ("prost", &["xds", "gateway", "protocols", "tests"]),
-    ("prost-types", &["xds"]),
-    ("protox", &["xds"]),
+    ("prost-types", &["xds", "gateway"]),
+    ("protox", &["xds", "gateway"]),
+    ("prost-build", &["gateway"]),
     ("tonic-prost", &["xds", "gateway", "tests"]),
     ("tonic-prost-build", &["xds"]),
     ("kube", &["controller"]),
