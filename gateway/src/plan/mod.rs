@@ -122,8 +122,19 @@ impl Plan {
             effective = effective.under(beside);
         }
         let template = self.template(&cluster, &effective)?;
-        let host = entry::host_of(self, it, template.is_tls());
+        let host = entry::host_of(self, it, template.is_tls()).or_else(|| self.address_of(it));
         Ok(Asked { cluster, template, effective: Arc::new(effective), host })
+    }
+
+    /// The address of a backend that has no name.
+    fn address_of(&self, it: &BackendRef) -> Option<http::HeaderValue> {
+        let BackendRef::Backend(key) = it else { return None };
+        match &self.snapshot.backends.get(key)?.kind {
+            ir::BackendKind::Host(ir::HostTarget::Address(address)) => {
+                http::HeaderValue::try_from(address.to_string()).ok()
+            }
+            _ => None,
+        }
     }
 
     /// A backend's own policies, with no route above.

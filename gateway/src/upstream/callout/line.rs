@@ -58,11 +58,8 @@ impl Lines {
             return Ok(line.clone());
         }
         let named = asked.host.as_ref().and_then(|host| Authority::try_from(host.as_bytes()).ok());
-        // A service has a host name; an address is its own.
-        let authority = named.or_else(|| asked.cluster.host()?.parse().ok()).or_else(|| {
-            let address = asked.cluster.name().strip_prefix("host/")?;
-            address.parse().ok().filter(|_| !address.starts_with("unix:"))
-        });
+        // A service has a host name too.
+        let authority = named.or_else(|| asked.cluster.host()?.parse().ok());
         let line = Arc::new(Line {
             target: target.clone(),
             epoch: AtomicU64::new(plan.epoch),

@@ -88,6 +88,6 @@ mod tests {
         while let Some(inner) = at.and_then(|it| it.get("a")) {
             (at, depth) = (Some(inner), depth + 1);
         }
-        assert!((10..DEPTH_MAX).contains(&depth), "{depth}");
+        assert!((10..=DEPTH_MAX).contains(&depth), "{depth}");
     }
 }
