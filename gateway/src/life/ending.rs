@@ -31,7 +31,7 @@ impl ShutdownSignalWatch for SharedLife {
     async fn recv(&self) -> ShutdownSignal {
         let life = &self.0;
         let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()));
-        life.hears.notify_one();
+        life.hears.send_replace(true);
         let (Ok(term), Ok(int), Ok(hup)) = signals else {
             tracing::error!("signals cannot be caught; only an admin call ends this process gracefully");
             life.ending.notified().await;

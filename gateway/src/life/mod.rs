@@ -92,7 +92,7 @@ pub struct Life {
     reign: watch::Sender<Reign>,
     ending: Notify,
     /// Signals are heard: from now on none kills the process that should not.
-    hears: Notify,
+    hears: watch::Sender<bool>,
     /// This process serves, and its control socket is open if it could be.
     begun: Notify,
     talks: Arc<Semaphore>,
@@ -171,7 +171,7 @@ impl Life {
             mouth: Mutex::default(),
             unfit: Mutex::default(),
             ending: Notify::new(),
-            hears: Notify::new(),
+            hears: watch::Sender::new(false),
             begun: Notify::new(),
             talks: Arc::new(Semaphore::new(TALKS_MAX as usize)),
             silent: Notify::new(),
@@ -184,9 +184,15 @@ impl Life {
         *self.own.lock() = own;
     }
 
-    /// Waits until no predecessor answers any more.
+    /// Waits until no predecessor answers any more, and whoever is answered may send signals.
     pub async fn serving(&self) {
+        self.hearing().await;
         self.reached(Reign::Serving).await;
+    }
+
+    async fn hearing(&self) {
+        // The sender is ours: it cannot be gone.
+        let _ = self.hears.subscribe().wait_for(|it| *it).await;
     }
 
     /// Waits until a successor answers.
@@ -226,7 +232,7 @@ impl Life {
 
     /// The listeners stand: a predecessor is asked to give way, and clients are let in. False where it does not.
     pub async fn started(self: &Arc<Self>, reports: &Arc<Reports>) -> bool {
-        self.hears.notified().await;
+        self.hearing().await;
         for bound in reports.bound() {
             match (&bound.address, &bound.error) {
                 (_, Some(error)) => tracing::error!(bind = %bound.key, %error, "cannot listen"),
