@@ -1,14 +1,9 @@
 //! `agentgateway xds serve` from outside: what it refuses to serve, what it says of itself, and how it ends. What it
 //! serves is looked at by `tests/outside`, and by the property tests of `gateway/src/fleet`.
 
-use std::process::{Child, Command, Stdio};
-
-use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
-use tempfile::TempDir;
-use tests::gateway::binary_path;
-use tests::wait::{PATIENCE, eventually, eventually_some};
-use tests::{Authority, Client, Gateway};
+use tests::control::Plane;
+use tests::wait::{PATIENCE, eventually};
+use tests::{Authority, Gateway};
 
 const DOCUMENT: &str = "binds:
 - port: 3000
@@ -17,70 +12,6 @@ const DOCUMENT: &str = "binds:
     - name: a
       policies: { directResponse: { status: 200 } }
 ";
-
-/// A control plane that runs; dropping it kills the process.
-struct Plane {
-    child: Child,
-    dir: TempDir,
-}
-
-impl Plane {
-    async fn start(document: &str, flags: &[&str]) -> Plane {
-        let dir = tempfile::Builder::new().prefix("agw-").tempdir().expect("a directory");
-        std::fs::write(dir.path().join("served.yaml"), document).expect("the document");
-        let log = std::fs::File::create(dir.path().join("log")).expect("the log");
-        let status = format!("unix:{}/status.sock", dir.path().display());
-        let child = Command::new(binary_path())
-            .args(["xds", "serve", "--address", "127.0.0.1:0", "--status-address", &status, "-f"])
-            .arg(dir.path().join("served.yaml"))
-            .args(flags)
-            .stdin(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect("start the control plane");
-        let plane = Plane { child, dir };
-        eventually(PATIENCE, || async { plane.log().contains("serving") }).await;
-        plane
-    }
-
-    fn log(&self) -> String {
-        std::fs::read_to_string(self.dir.path().join("log")).expect("the log")
-    }
-
-    fn edit(&self, document: &str) {
-        let new = self.dir.path().join("new.yaml");
-        std::fs::write(&new, document).expect("the document");
-        std::fs::rename(new, self.dir.path().join("served.yaml")).expect("rename");
-    }
-
-    async fn page(&self, path: &str) -> String {
-        let client = Client::unix(self.dir.path().join("status.sock"));
-        client.get(path).await.expect_status(200).text()
-    }
-
-    async fn status(&self) -> Value {
-        serde_json::from_str(&self.page("/status").await).expect("JSON")
-    }
-
-    async fn stop(mut self) {
-        let pid = Pid::from_child(&self.child);
-        kill_process(pid, Signal::TERM).expect("send SIGTERM");
-        let ended = eventually_some(PATIENCE, || {
-            let ended = self.child.try_wait().expect("the state of the child");
-            async move { ended }
-        });
-        assert_eq!(ended.await.code(), Some(0), "{}", self.log());
-        assert!(!self.log().contains("panicked"), "{}", self.log());
-    }
-}
-
-impl Drop for Plane {
-    fn drop(&mut self) {
-        // It may have ended.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 #[tokio::test]
 async fn keys_are_not_served_to_strangers() {

@@ -2,9 +2,10 @@
 //!
 //! It keeps its port while nobody serves it, so that one that was stopped comes back at the same address.
 //!
-//! Read next: `objects.rs` (what it serves).
+//! Read next: `objects.rs` (what it serves), `plane.rs` (the one that comes with the gateway, as a process).
 
 pub mod objects;
+mod plane;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use xds::codec::Name;
 use xds::server::{self, Cache, Client, Log};
 
 use crate::wait::{PATIENCE, eventually, eventually_some, within};
+pub use plane::Plane;
 
 /// The group that a gateway of [`Control::config`] belongs to.
 const GROUP: &str = "default~edge";
