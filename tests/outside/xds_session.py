@@ -1,7 +1,8 @@
 """A control plane and a client of another make: gRPC in Python and the public discovery messages.
 
 `plane`: this program is the control plane of a real gateway. It adds, changes, breaks, repairs and removes one route
-while requests go on, and looks at the answers and at what the gateway refuses.
+while requests go on, looks at the answers and at what the gateway refuses, and has the gateway replaced by a new
+process, which must go on where the old one was.
 `client`: `agentgateway xds serve` is the control plane, and this program one of its gateways.
 
 Run it through `tests/outside/run`, which makes the messages; `tests/outside/run plane` runs one half.
@@ -11,6 +12,7 @@ import contextlib
 import http.client
 import http.server
 import json
+import os
 import pathlib
 import queue
 import re
@@ -82,6 +84,10 @@ def route(key, path, backend):
     return {f"route/{key}": resource("route", text)}
 
 
+def group(key):
+    return {f"route_group/{key}": resource("route_group", {"key": key})}
+
+
 def backend(key, host):
     return {f"backend/{key}": resource("backend", {"key": key, "host": host})}
 
@@ -97,8 +103,14 @@ class Plane(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):
         self.answers = queue.Queue()
         self.first = queue.Queue()
         self.nonce = 0
+        self.sent = 0
+        # Versions of what the client has taken.
+        self.held = {}
 
     def DeltaAggregatedResources(self, requests, context):
+        # Whoever comes last is spoken to.
+        says = self.says = queue.Queue()
+
         def listen():
             with contextlib.suppress(grpc.RpcError):
                 for request in requests:
@@ -107,7 +119,7 @@ class Plane(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):
         threading.Thread(target=listen, daemon=True).start()
         while context.is_active():
             with contextlib.suppress(queue.Empty):
-                yield self.says.get(timeout=0.1)
+                yield says.get(timeout=0.1)
 
     def say(self, changed, removed=()):
         """Sends one response; gives what is refused, as `{name: reason}`."""
@@ -119,16 +131,24 @@ class Plane(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):
             bytes_ = content if isinstance(content, bytes) else content.SerializeToString()
             wrapped = any_pb2.Any(type_url=TYPE, value=bytes_)
             response.resources.add(name=name, version=str(self.nonce), resource=wrapped)
+        self.sent += response.ByteSize()
         self.says.put(response)
         answer = self.answers.get(timeout=PATIENCE)
         assert answer.response_nonce == str(self.nonce), "it answers what was not asked"
-        if not answer.HasField("error_detail"):
-            return {}
-        return {it["key"]: it["error"] for it in json.loads(answer.error_detail.message)}
+        refused = {}
+        if answer.HasField("error_detail"):
+            refused = {it["key"]: it["error"] for it in json.loads(answer.error_detail.message)}
+        self.held |= {name: str(self.nonce) for name in changed if name not in refused}
+        for name in removed:
+            self.held.pop(name, None)
+        return refused
 
 
 class Upstream(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # Head and body leave together, at once.
+    wbufsize = -1
+    disable_nagle_algorithm = True
 
     def do_GET(self):
         body = self.server.word.encode()
@@ -175,10 +195,14 @@ def curl(address, path):
 
 
 class Load:
-    """Requests one after the other over kept connections; every answer must be 200."""
+    """Requests one after the other over kept connections; every answer must be 200.
+
+    A connection that was closed while nothing was under way is replaced, and what was written to it asked again, as
+    any client does; a fresh one must answer.
+    """
 
     def __init__(self, address, path, threads=2):
-        self.counts, self.faults, self.over = [0] * threads, [], threading.Event()
+        self.counts, self.faults, self.again, self.over = [0] * threads, [], 0, threading.Event()
         self.threads = [threading.Thread(target=self.run, args=(address, path, it)) for it in range(threads)]
         for thread in self.threads:
             thread.start()
@@ -186,12 +210,19 @@ class Load:
     def run(self, address, path, number):
         connection = http.client.HTTPConnection(address, timeout=10)
         while not self.over.is_set():
+            fresh = connection.sock is None
             try:
                 connection.request("GET", path)
                 response = connection.getresponse()
                 response.read()
                 if response.status != 200:
                     self.faults.append(response.status)
+            except (http.client.RemoteDisconnected, ConnectionError) as error:
+                connection.close()
+                if not fresh:
+                    self.again += 1
+                    continue
+                self.faults.append(repr(error))
             except OSError as error:
                 self.faults.append(repr(error))
                 connection.close()
@@ -204,17 +235,44 @@ class Load:
         return sum(self.counts), self.faults
 
 
+def is_gone(pid):
+    """Ended, or a zombie that nobody waits for: its parent has ended."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+class Process:
+    """A process, or the one that took over from it."""
+
+    def __init__(self, command, log):
+        with open(log, "wb") as file:
+            self.child = subprocess.Popen(command, stderr=file, stdout=file, stdin=subprocess.DEVNULL)
+        self.pid = self.child.pid
+
+    def end(self):
+        os.kill(self.pid, signal.SIGTERM)
+        until(lambda: self.child.poll() is not None and (self.pid == self.child.pid or is_gone(self.pid)), "its end")
+        check(self.child.returncode == 0, "SIGTERM ends it with 0")
+
+    def kill(self):
+        for pid in {self.pid, self.child.pid}:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+
+
 @contextlib.contextmanager
 def process(command, log):
     """A process that is ended with SIGTERM and must then end well."""
-    with open(log, "wb") as file:
-        child = subprocess.Popen(command, stderr=file, stdout=file, stdin=subprocess.DEVNULL)
+    it = Process(command, log)
     try:
-        yield child
-        child.send_signal(signal.SIGTERM)
-        check(child.wait(PATIENCE) == 0, "SIGTERM ends it with 0")
+        yield it
+        it.end()
+        text = pathlib.Path(log).read_text(errors="replace")
+        check("panicked" not in text, "nothing panicked")
     except BaseException:
-        child.kill()
+        it.kill()
         print(pathlib.Path(log).read_text(errors="replace")[-8000:], file=sys.stderr)
         raise
 
@@ -239,7 +297,8 @@ def plane(binary, folder):
     }
     (folder / "gateway.yaml").write_text(json.dumps(config))
     one, two = upstream("one"), upstream("two")
-    with process([binary, "-f", str(folder / "gateway.yaml")], folder / "gateway.log"):
+    file = str(folder / "gateway.yaml")
+    with process([binary, "-f", file], folder / "gateway.log") as gateway:
         first = control.first.get(timeout=PATIENCE)
         check(first.type_url == TYPE and not first.initial_resource_versions, "it asks for everything, having nothing")
         check(first.node.user_agent_name == "agentgateway" and bool(first.node.id), "it says who it is")
@@ -273,9 +332,39 @@ def plane(binary, folder):
         check(curl(address, "/x") == (200, "one"), "repair: serves")
         check(control.say({}, ["route/x", "route/y", "route/z"]) == {}, "remove: taken")
         check(curl(address, "/x")[0] == 404 and curl(address, "/y")[0] == 404, "remove: gone")
+        for round in range(50):
+            taken = control.say(route("x", {"pathPrefix": "/x"}, "one")) == {}
+            taken &= control.say(route("x", {"pathPrefix": f"/x/{round}"}, "two")) == {}
+            taken &= list(control.say(route("x", {"regex": "/x("}, "one"))) == ["route/x"]
+            assert taken and curl(address, f"/x/{round}") == (200, "two"), f"round {round}"
+            assert control.say({}, ["route/x"]) == {} and curl(address, f"/x/{round}")[0] == 404, f"round {round}"
+        check(True, "the same, 50 times over")
+        check(control.say(group("team") | route("team", {"pathPrefix": "/team"}, "two")) == {}, "a route group: taken")
+        upgrade(binary, file, folder, control, gateway)
+        check(control.say(route("x", {"pathPrefix": "/x"}, "two")) == {}, "after the upgrade, add: taken")
+        check(curl(address, "/x") == (200, "two"), "after the upgrade, add: serves")
         count, faults = load.stop()
-        check(count > 0 and not faults, f"{count} requests meanwhile, none failed {faults[:3]}")
+        told = f"{count} requests meanwhile, none failed {faults[:3]}; {load.again} asked again on a fresh connection"
+        check(count > 0 and not faults, told)
     server.stop(None)
+
+
+def upgrade(binary, file, folder, control, gateway):
+    """A new process takes over, while the stream is open."""
+    sent = control.sent
+    command = [binary, "upgrade", "--wait", "-f", file]
+    outcome = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    check(outcome.returncode == 0, f"upgrade: {outcome.stdout.strip() or outcome.stderr.strip()}")
+    again = control.first.get(timeout=PATIENCE)
+    check(again.node.id != "" and again.type_url == TYPE, "upgrade: the successor asks, with a stream of its own")
+    versions = dict(again.initial_resource_versions)
+    check(versions == control.held, f"upgrade: it names the {len(versions)} versions it inherited, and they are all")
+    check(control.sent == sent, "upgrade: nothing was sent for it")
+    newest = ask(folder / "admin", "/generations")["generations"][0]
+    check(newest["pid"] != gateway.pid and newest["generation"] == 2, "upgrade: another process answers")
+    word = ask(folder / "admin", "/config/status")["xds"]
+    check(word["resources"] == len(versions), f"upgrade: it has {word['resources']} resources, from {word['from']}")
+    gateway.pid = newest["pid"]
 
 
 # --- this program as client
@@ -385,7 +474,7 @@ def client(binary, folder):
         check(not again.resources and list(again.removed_resources) == ["route/gone"], "and hears what is gone")
         last = Stream(channel, "first", versions=stale)
         last.next()
-        child.send_signal(signal.SIGTERM)
+        os.kill(child.pid, signal.SIGTERM)
         try:
             last.next()
             check(False, "the stream goes on after SIGTERM")
