@@ -207,8 +207,9 @@ async fn churn() {
             }
             (asked, wrong)
         });
-        let mut number = 0;
+        let (mut number, mut ticks) = (0, tokio::time::interval(Duration::from_millis(10)));
         while churning && Instant::now() < end {
+            ticks.tick().await;
             for _ in 0..10 {
                 number += 1;
                 let at = elsewhere(number * 7);
@@ -219,7 +220,6 @@ async fn churn() {
                     at,
                 )]);
             }
-            tokio::time::sleep(Duration::from_millis(10)).await;
         }
         let (asked, wrong) = asking.await.expect("a client");
         let spent = process::traffic_cpu(gateway.pid()).saturating_sub(before);
