@@ -85,28 +85,23 @@ impl Estate {
         let Some(source) = self.source.get().and_then(Weak::upgrade) else { return Vec::new() };
         let (identity, synced) = (source.identity(), source.is_synced());
         let (remote, known) = source.held();
-        let (mut parts, mut part, mut records) = (Vec::new(), Vec::new(), 0);
-        for change in remote.changes() {
+        let records = remote.changes().map(|change| {
             let (name, version) = label(&change, &known);
-            let bytes = codec::encode(&change).unwrap_or_default();
-            records += usize::from(Record { form: Form::Plain, name: &name, version, bytes: &bytes }.write(&mut part));
-            if part.len() > PART_BYTES_MAX {
-                parts.push(std::mem::take(&mut part));
-                if parts.len() >= PARTS {
-                    break;
-                }
+            (name, version, codec::encode(&change).unwrap_or_default())
+        });
+        let packed = pack(records, PART_BYTES_MAX);
+        let records = packed.as_ref().map(|it| it.records);
+        match packed {
+            Some(Packed { mut parts, .. }) => {
+                parts.reverse();
+                *leaving = parts;
+            }
+            None => {
+                tracing::warn!("too much to hand over: the successor reads the state on disk, or asks");
+                source.save_now();
             }
         }
-        parts.push(part);
-        let fits = parts.len() < PARTS;
-        if fits {
-            parts.reverse();
-            *leaving = parts;
-        } else {
-            tracing::warn!("too much to hand over: the successor reads the state on disk");
-            source.save_now();
-        }
-        serde_json::to_vec(&Head { identity, synced, records: fits.then_some(records) }).unwrap_or_default()
+        serde_json::to_vec(&Head { identity, synced, records }).unwrap_or_default()
     }
 
     fn arrive(&self, number: usize, bytes: &[u8]) -> Result<(), String> {
@@ -129,6 +124,30 @@ impl Estate {
     }
 }
 
+/// Everything, in the parts after the first.
+struct Packed {
+    parts: Vec<Vec<u8>>,
+    records: usize,
+}
+
+/// Puts records of name, version and content into parts that are full at this size; `None` where there are too many.
+fn pack<'a>(records: impl Iterator<Item = (String, &'a str, Vec<u8>)>, full: usize) -> Option<Packed> {
+    let (mut packed, mut part) = (Packed { parts: Vec::new(), records: 0 }, Vec::new());
+    for (name, version, bytes) in records {
+        let record = Record { form: Form::Plain, name: &name, version, bytes: &bytes };
+        packed.records += usize::from(record.write(&mut part));
+        if part.len() > full {
+            packed.parts.push(std::mem::take(&mut part));
+            if packed.parts.len() >= PARTS {
+                return None;
+            }
+        }
+    }
+    packed.parts.push(part);
+    // The first part is the head's.
+    (packed.parts.len() < PARTS).then_some(packed)
+}
+
 struct Part {
     number: usize,
     estate: Arc<Estate>,
@@ -148,5 +167,52 @@ impl Transfer for Part {
             return Err(format!("resources of version {version} are not known"));
         }
         self.estate.arrive(self.number, bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn records(count: usize) -> impl Iterator<Item = (String, &'static str, Vec<u8>)> {
+        (0..count).map(|it| (format!("backend/{it}"), "v", vec![0; 100]))
+    }
+
+    fn head(records: Option<usize>) -> Vec<u8> {
+        serde_json::to_vec(&Head { identity: "us".to_owned(), synced: true, records }).unwrap()
+    }
+
+    #[test]
+    fn what_does_not_fit_is_not_handed_over_by_halves() {
+        let all = pack(records(60), 500).unwrap();
+        assert_eq!(all.records, 60);
+        assert!((2..PARTS).contains(&all.parts.len()), "{}", all.parts.len());
+        assert!(all.parts.iter().all(|it| it.len() < 700), "a part is full, and one record more");
+        assert!(pack(records(100), 500).is_none());
+        // One part is filled to the brim, and there is a part left for what comes after it.
+        let most = (0..100).rev().find(|it| pack(records(*it), 500).is_some()).unwrap();
+        assert!(pack(records(most + 1), 500).is_none());
+        assert!(pack(records(0), 500).is_some_and(|it| it.records == 0));
+    }
+
+    #[test]
+    fn a_legacy_is_whole_or_nothing() {
+        let arrived = |head: &[u8], parts: &[Vec<u8>]| {
+            let estate = Estate::default();
+            estate.arrive(0, head).unwrap();
+            parts.iter().enumerate().for_each(|(at, it)| estate.arrive(at + 1, it).unwrap());
+            estate
+        };
+        let parts = pack(records(20), 500).unwrap().parts;
+        let taken = arrived(&head(Some(20)), &parts).take("us").unwrap();
+        assert!(taken.synced && taken.held.is_some());
+        for (records, parts) in [(None, &[][..]), (Some(20), &parts[1..]), (Some(21), &parts[..])] {
+            let taken = arrived(&head(records), parts).take("us").unwrap();
+            assert!(taken.synced && taken.held.is_none(), "{records:?}: it asks before it takes over");
+        }
+        assert!(arrived(&head(Some(20)), &parts).take("others").is_none());
+        assert!(arrived(b"", &[]).take("us").is_none(), "a predecessor without a control plane");
+        assert!(Estate::default().arrive(1, b"no records").is_err());
+        assert!(Estate::default().arrive(0, b"no head").is_err());
     }
 }

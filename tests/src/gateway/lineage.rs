@@ -52,6 +52,19 @@ impl Lineage {
                 assert_eq!(outcome.code, 0, "{}", outcome.text);
             }
         }
+        self.follow(from, lines, start).await
+    }
+
+    /// Edits `config:`, which only a successor can put into effect, and waits until it is ready.
+    pub async fn renew(&mut self, edit: impl FnOnce(String) -> String) -> Handover {
+        let (from, lines) = (self.newest(), self.gateway.log().count());
+        let start = Instant::now();
+        let text = std::fs::read_to_string(self.gateway.config_path()).expect("the configuration");
+        self.gateway.write_raw(&edit(text));
+        self.follow(from, lines, start).await
+    }
+
+    async fn follow(&mut self, from: u32, lines: usize, start: Instant) -> Handover {
         let log = self.gateway.log();
         let successor = Successor::of(&log.wait_after(lines, |it| it.contains("started a successor")).await);
         // The successor's own word: the predecessor may end before its last lines are written.

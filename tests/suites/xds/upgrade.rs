@@ -139,3 +139,27 @@ async fn a_substitute_is_inherited_as_such_and_goes_with_its_cause() {
     lineage.drained(Duration::from_secs(30)).await;
     lineage.stop().await;
 }
+
+/// What a predecessor has is of no use where the control plane is another one, and where it is too much to hand over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_successor_that_inherits_nothing_asks_before_it_takes_over() {
+    let control = Control::start().await;
+    let echo = Backend::echo();
+    let settings = ["stateDirectory: 'off'", "connectionTerminationDeadline: 60s"];
+    let gateway = Gateway::start(&control.config(&settings)).await;
+    control.applied([bind("b"), listener("b"), backend("x", echo.addr()), route("all", "/", "x")]).await;
+    let traffic = Traffic::start(gateway.listens("b").await);
+    let mut lineage = Lineage::new(gateway);
+    // Another name of the same one: what was heard from the first does not count.
+    let there = control.addr().to_string();
+    let elsewhere = format!("localhost:{}", control.addr().port());
+    lineage.renew(|config| config.replace(&there, &elsewhere)).await;
+    let clients = control.until(|all| matches!(all, [one] if one.acknowledged > 0)).await;
+    assert_eq!(clients[0].resources, 4, "it was told everything");
+    let told = lineage.gateway().status().await.document["xds"].clone();
+    assert_eq!((&told["from"], &told["synced"]), (&"control plane".into(), &true.into()));
+    let (asked, wrong) = traffic.end().await;
+    assert!(asked > 10, "{asked}");
+    assert_eq!(wrong, 0, "of {asked} requests: none came while it had nothing to serve");
+    lineage.stop().await;
+}
