@@ -1,4 +1,8 @@
 //! From one plan to the next: a patch is applied where it says, and nowhere else.
+//!
+//! Read next: `listeners.rs` (listeners, their names and their TLS terms).
+
+mod listeners;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -8,7 +12,7 @@ use ir::{BackendRef, BindKey, Hostname, ListenerKey, Parent, Target};
 use parking_lot::Mutex;
 
 use super::entry::Entry;
-use super::listener::{BindPlan, ListenerPlan, hangs_on};
+use super::listener::{BindPlan, ListenerPlan};
 use super::merged::Known;
 use super::router::Router;
 use super::{Plan, hosts::HostMap};
@@ -68,6 +72,7 @@ impl Plan {
             levels: Default::default(),
             clusters: Default::default(),
             gateways: Default::default(),
+            slots: Default::default(),
             failed: Default::default(),
             compiler,
         }
@@ -76,7 +81,8 @@ impl Plan {
     /// The plan after `patch`. Cannot fail: what is wrong harms only the object itself.
     #[must_use]
     pub fn with(&self, patch: &Patch) -> Self {
-        let mut work = Work { plan: self.clone(), before: &self.snapshot, touched: HashMap::new() };
+        let mut work =
+            Work { plan: self.clone(), before: &self.snapshot, touched: HashMap::new(), relisted: HashMap::new() };
         work.plan.generation += 1;
         work.plan.snapshot = self.snapshot.with(patch);
         work.policies(patch);
@@ -93,6 +99,8 @@ struct Work<'a> {
     plan: Plan,
     before: &'a Snapshot,
     touched: HashMap<ListenerKey, ListenerPlan>,
+    /// Binds with listeners that came, changed or went, and the host names of those.
+    relisted: HashMap<BindKey, Vec<Hostname>>,
 }
 
 impl Work<'_> {
@@ -171,121 +179,6 @@ impl Work<'_> {
                 }
                 Err(_) => {
                     self.plan.clusters.remove(&it);
-                }
-            }
-        }
-    }
-
-    fn listeners(&mut self, patch: &Patch) {
-        for change in patch.changes() {
-            let Change::Listener(key, after) = change else { continue };
-            let before = self.before.listeners.get(key).cloned();
-            if let Some(before) = &before {
-                self.register(before, false);
-            }
-            let Some(after) = after else {
-                self.touched.remove(key);
-                continue;
-            };
-            self.register(after, true);
-            let same_routes = before.as_ref().is_some_and(|before| {
-                (&before.hostname, &before.gateway, &before.name, before.protocol.is_http())
-                    == (&after.hostname, &after.gateway, &after.name, after.protocol.is_http())
-            });
-            let held = before.as_ref().and_then(|before| find_listener(&self.plan, before));
-            let mut next = ListenerPlan::new(after.clone(), None);
-            match held.filter(|_| same_routes) {
-                Some(held) => {
-                    next.router = held.router.clone();
-                    next.tcp = held.tcp.clone();
-                }
-                None => self.fill(&mut next),
-            }
-            self.touched.insert(key.clone(), next);
-        }
-        self.adopt(patch);
-        self.terminate(patch);
-    }
-
-    /// A new bind takes the listeners that already name it.
-    fn adopt(&mut self, patch: &Patch) {
-        for change in patch.changes() {
-            let Change::Bind(key, Some(_)) = change else { continue };
-            if self.plan.binds.contains_key(key) {
-                continue;
-            }
-            let waiting = self.plan.snapshot.listeners.values().filter(|it| it.bind == *key);
-            let waiting: Vec<_> = waiting.filter(|it| !self.touched.contains_key(&it.key)).cloned().collect();
-            for listener in waiting {
-                let mut next = ListenerPlan::new(listener.clone(), None);
-                self.fill(&mut next);
-                self.touched.insert(listener.key.clone(), next);
-            }
-        }
-    }
-
-    /// A new listener takes the routes that already name it.
-    fn fill(&self, next: &mut ListenerPlan) {
-        let listener = next.listener.clone();
-        if listener.protocol.is_http() {
-            for route in self.before.routes.values() {
-                if route.parents.iter().any(|it| hangs_on(it, &listener)) {
-                    next.router.insert(&Arc::new(Entry::new(route.clone())), &listener.hostname);
-                }
-            }
-        } else {
-            for route in self.before.tcp_routes.values() {
-                if route.parents.iter().any(|it| hangs_on(it, &listener)) {
-                    next.alter_tcp(route, true);
-                }
-            }
-        }
-    }
-
-    fn register(&mut self, listener: &ir::Listener, add: bool) {
-        let keys = self.plan.gateways.entry(listener.gateway.clone()).or_default();
-        let keys = Arc::make_mut(keys);
-        keys.retain(|key| *key != listener.key);
-        if add {
-            keys.push(listener.key.clone());
-        }
-    }
-
-    /// TLS terms: of changed listeners, and of all when a frontend policy changed them.
-    fn terminate(&mut self, patch: &Patch) {
-        let frontend = |it: &filters::Attachment| it.policy.kind() == Kind::FrontendTls;
-        let all = patch.changes().iter().any(|change| match change {
-            Change::Policy(key, after) => {
-                after.as_deref().is_some_and(frontend) || self.before.policies.get(key).is_some_and(|it| frontend(it))
-            }
-            _ => false,
-        });
-        if all {
-            let keys: Vec<_> = self.plan.snapshot.listeners.keys().cloned().collect();
-            for key in keys {
-                self.touch(&key);
-            }
-        }
-        let keys: Vec<_> = self.touched.keys().cloned().collect();
-        for key in keys {
-            let Some(next) = self.touched.get(&key) else { continue };
-            let Some(terms) = next.listener.tls.clone() else {
-                self.plan.failed.remove(&key);
-                continue;
-            };
-            let scope = next.scope(&self.plan);
-            let frontend = scope.as_ref().map(|it| it.terms().tls).unwrap_or_default();
-            drop(scope);
-            let built = crate::listen::server_config(&terms, &frontend);
-            let Some(next) = self.touched.get_mut(&key) else { continue };
-            match built {
-                Ok(config) => {
-                    next.tls = Some(config);
-                    self.plan.failed.remove(&key);
-                }
-                Err(reason) => {
-                    next.tls = None;
-                    self.plan.failed.insert(key, reason.into());
                 }
             }
         }
@@ -388,10 +281,6 @@ impl Work<'_> {
                     }
                     dirty.push(key.clone());
                 }
-                Change::Listener(key, after) => {
-                    let before = self.before.listeners.get(key);
-                    dirty.extend(before.into_iter().chain(after.iter()).map(|it| it.bind.clone()));
-                }
                 Change::Policy(key, after) => {
                     let before = self.before.policies.get(key);
                     if before.into_iter().chain(after.iter()).any(|it| shapes_terms(it)) {
@@ -401,6 +290,7 @@ impl Work<'_> {
                 _ => {}
             }
         }
+        dirty.extend(self.relisted.keys().cloned());
         dirty.extend(self.touched.values().map(|it| it.listener.bind.clone()));
         dirty.sort();
         dirty.dedup();
@@ -415,26 +305,17 @@ impl Work<'_> {
         let Some(bind) = self.plan.snapshot.binds.get(key).cloned() else { return };
         let held = self.plan.binds.get(key);
         let mut listeners: HostMap<Arc<ListenerPlan>> = held.map(|it| it.listeners.clone()).unwrap_or_default();
-        let gone: Vec<_> = listeners
-            .values()
-            .filter(|it| {
-                self.plan
-                    .snapshot
-                    .listeners
-                    .get(&it.listener.key)
-                    .is_none_or(|now| now.bind != *key || now.hostname != it.listener.hostname)
-            })
-            .map(|it| it.listener.hostname.clone())
-            .collect();
-        for hostname in gone {
-            listeners.remove(&hostname);
+        let relisted = self.relisted.get(key);
+        let transport = held.map(|it| it.transport).filter(|_| relisted.is_none());
+        for hostname in relisted.into_iter().flatten().filter(|it| self.first_of(key, it).is_none()) {
+            listeners.remove(hostname);
         }
         let ours: Vec<_> =
             touched.iter().filter(|(_, it)| it.listener.bind == *key).map(|(key, _)| key.clone()).collect();
         for it in ours.iter().filter_map(|key| touched.remove(key)) {
             listeners.insert(&it.listener.hostname.clone(), it);
         }
-        let transport = BindPlan::transport_of(&listeners);
+        let transport = transport.unwrap_or_else(|| BindPlan::transport_of(&listeners));
         let terms = listeners
             .values()
             .next()

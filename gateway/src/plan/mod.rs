@@ -20,7 +20,7 @@ mod tests;
 use std::sync::Arc;
 
 use filters::{Effective, Level};
-use ir::{BackendRef, BindKey, ListenerKey, Map, ObjectName, Target, Text};
+use ir::{BackendRef, BindKey, Hostname, ListenerKey, Map, ObjectName, Target, Text};
 
 pub use candidate::RequestParts;
 pub use compile::Compiler;
@@ -49,6 +49,8 @@ pub struct Plan {
     clusters: Map<BackendRef, Arc<Cluster>>,
     /// Which listeners a gateway has.
     gateways: Map<ObjectName, Arc<Vec<ListenerKey>>>,
+    /// Which listeners have a host name on a bind, in the order of their keys: the first serves.
+    slots: Map<(BindKey, Hostname), Arc<Vec<ListenerKey>>>,
     /// Listeners that cannot serve, and why.
     failed: Map<ListenerKey, Text>,
     compiler: Arc<Compiler>,
@@ -76,7 +78,7 @@ impl Plan {
         self.groups.get(name)
     }
 
-    /// Listeners that cannot serve (bad certificate), and why.
+    /// Listeners that cannot serve (bad certificate, host name taken), and why.
     pub fn failed(&self) -> impl Iterator<Item = (&ListenerKey, &Text)> {
         self.failed.iter()
     }

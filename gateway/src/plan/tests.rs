@@ -178,6 +178,35 @@ fn a_prefix_match_tells_how_much_it_covered() {
     assert_eq!(found("/foo/ba"), None);
 }
 
+/// Listeners that have a host name, and those that cannot serve and why.
+fn serving(plan: &Plan) -> (Vec<String>, BTreeMap<String, String>) {
+    let mut listeners: Vec<_> =
+        plan.binds().flat_map(|it| it.listeners()).map(|it| it.listener.key.to_string()).collect();
+    listeners.sort();
+    (listeners, plan.failed().map(|(key, reason)| (key.to_string(), reason.to_string())).collect())
+}
+
+#[test]
+fn of_listeners_with_one_host_name_the_first_by_key_serves_and_the_next_follows_it() {
+    let gone = |name: &str| Change::Listener(ListenerKey::new(format!("bind/1/{name}")), None);
+    let (a, b, c) = (|| listener("a", "h"), || listener("b", "h"), || listener("c", "x"));
+    for order in [[a(), b(), c()], [b(), a(), c()], [c(), b(), a()]] {
+        let [one, two, three] = order.map(|it| [it].into_iter().collect::<Patch>());
+        let base: Patch = [bind(), backend(), route(0, "r - /")].into_iter().collect();
+        let plan = empty().with(&one).with(&base).with(&two).with(&three);
+        let (listeners, failed) = serving(&plan);
+        assert_eq!(listeners, ["bind/1/a", "bind/1/c"]);
+        assert_eq!(failed["bind/1/b"], "listener `bind/1/a` has the host name `h` on this bind, and serves");
+        let next = plan.with(&[gone("a")].into_iter().collect());
+        assert_eq!(serving(&next), (vec!["bind/1/b".to_owned(), "bind/1/c".to_owned()], BTreeMap::new()));
+        assert!(find(&next, "h", "/", &Method::GET).is_some(), "it has the routes");
+        // One that moves away makes room, too.
+        let moved = plan.with(&[listener("a", "y")].into_iter().collect());
+        assert_eq!(serving(&moved).0, ["bind/1/a", "bind/1/b", "bind/1/c"]);
+        assert!(serving(&plan.with(&[gone("b")].into_iter().collect())).1.is_empty());
+    }
+}
+
 /// A small deterministic generator.
 fn next(seed: &mut u64) -> u64 {
     *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -189,7 +218,8 @@ fn patches_one_by_one_give_what_one_load_gives() {
     let mut seed = 7;
     let hosts = ["-", "a.x.y", "*.x.y", "b.z"];
     let paths = ["/", "/a", "/a/b", "=/a", "=/a/b", "~/a/.*", "~/c[0-9]", "/c"];
-    let listeners = [("l", "*"), ("m", "*.x.y")];
+    // Some want the same host name.
+    let listeners = [("l", "*"), ("m", "*.x.y"), ("n", "*"), ("m", "*")];
     for _ in 0..40 {
         let mut live: BTreeMap<String, Change> = BTreeMap::new();
         let base: Patch = [bind(), backend()].into_iter().collect();
@@ -197,11 +227,11 @@ fn patches_one_by_one_give_what_one_load_gives() {
         for order in 0..60 {
             let change = match next(&mut seed) % 10 {
                 0 => {
-                    let (name, host) = listeners[(next(&mut seed) % 2) as usize];
+                    let (name, host) = listeners[(next(&mut seed) % 4) as usize];
                     listener(name, host)
                 }
                 1 => {
-                    let (name, _) = listeners[(next(&mut seed) % 2) as usize];
+                    let (name, _) = listeners[(next(&mut seed) % 4) as usize];
                     Change::Listener(ListenerKey::new(format!("bind/1/{name}")), None)
                 }
                 2 | 3 => Change::Route(RouteKey::new(format!("route/r{}", next(&mut seed) % 12)), None),
@@ -221,6 +251,7 @@ fn patches_one_by_one_give_what_one_load_gives() {
             live.insert(key, change);
             let whole: Patch = [bind(), backend()].into_iter().chain(live.values().cloned()).collect();
             let whole = empty().with(&whole);
+            assert_eq!(serving(&step), serving(&whole), "after {live:?}");
             for host in ["a.x.y", "q.x.y", "b.z", "other"] {
                 for path in ["/", "/a", "/a/b", "/a/b/c", "/c1", "/zzz"] {
                     let (one, other) = (find(&step, host, path, &Method::GET), find(&whole, host, path, &Method::GET));
