@@ -56,12 +56,13 @@ where
         mut inherited: Vec<Offer>,
         (mut shutdown, mut ready): (ShutdownWatch, Option<ServiceReadyNotifier>),
     ) {
-        let mut stage = self.shared.drain.stage();
+        let (mut stage, mut opened) = (self.shared.drain.stage(), self.shared.drain.opened());
         loop {
             let now = wanted.borrow_and_update().clone();
             self.reconcile(&now, &mut inherited).await;
-            if now.generation > 0 {
-                // What the first plan does not want is closed.
+            if now.generation > 0 && *opened.borrow() {
+                // What is not wanted is closed, but not before this process takes over: until then its control plane
+                // may name more.
                 inherited.clear();
             }
             if let Some(ready) = ready.take() {
@@ -70,6 +71,7 @@ where
             tokio::select! {
                 // The sender gone means that nothing changes any more.
                 Ok(()) = wanted.changed() => {}
+                Ok(_) = opened.wait_for(|it| *it), if !inherited.is_empty() => {}
                 () = tokio::time::sleep(RETRY), if !self.failed.is_empty() => {}
                 _ = stage.wait_for(|it| *it >= Stage::Closed) => break,
                 () = raised(&mut shutdown) => break,
