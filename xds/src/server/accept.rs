@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http2::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
@@ -28,6 +28,9 @@ use crate::tls;
 
 /// Longest TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// For a client whose handshake failed to read why, and the most that is read from it meanwhile.
+const PARTING: Duration = Duration::from_secs(1);
+const PARTING_BYTES_MAX: u64 = 64 << 10;
 /// After a fault of the listener itself, such as no descriptor left.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Bytes that may be under way to us.
@@ -90,6 +93,17 @@ pub(super) async fn run(listener: TcpListener, door: Door, shutdown: impl Future
     Ok(())
 }
 
+/// Closes a connection so that the client reads the alert: one closed while the client's next bytes are unread is
+/// reset, and the reset overtakes the alert.
+async fn part(mut stream: TcpStream) {
+    let rest = async {
+        stream.shutdown().await?;
+        tokio::io::copy(&mut stream.take(PARTING_BYTES_MAX), &mut tokio::io::sink()).await
+    };
+    // Whoever goes on sending hears of it by a reset.
+    let _ = timeout(PARTING, rest).await;
+}
+
 #[derive(Clone)]
 struct Connection {
     shared: Arc<Shared>,
@@ -102,9 +116,12 @@ impl Connection {
         // Only latency depends on it.
         let _ = stream.set_nodelay(true);
         let Some(acceptor) = acceptor else { return self.talk(stream).await };
-        match timeout(HANDSHAKE, acceptor.accept(stream)).await {
+        match timeout(HANDSHAKE, acceptor.accept(stream).into_fallible()).await {
             Ok(Ok(stream)) => self.talk(stream).await,
-            Ok(Err(error)) => tracing::info!(peer = %self.line.peer, %error, "handshake with a client failed"),
+            Ok(Err((error, stream))) => {
+                tracing::info!(peer = %self.line.peer, %error, "handshake with a client failed");
+                part(stream).await;
+            }
             Err(_) => tracing::debug!(peer = %self.line.peer, "handshake with a client took too long"),
         }
     }
