@@ -81,7 +81,7 @@ async fn the_two_examples_of_a_control_plane_fit() {
     let asks = text("xds.yaml").replace("127.0.0.1:18000", &plane.addr().to_string());
     let gateway = Gateway::start(&asks).await;
     // Ready is when the control plane has spoken; its bind listens then, or in a moment.
-    let client = Client::h1(gateway.listens("bind/0").await);
+    let client = Client::h1(gateway.listens("bind/#0").await);
     for (path, want) in [("/x", "/x"), ("/api/y", "/y")] {
         let reply = client.get(path).await.expect_status(200).text();
         assert!(reply.contains(want) && !reply.contains("/api"), "{path}: {reply}");
