@@ -28,6 +28,6 @@ pub use name::{
     BackendKey, BindKey, Invalid, ListenerKey, ObjectName, Origin, PolicyKey, RouteKey, RouteName, ServiceKey, Text,
 };
 pub use patch::{Change, Patch};
-pub use route::{Parent, Route, RouteBackend, TcpRoute};
+pub use route::{Parent, Route, RouteBackend, RouteGroup, TcpRoute};
 pub use secret::Secret;
 pub use snapshot::{Map, Snapshot};

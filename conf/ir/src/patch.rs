@@ -6,7 +6,7 @@ use crate::attach::Attachment;
 use crate::backend::{Backend, Service, Workload};
 use crate::listener::{Bind, Listener};
 use crate::name::{BackendKey, BindKey, ListenerKey, PolicyKey, RouteKey, ServiceKey, Text};
-use crate::route::{Route, TcpRoute};
+use crate::route::{Route, RouteGroup, TcpRoute};
 
 /// A key and its new value; `None` removes it.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,6 +15,7 @@ pub enum Change<P> {
     Listener(ListenerKey, Option<Arc<Listener>>),
     Route(RouteKey, Option<Arc<Route>>),
     TcpRoute(RouteKey, Option<Arc<TcpRoute>>),
+    RouteGroup(Text, Option<Arc<RouteGroup>>),
     Backend(BackendKey, Option<Arc<Backend>>),
     Service(ServiceKey, Option<Arc<Service>>),
     Workload(Text, Option<Arc<Workload>>),

@@ -21,6 +21,14 @@ pub enum Parent {
     Group(Text),
 }
 
+/// A set of routes that others delegate to: those that name it as their parent. Without any it is there all the same,
+/// and what is delegated to it finds no route.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RouteGroup {
+    pub key: Text,
+    pub origin: Origin,
+}
+
 /// One HTTP rule: one or more matches and what happens to what they catch.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Route {

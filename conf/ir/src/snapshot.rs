@@ -12,7 +12,7 @@ use crate::backend::{Backend, Service, Workload};
 use crate::listener::{Bind, Listener};
 use crate::name::{BackendKey, BindKey, ListenerKey, PolicyKey, RouteKey, ServiceKey, Text};
 use crate::patch::{Change, Patch};
-use crate::route::{Route, TcpRoute};
+use crate::route::{Route, RouteGroup, TcpRoute};
 
 /// A persistent hash map: O(log n) to change, shared between versions.
 pub type Map<K, V> = imbl::GenericHashMap<K, V, foldhash::fast::FixedState, imbl::shared_ptr::DefaultSharedPtr>;
@@ -24,6 +24,7 @@ pub struct Snapshot<P> {
     pub listeners: Map<ListenerKey, Arc<Listener>>,
     pub routes: Map<RouteKey, Arc<Route>>,
     pub tcp_routes: Map<RouteKey, Arc<TcpRoute>>,
+    pub route_groups: Map<Text, Arc<RouteGroup>>,
     pub backends: Map<BackendKey, Arc<Backend>>,
     pub services: Map<ServiceKey, Arc<Service>>,
     pub workloads: Map<Text, Arc<Workload>>,
@@ -37,6 +38,7 @@ impl<P> Default for Snapshot<P> {
             listeners: Map::default(),
             routes: Map::default(),
             tcp_routes: Map::default(),
+            route_groups: Map::default(),
             backends: Map::default(),
             services: Map::default(),
             workloads: Map::default(),
@@ -56,6 +58,7 @@ impl<P: Clone + PartialEq> Snapshot<P> {
                 Change::Listener(key, value) => put(&mut next.listeners, key, value),
                 Change::Route(key, value) => put(&mut next.routes, key, value),
                 Change::TcpRoute(key, value) => put(&mut next.tcp_routes, key, value),
+                Change::RouteGroup(key, value) => put(&mut next.route_groups, key, value),
                 Change::Backend(key, value) => put(&mut next.backends, key, value),
                 Change::Service(key, value) => put(&mut next.services, key, value),
                 Change::Workload(key, value) => put(&mut next.workloads, key, value),
@@ -72,6 +75,7 @@ impl<P: Clone + PartialEq> Snapshot<P> {
         compare(&self.listeners, &next.listeners, |key, value| patch.push(Change::Listener(key, value)));
         compare(&self.routes, &next.routes, |key, value| patch.push(Change::Route(key, value)));
         compare(&self.tcp_routes, &next.tcp_routes, |key, value| patch.push(Change::TcpRoute(key, value)));
+        compare(&self.route_groups, &next.route_groups, |key, value| patch.push(Change::RouteGroup(key, value)));
         compare(&self.backends, &next.backends, |key, value| patch.push(Change::Backend(key, value)));
         compare(&self.services, &next.services, |key, value| patch.push(Change::Service(key, value)));
         compare(&self.workloads, &next.workloads, |key, value| patch.push(Change::Workload(key, value)));
@@ -115,12 +119,13 @@ where
 impl<P: Serialize> Serialize for Snapshot<P> {
     /// One map per table, keys sorted, for dumps and goldens.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self { binds, listeners, routes, tcp_routes, backends, services, workloads, policies } = self;
-        let mut map = serializer.serialize_map(Some(8))?;
+        let Self { binds, listeners, routes, tcp_routes, route_groups, backends, services, workloads, policies } = self;
+        let mut map = serializer.serialize_map(Some(9))?;
         map.serialize_entry("binds", &sorted(binds))?;
         map.serialize_entry("listeners", &sorted(listeners))?;
         map.serialize_entry("routes", &sorted(routes))?;
         map.serialize_entry("tcpRoutes", &sorted(tcp_routes))?;
+        map.serialize_entry("routeGroups", &sorted(route_groups))?;
         map.serialize_entry("backends", &sorted(backends))?;
         map.serialize_entry("services", &sorted(services))?;
         map.serialize_entry("workloads", &sorted(workloads))?;

@@ -89,8 +89,17 @@ impl Serialize for Dump {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let sensitive = &Sensitive::new(&self.statics);
         let paths = &self.places.paths();
-        let ir::Snapshot { binds, listeners, routes, tcp_routes, backends, services, workloads, policies } =
-            &self.snapshot;
+        let ir::Snapshot {
+            binds,
+            listeners,
+            routes,
+            tcp_routes,
+            route_groups,
+            backends,
+            services,
+            workloads,
+            policies,
+        } = &self.snapshot;
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("version", &self.version)?;
         map.serialize_entry("generation", &self.generation)?;
@@ -99,6 +108,7 @@ impl Serialize for Dump {
         map.serialize_entry("listeners", &Table { rows: listeners, name: "listeners", sensitive, paths })?;
         map.serialize_entry("routes", &Table { rows: routes, name: "routes", sensitive, paths })?;
         map.serialize_entry("tcpRoutes", &Table { rows: tcp_routes, name: "tcpRoutes", sensitive, paths })?;
+        map.serialize_entry("routeGroups", &Table { rows: route_groups, name: "routeGroups", sensitive, paths })?;
         map.serialize_entry("backends", &Table { rows: backends, name: "backends", sensitive, paths })?;
         map.serialize_entry("services", &Table { rows: services, name: "services", sensitive, paths })?;
         map.serialize_entry("workloads", &Table { rows: workloads, name: "workloads", sensitive, paths })?;

@@ -250,6 +250,9 @@ impl Source {
         let patch = union::diff(&self.snapshot, &next);
         self.snapshot = self.snapshot.with(&patch);
         let mut warnings = union::dangling(&tree, &self.snapshot, &run.all, WARNINGS_MAX);
+        if self.statics.xds.is_some() {
+            warnings.iter_mut().for_each(union::may_come);
+        }
         warnings.extend(union::contested(&tree, &run.all, WARNINGS_MAX));
         let config = tree.read::<StaticConfig>("config").ok().flatten().unwrap_or_default();
         let config = serde_json::to_string(&config).ok();

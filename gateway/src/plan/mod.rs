@@ -73,9 +73,10 @@ impl Plan {
         self.binds.values()
     }
 
-    /// Routes of a group.
-    pub fn group(&self, name: &str) -> Option<&Arc<Router>> {
-        self.groups.get(name)
+    /// Routes of a group that is there; it may have none.
+    pub fn group(&self, name: &str) -> Option<Arc<Router>> {
+        self.snapshot.route_groups.get(name)?;
+        Some(self.groups.get(name).cloned().unwrap_or_default())
     }
 
     /// Listeners that cannot serve (bad certificate, host name taken), and why.

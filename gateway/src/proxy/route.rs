@@ -88,7 +88,7 @@ fn find(session: &Session, ctx: &mut Ctx, router: &Router, base: &Arc<Effective>
             return Some((found.entry.clone(), resolved, drawn));
         };
         group = match plan.group(name) {
-            Some(group) => group.clone(),
+            Some(group) => group,
             None => {
                 ctx.outcome.error = Some(format!("route group `{name}` does not exist"));
                 return None;

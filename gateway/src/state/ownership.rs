@@ -92,6 +92,7 @@ fn current(snapshot: &Snapshot, change: &Change) -> Option<Change> {
         Change::Listener(key, _) => Change::Listener(key.clone(), Some(snapshot.listeners.get(key)?.clone())),
         Change::Route(key, _) => Change::Route(key.clone(), Some(snapshot.routes.get(key)?.clone())),
         Change::TcpRoute(key, _) => Change::TcpRoute(key.clone(), Some(snapshot.tcp_routes.get(key)?.clone())),
+        Change::RouteGroup(key, _) => Change::RouteGroup(key.clone(), Some(snapshot.route_groups.get(key)?.clone())),
         Change::Backend(key, _) => Change::Backend(key.clone(), Some(snapshot.backends.get(key)?.clone())),
         Change::Service(key, _) => Change::Service(key.clone(), Some(snapshot.services.get(key)?.clone())),
         Change::Workload(key, _) => Change::Workload(key.clone(), Some(snapshot.workloads.get(key)?.clone())),
@@ -106,6 +107,7 @@ fn origin(change: &Change) -> Option<&Origin> {
         Change::Listener(_, it) => &it.as_ref()?.origin,
         Change::Route(_, it) => &it.as_ref()?.origin,
         Change::TcpRoute(_, it) => &it.as_ref()?.origin,
+        Change::RouteGroup(_, it) => &it.as_ref()?.origin,
         Change::Backend(_, it) => &it.as_ref()?.origin,
         Change::Service(_, it) => &it.as_ref()?.origin,
         Change::Workload(_, it) => &it.as_ref()?.origin,
@@ -115,16 +117,19 @@ fn origin(change: &Change) -> Option<&Origin> {
 
 /// What of a snapshot is the control plane's.
 pub(super) fn control_plane_of(snapshot: &Snapshot) -> impl Iterator<Item = Change> + '_ {
-    let Snapshot { binds, listeners, routes, tcp_routes, backends, services, workloads, policies } = snapshot;
+    let Snapshot { binds, listeners, routes, tcp_routes, route_groups, backends, services, workloads, policies } =
+        snapshot;
     let binds = binds.iter().map(|(key, it)| Change::Bind(key.clone(), Some(it.clone())));
     let listeners = listeners.iter().map(|(key, it)| Change::Listener(key.clone(), Some(it.clone())));
     let routes = routes.iter().map(|(key, it)| Change::Route(key.clone(), Some(it.clone())));
     let tcp_routes = tcp_routes.iter().map(|(key, it)| Change::TcpRoute(key.clone(), Some(it.clone())));
+    let route_groups = route_groups.iter().map(|(key, it)| Change::RouteGroup(key.clone(), Some(it.clone())));
     let backends = backends.iter().map(|(key, it)| Change::Backend(key.clone(), Some(it.clone())));
     let services = services.iter().map(|(key, it)| Change::Service(key.clone(), Some(it.clone())));
     let workloads = workloads.iter().map(|(key, it)| Change::Workload(key.clone(), Some(it.clone())));
     let policies = policies.iter().map(|(key, it)| Change::Policy(key.clone(), Some(it.clone())));
-    let all = binds.chain(listeners).chain(routes).chain(tcp_routes).chain(backends).chain(services);
+    let all =
+        binds.chain(listeners).chain(routes).chain(tcp_routes).chain(route_groups).chain(backends).chain(services);
     all.chain(workloads).chain(policies).filter(|it| origin(it).is_some_and(xds::is_ours))
 }
 

@@ -204,6 +204,7 @@ impl Upstreams {
                 | Change::Listener(..)
                 | Change::Route(..)
                 | Change::TcpRoute(..)
+                | Change::RouteGroup(..)
                 | Change::Policy(..) => {}
             }
         }

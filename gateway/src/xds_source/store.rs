@@ -276,7 +276,11 @@ impl Out<'_> {
 fn is_secretive(change: &Change, sensitive: &Sensitive) -> bool {
     let value = match change {
         // There is no secret in their types.
-        Change::Bind(..) | Change::TcpRoute(..) | Change::Service(..) | Change::Workload(..) => return false,
+        Change::Bind(..)
+        | Change::TcpRoute(..)
+        | Change::RouteGroup(..)
+        | Change::Service(..)
+        | Change::Workload(..) => return false,
         Change::Route(_, it) => match it {
             Some(it) if it.matches.iter().any(|it| !it.headers.is_empty()) => serde_json::to_value(it),
             _ => return false,

@@ -8,7 +8,7 @@ use filters::{Attachment, Change, Policy, direct_response, header_modifier};
 use ir::{
     Backend, BackendKey, BackendKind, BackendRef, Bind, BindAddress, BindKey, HostTarget, Hostname, Inheritance,
     Listener, ListenerKey, Match, ObjectName, Origin, Parent, PathMatch, Phase, PolicyKey, Protocol, Route,
-    RouteBackend, RouteKey, RouteName, Secret, ServerTls, Service, ServiceKey, Target, Workload,
+    RouteBackend, RouteGroup, RouteKey, RouteName, Secret, ServerTls, Service, ServiceKey, Target, Workload,
 };
 
 use crate::certs::Identity;
@@ -80,6 +80,12 @@ pub fn route_of(name: &str, prefix: &str, parents: Vec<Parent>, backend: Backend
         origin: Origin::default(),
     };
     Change::Route(it.key.clone(), Some(Arc::new(it)))
+}
+
+/// A route group; its routes say that they are of it.
+pub fn route_group(key: &str) -> Change {
+    let it = RouteGroup { key: key.into(), origin: Origin::default() };
+    Change::RouteGroup(it.key.clone(), Some(Arc::new(it)))
 }
 
 pub fn backend(key: &str, host: impl ToString) -> Change {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use filters::Change;
 use ir::{BackendRef, ObjectName, Parent, Target};
 use tests::control::objects::{
-    backend, bind, gateway as edge, header, listener, policy, route, route_of, says, without,
+    backend, bind, gateway as edge, header, listener, policy, route, route_group, route_of, says, without,
 };
 use tests::wait::PATIENCE;
 use tests::{Backend, Client, Control, Gateway, eventually};
@@ -137,6 +137,7 @@ async fn route_groups_lead_on_and_a_circle_of_them_is_500_at_once() {
     let echo = Backend::echo();
     let group = |name: &str| BackendRef::RouteGroup(name.into());
     let within = |name: &str| vec![Parent::Group(name.into())];
+    control.apply(["a", "b", "c", "d", "empty"].map(route_group));
     let gateway_parent = || vec![Parent::Gateway { gateway: edge(), listener: None }];
     let to = || BackendRef::Backend(ir::BackendKey::new("x"));
     control
@@ -150,6 +151,8 @@ async fn route_groups_lead_on_and_a_circle_of_them_is_500_at_once() {
             route_of("self", "/self", gateway_parent(), group("d")),
             route_of("d1", "/self", within("d"), group("d")),
             route_of("nowhere", "/nowhere", gateway_parent(), group("none")),
+            route_of("none", "/nowhere", within("none"), to()),
+            route_of("empty", "/empty", gateway_parent(), group("empty")),
         ])
         .await;
     client.get("/in/good/x").await.expect_status(200);
@@ -160,6 +163,11 @@ async fn route_groups_lead_on_and_a_circle_of_them_is_500_at_once() {
     control.applied([route_of("c1", "/in/circle", within("c"), to())]).await;
     client.get("/in/circle").await.expect_status(200);
     client.get("/self").await.expect_status(500);
+    // A group is there when it is named, whatever routes it has.
+    client.get("/empty").await.expect_status(404);
+    control.applied([route_group("none"), without(&route_group("b"))]).await;
+    client.get("/nowhere").await.expect_status(200);
+    client.get("/in/good/x").await.expect_status(500);
     gateway.stop().await;
 }
 

@@ -76,6 +76,21 @@ async fn a_reload_leaves_alone_what_the_control_plane_said() {
 }
 
 #[tokio::test]
+async fn a_document_may_lead_to_what_the_control_plane_has() {
+    let control = Control::start().await;
+    let echo = Backend::echo();
+    let own = "gateways: {own: {port: 0}}\nroutes:\n- name: all\n  gateways: [own]\n  backends: [{backend: there}]\n";
+    let gateway = Gateway::start(&(control.config(&[]) + own)).await;
+    let said = "backend `there` is not in this document, and until the control plane names it, its requests get 500";
+    gateway.wait_log(|line| line.contains(said)).await;
+    let client = gateway.client();
+    client.get("/").await.expect_status(500);
+    control.applied([backend("there", echo.addr())]).await;
+    client.get("/").await.expect_status(200);
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn the_effective_policies_of_a_route_name_both_sources() {
     let control = Control::start().await;
     let local = "policies:\n- {name: {name: t}, target: {gateway: {gatewayName: edge, gatewayNamespace: default}}, policy: {timeout: {requestTimeout: 7s}}}\n";

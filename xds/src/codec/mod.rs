@@ -49,6 +49,7 @@ pub enum Kind {
     Workload,
     Backend,
     Policy,
+    RouteGroup,
     TcpRoute,
     Route,
     Listener,
@@ -56,11 +57,12 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Service,
         Self::Workload,
         Self::Backend,
         Self::Policy,
+        Self::RouteGroup,
         Self::TcpRoute,
         Self::Route,
         Self::Listener,
@@ -74,6 +76,7 @@ impl Kind {
             Self::Workload => "workload",
             Self::Backend => "backend",
             Self::Policy => "policy",
+            Self::RouteGroup => "route_group",
             Self::TcpRoute => "tcp_route",
             Self::Route => "route",
             Self::Listener => "listener",
@@ -104,6 +107,7 @@ impl Name {
             Change::Listener(key, _) => (Kind::Listener, &key.0),
             Change::Route(key, _) => (Kind::Route, &key.0),
             Change::TcpRoute(key, _) => (Kind::TcpRoute, &key.0),
+            Change::RouteGroup(key, _) => (Kind::RouteGroup, key),
             Change::Backend(key, _) => (Kind::Backend, &key.0),
             Change::Service(key, _) => (Kind::Service, &key.0),
             Change::Workload(key, _) => (Kind::Workload, key),
@@ -120,6 +124,7 @@ impl Name {
             Kind::Listener => Change::Listener(ListenerKey(key), None),
             Kind::Route => Change::Route(RouteKey(key), None),
             Kind::TcpRoute => Change::TcpRoute(RouteKey(key), None),
+            Kind::RouteGroup => Change::RouteGroup(key, None),
             Kind::Backend => Change::Backend(BackendKey(key), None),
             Kind::Service => Change::Service(ServiceKey(key), None),
             Kind::Workload => Change::Workload(key, None),
@@ -169,6 +174,7 @@ pub fn encode(change: &Change) -> Option<Vec<u8>> {
         Change::Listener(_, it) => To::Listener(listener::encode(it.as_deref()?)),
         Change::Route(_, it) => To::Route(route::encode(it.as_deref()?)),
         Change::TcpRoute(_, it) => To::TcpRoute(route::encode_tcp(it.as_deref()?)),
+        Change::RouteGroup(_, it) => To::RouteGroup(route::encode_group(it.as_deref()?)),
         Change::Backend(_, it) => To::Backend(backend::encode(it.as_deref()?)),
         Change::Service(_, it) => To::Service(service::encode(it.as_deref()?)),
         Change::Workload(_, it) => To::Workload(workload::encode(it.as_deref()?)),
@@ -250,6 +256,10 @@ fn object(kind: pb::resource::Kind, origin: &Origin, scope: &mut Scope<'_>) -> O
         From::TcpRoute(it) => {
             let it = route::decode_tcp(it, origin, scope);
             Change::TcpRoute(it.key.clone(), Some(it.into()))
+        }
+        From::RouteGroup(it) => {
+            let it = route::decode_group(it, origin, scope);
+            Change::RouteGroup(it.key.clone(), Some(it.into()))
         }
         From::Backend(it) => {
             let it = backend::decode(it, origin, scope)?;

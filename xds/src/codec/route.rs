@@ -2,7 +2,9 @@
 
 use filters::Scope;
 use ir::route::BACKENDS_MAX;
-use ir::{BackendRef, Hostname, ListenerKey, Origin, Parent, Route, RouteBackend, RouteKey, RouteName, TcpRoute};
+use ir::{
+    BackendRef, Hostname, ListenerKey, Origin, Parent, Route, RouteBackend, RouteGroup, RouteKey, RouteName, TcpRoute,
+};
 
 use super::{backend, matcher, read};
 use crate::pb;
@@ -33,6 +35,16 @@ pub(super) fn decode(it: pb::Route, origin: &Origin, scope: &mut Scope<'_>) -> R
         backends: decode_backends(backends, scope),
         origin: origin.clone(),
     }
+}
+
+pub(super) fn encode_group(it: &RouteGroup) -> pb::RouteGroup {
+    let RouteGroup { key, origin: _ } = it;
+    pb::RouteGroup { key: key.to_string() }
+}
+
+pub(super) fn decode_group(it: pb::RouteGroup, origin: &Origin, scope: &mut Scope<'_>) -> RouteGroup {
+    let pb::RouteGroup { key } = it;
+    RouteGroup { key: read::text(scope, "key", &key), origin: origin.clone() }
 }
 
 pub(super) fn encode_tcp(it: &TcpRoute) -> pb::TcpRoute {

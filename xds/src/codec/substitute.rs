@@ -10,7 +10,7 @@
 //! | another filter, or a kind that is not known, above the backend | 500 for all that the target governs |
 //! | `backendTLS`, or a kind that is not known, at a backend | TLS that no certificate satisfies |
 //! | a setting | nothing: the default holds |
-//! | a bind, listener, backend, service, workload | nothing: what is not there serves nobody |
+//! | a bind, listener, route group, backend, service, workload | nothing: what is not there serves nobody |
 //!
 //! [`stand_in`] is for an object that was good, and whose secrets are not there any more: a listener keeps its name and
 //! refuses handshakes, a policy is closed as above, a backend is not there.

@@ -28,6 +28,7 @@ pub struct Objects {
     pub listeners: Vec<Arc<ir::Listener>>,
     pub routes: Vec<Arc<ir::Route>>,
     pub tcp_routes: Vec<Arc<ir::TcpRoute>>,
+    pub route_groups: Vec<Arc<ir::RouteGroup>>,
     pub backends: Vec<Arc<ir::Backend>>,
     pub services: Vec<Arc<ir::Service>>,
     pub workloads: Vec<Arc<ir::Workload>>,

@@ -42,7 +42,9 @@ impl Lowering<'_> {
         let path = format!("routeGroups[{index}]");
         let doc::RouteGroup { name, routes } = group;
         self.name("route group", name.clone(), &format!("{path}.name"));
-        let parents = vec![Parent::Group(name.as_str().into())];
+        let (parents, key) = (vec![Parent::Group(name.as_str().into())], name.as_str().into());
+        let origin = self.origin(&path);
+        self.out.route_groups.push(Arc::new(ir::RouteGroup { key, origin }));
         let prefix = format!("group/{name}");
         for (position, route) in routes.into_iter().enumerate() {
             let at = format!("{path}.routes[{position}]");

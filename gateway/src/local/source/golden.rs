@@ -47,12 +47,13 @@ fn lowered(text: &str) -> String {
         Err(refused) => return told(refused),
     };
     let mut out = String::new();
-    let ir::Snapshot { binds, listeners, routes, tcp_routes, backends, services, workloads, policies } =
+    let ir::Snapshot { binds, listeners, routes, tcp_routes, route_groups, backends, services, workloads, policies } =
         &source.snapshot;
     table(&mut out, "bind", binds);
     table(&mut out, "listener", listeners);
     table(&mut out, "route", routes);
     table(&mut out, "tcpRoute", tcp_routes);
+    table(&mut out, "routeGroup", route_groups);
     table(&mut out, "backend", backends);
     table(&mut out, "service", services);
     table(&mut out, "workload", workloads);

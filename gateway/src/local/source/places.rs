@@ -32,8 +32,18 @@ impl Places {
     pub fn paths(&self) -> Paths<'_> {
         let mut index = Index::default();
         for (prefix, objects) in &self.items {
-            let Objects { binds, listeners, routes, tcp_routes, backends, services, workloads, policies, .. } =
-                &**objects;
+            let Objects {
+                binds,
+                listeners,
+                routes,
+                tcp_routes,
+                route_groups,
+                backends,
+                services,
+                workloads,
+                policies,
+                ..
+            } = &**objects;
             let mut put = |table, key, origin| {
                 index.insert((table, key), (&**prefix, origin));
             };
@@ -41,6 +51,7 @@ impl Places {
             listeners.iter().for_each(|it| put("listeners", it.key.as_str(), &it.origin));
             routes.iter().for_each(|it| put("routes", it.key.as_str(), &it.origin));
             tcp_routes.iter().for_each(|it| put("tcpRoutes", it.key.as_str(), &it.origin));
+            route_groups.iter().for_each(|it| put("routeGroups", &*it.key, &it.origin));
             // An inline backend has no place of its own.
             let placed = backends.iter().filter(|it| it.origin.path.is_some());
             placed.for_each(|it| put("backends", it.key.as_str(), &it.origin));

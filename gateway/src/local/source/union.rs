@@ -1,7 +1,7 @@
 //! All items of the document together: one snapshot, its difference to the last, and what only
 //! shows when everything is seen at once (names used twice, references that lead nowhere).
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -102,6 +102,7 @@ pub(super) fn gather<'a>(all: impl Iterator<Item = &'a Objects>) -> Next<'a> {
             listeners,
             routes,
             tcp_routes,
+            route_groups,
             backends,
             services,
             workloads,
@@ -113,6 +114,7 @@ pub(super) fn gather<'a>(all: impl Iterator<Item = &'a Objects>) -> Next<'a> {
         next.listeners.extend(listeners.iter().map(|it| (&it.key, it)));
         next.routes.extend(routes.iter().map(|it| (&it.key, it)));
         next.tcp_routes.extend(tcp_routes.iter().map(|it| (&it.key, it)));
+        next.route_groups.extend(route_groups.iter().map(|it| (&it.key, it)));
         for it in backends {
             next.backends.entry(&it.key).or_insert(it);
         }
@@ -132,6 +134,7 @@ pub(super) struct Next<'a> {
     listeners: Table<'a, ir::ListenerKey, ir::Listener>,
     routes: Table<'a, ir::RouteKey, ir::Route>,
     tcp_routes: Table<'a, ir::RouteKey, ir::TcpRoute>,
+    route_groups: Table<'a, ir::Text, ir::RouteGroup>,
     backends: Table<'a, ir::BackendKey, ir::Backend>,
     services: Table<'a, ir::ServiceKey, ir::Service>,
     workloads: Table<'a, ir::Text, ir::Workload>,
@@ -145,6 +148,7 @@ pub(super) fn diff(last: &Snapshot, next: &Next<'_>) -> Patch {
     compare(&last.listeners, &next.listeners, |key, value| patch.push(Change::Listener(key, value)));
     compare(&last.routes, &next.routes, |key, value| patch.push(Change::Route(key, value)));
     compare(&last.tcp_routes, &next.tcp_routes, |key, value| patch.push(Change::TcpRoute(key, value)));
+    compare(&last.route_groups, &next.route_groups, |key, value| patch.push(Change::RouteGroup(key, value)));
     compare(&last.backends, &next.backends, |key, value| patch.push(Change::Backend(key, value)));
     compare(&last.services, &next.services, |key, value| patch.push(Change::Service(key, value)));
     compare(&last.workloads, &next.workloads, |key, value| patch.push(Change::Workload(key, value)));
@@ -172,24 +176,32 @@ where
     }
 }
 
+/// What is said of what is in no document.
+const NOWHERE: &str = "does not exist";
+
+/// With a control plane beside the document, what is not there may come.
+pub(super) fn may_come(warning: &mut Problem) {
+    let told = "is not in this document, and until the control plane names it";
+    warning.message = warning.message.replacen(&format!("{NOWHERE};"), &format!("{told},"), 1);
+}
+
 /// References that lead nowhere. They harm only themselves; this says so at load.
 pub(super) fn dangling(tree: &Tree, snapshot: &Snapshot, all: &[(String, Arc<Objects>)], most: usize) -> Vec<Problem> {
     let mut warnings = Vec::new();
-    let groups = groups(snapshot);
     for (prefix, objects) in all {
         let routes = objects.routes.iter().map(|it| (&it.backends, &it.origin));
         let tcp = objects.tcp_routes.iter().map(|it| (&it.backends, &it.origin));
         for (backends, origin) in routes.chain(tcp) {
             for (position, it) in backends.iter().enumerate() {
-                let Some(missing) = missing_backend(snapshot, &groups, &it.backend) else { continue };
+                let Some(missing) = missing_backend(snapshot, &it.backend) else { continue };
                 let path = format!("{}.backends[{position}]", path_now(prefix, origin));
-                warnings.push(tree.problem(&path, format!("{missing} does not exist; its requests get 500")));
+                warnings.push(tree.problem(&path, format!("{missing} {NOWHERE}; its requests get 500")));
             }
         }
         for policy in &objects.policies {
             let Some(missing) = missing_target(snapshot, &policy.target) else { continue };
             let path = format!("{}.target", path_now(prefix, &policy.origin));
-            warnings.push(tree.problem(&path, format!("{missing} does not exist; the policy has no effect")));
+            warnings.push(tree.problem(&path, format!("{missing} {NOWHERE}; the policy has no effect")));
         }
     }
     Problem::sort(&mut warnings);
@@ -251,6 +263,7 @@ fn origin(change: &Change) -> Option<&ir::Origin> {
         Change::Listener(_, it) => it.as_ref().map(|it| &it.origin),
         Change::Route(_, it) => it.as_ref().map(|it| &it.origin),
         Change::TcpRoute(_, it) => it.as_ref().map(|it| &it.origin),
+        Change::RouteGroup(_, it) => it.as_ref().map(|it| &it.origin),
         Change::Backend(_, it) => it.as_ref().map(|it| &it.origin),
         Change::Service(_, it) => it.as_ref().map(|it| &it.origin),
         Change::Workload(_, it) => it.as_ref().map(|it| &it.origin),
@@ -267,7 +280,7 @@ pub(super) fn path_now(prefix: &str, origin: &ir::Origin) -> String {
     }
 }
 
-fn missing_backend(snapshot: &Snapshot, groups: &HashSet<ir::Text>, reference: &BackendRef) -> Option<String> {
+fn missing_backend(snapshot: &Snapshot, reference: &BackendRef) -> Option<String> {
     match reference {
         BackendRef::Backend(name) if !snapshot.backends.contains_key(name) => Some(format!("backend `{name}`")),
         BackendRef::Service { service, port } => match snapshot.services.get(service) {
@@ -275,7 +288,9 @@ fn missing_backend(snapshot: &Snapshot, groups: &HashSet<ir::Text>, reference: &
             Some(found) if !found.ports.contains_key(port) => Some(format!("port {port} of service `{service}`")),
             Some(_) => None,
         },
-        BackendRef::RouteGroup(name) if !groups.contains(name) => Some(format!("route group `{name}`")),
+        BackendRef::RouteGroup(name) if !snapshot.route_groups.contains_key(name) => {
+            Some(format!("route group `{name}`"))
+        }
         _ => None,
     }
 }
@@ -299,14 +314,4 @@ fn missing_target(snapshot: &Snapshot, target: &Target) -> Option<String> {
         _ => return None,
     };
     (!is_there).then_some(text)
-}
-
-fn groups(snapshot: &Snapshot) -> HashSet<ir::Text> {
-    let parents = snapshot.routes.values().flat_map(|it| it.parents.iter());
-    parents
-        .filter_map(|it| match it {
-            ir::Parent::Group(name) => Some(name.clone()),
-            _ => None,
-        })
-        .collect()
 }

@@ -139,6 +139,13 @@ fn tcp_route() -> impl Strategy<Value = Change> {
     })
 }
 
+fn route_group() -> impl Strategy<Value = Change> {
+    text().prop_map(|key| {
+        let group = RouteGroup { key, origin: Origin::default() };
+        Change::RouteGroup(group.key.clone(), Some(group.into()))
+    })
+}
+
 fn bind() -> impl Strategy<Value = Change> {
     let address = prop_oneof![
         any::<u16>().prop_map(BindAddress::Wildcard),
@@ -301,6 +308,7 @@ pub(super) fn of(kind: Kind) -> BoxedStrategy<Change> {
         Kind::Workload => workload().boxed(),
         Kind::Backend => backend().boxed(),
         Kind::Policy => select(filters::Kind::ALL).prop_flat_map(attached).boxed(),
+        Kind::RouteGroup => route_group().boxed(),
         Kind::TcpRoute => tcp_route().boxed(),
         Kind::Route => route().boxed(),
         Kind::Listener => listener().boxed(),
