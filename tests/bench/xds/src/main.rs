@@ -12,8 +12,10 @@ use std::time::{Duration, Instant};
 use filters::{Change, Policy, frontend_tls};
 use ir::Target;
 use serde_json::json;
-use tests::control::objects::{backend, bind, gateway as edge, listener, policy, route, says, service, workload};
-use tests::{Backend, Client, Control, Gateway};
+use tests::control::objects::{
+    backend, bind, gateway as edge, listener, listener_of, policy, route, says, service, workload,
+};
+use tests::{Authority, Backend, Client, Control, Gateway};
 
 /// Changes of which one figure is the mean, and sends of which one is the median.
 const CHANGES: usize = 200;
@@ -111,6 +113,12 @@ async fn policies() {
     let mut among_100 = (0.0, 0.0);
     for routes in [100, 10_000, 100_000] {
         let (control, gateway, _) = loaded(routes).await;
+        // The same routes behind TLS: what cipher suites are for.
+        let authority = Authority::new("edge");
+        let identity = authority.server(&["edge.test"]);
+        control.applied([bind("tls"), listener_of("tls", "sealed", "*", Some(&identity))]).await;
+        let sealed =
+            Client::tls(gateway.listens("tls").await, "edge.test", authority.client_config(None, &["http/1.1"]));
         let on_gateway = || Target::Gateway { gateway: edge(), port: None };
         let timeout = |it: usize| {
             let request = Some(Duration::from_secs(1 + it as u64));
@@ -133,6 +141,7 @@ async fn policies() {
             )
         };
         let (tls_cpu, tls_wire) = cost(&control, &gateway, ciphers).await;
+        sealed.get("/probe").await.expect_status(200);
         if routes == 100 {
             among_100 = (cpu, tls_cpu);
         }
