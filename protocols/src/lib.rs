@@ -7,4 +7,7 @@
 pub mod client_hello;
 pub mod grpc;
 pub mod http;
+pub mod json;
+pub mod mcp;
 pub mod proxy_protocol;
+pub mod sse;

@@ -1,0 +1,419 @@
+//! JSON read in place: a document is checked once, and its parts are then slices of it. No tree is built, and what is
+//! not changed goes on byte by byte.
+//!
+//! Values that are looked into are few (an id, a method, a name); payloads of megabytes are only passed over.
+//! Numbers keep their text. Objects with a key twice are the caller's to refuse: see [`Raw::member`].
+
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::Range;
+
+/// Deepest nesting of objects and arrays.
+pub const DEPTH_MAX: usize = 128;
+
+/// Why a text is not JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    #[error("not JSON: a wrong byte at offset {0}")]
+    Syntax(usize),
+    #[error("not JSON: it ends too early")]
+    End,
+    #[error("not JSON: not UTF-8")]
+    Encoding,
+    #[error("nested deeper than {DEPTH_MAX}")]
+    Depth,
+}
+
+/// The key is there twice: which of the two counts is not for us to guess.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a key is there twice")]
+pub struct Twice;
+
+/// What a value is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Object,
+    Array,
+    String,
+    Number,
+    Bool,
+    Null,
+}
+
+/// A value inside a checked document.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Raw<'a> {
+    document: &'a str,
+    start: usize,
+    end: usize,
+}
+
+/// Checks a whole document.
+pub fn parse(bytes: &[u8]) -> Result<Raw<'_>, Fault> {
+    let document = std::str::from_utf8(bytes).map_err(|_| Fault::Encoding)?;
+    let mut check = Check { bytes: document.as_bytes(), at: 0 };
+    check.space();
+    let start = check.at;
+    check.value(0)?;
+    let end = check.at;
+    check.space();
+    match check.at == bytes.len() {
+        true => Ok(Raw { document, start, end }),
+        false => Err(Fault::Syntax(check.at)),
+    }
+}
+
+impl<'a> Raw<'a> {
+    /// As it is written.
+    pub fn text(self) -> &'a str {
+        self.document.get(self.start..self.end).unwrap_or_default()
+    }
+
+    /// Where it is in the document.
+    pub fn range(self) -> Range<usize> {
+        self.start..self.end
+    }
+
+    pub fn kind(self) -> Kind {
+        match self.text().as_bytes().first() {
+            Some(b'{') => Kind::Object,
+            Some(b'[') => Kind::Array,
+            Some(b'"') => Kind::String,
+            Some(b't' | b'f') => Kind::Bool,
+            Some(b'n') => Kind::Null,
+            _ => Kind::Number,
+        }
+    }
+
+    pub fn is_null(self) -> bool {
+        self.kind() == Kind::Null
+    }
+
+    /// The text of a string.
+    pub fn as_str(self) -> Option<Cow<'a, str>> {
+        let inside = self.text().strip_prefix('"')?.strip_suffix('"')?;
+        Some(match inside.contains('\\') {
+            true => Cow::Owned(unescape(inside)),
+            false => Cow::Borrowed(inside),
+        })
+    }
+
+    pub fn as_bool(self) -> Option<bool> {
+        match self.text() {
+            "true" => Some(true),
+            "false" => Some(false),
+            _ => None,
+        }
+    }
+
+    /// Members of an object, in their order; nothing for other values.
+    pub fn members(self) -> impl Iterator<Item = (Cow<'a, str>, Raw<'a>)> {
+        let mut walk = Walk::into(self, Kind::Object);
+        std::iter::from_fn(move || {
+            let key = walk.next_value()?;
+            let value = walk.next_value()?;
+            Some((key.as_str()?, value))
+        })
+    }
+
+    /// Elements of an array; nothing for other values.
+    pub fn elements(self) -> impl Iterator<Item = Raw<'a>> {
+        let mut walk = Walk::into(self, Kind::Array);
+        std::iter::from_fn(move || walk.next_value())
+    }
+
+    /// The first member of this name. Not for what decides: see [`Self::member`].
+    pub fn get(self, name: &str) -> Option<Raw<'a>> {
+        self.members().find(|(key, _)| key == name).map(|(_, value)| value)
+    }
+
+    /// The one member of this name.
+    pub fn member(self, name: &str) -> Result<Option<Raw<'a>>, Twice> {
+        let mut found = self.members().filter(|(key, _)| key == name).map(|(_, value)| value);
+        let first = found.next();
+        match found.next() {
+            Some(_) => Err(Twice),
+            None => Ok(first),
+        }
+    }
+}
+
+impl fmt::Debug for Raw<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Raw({})", self.text())
+    }
+}
+
+/// Text as a JSON string, with its quotes.
+pub fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for character in text.chars() {
+        match character {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            it if u32::from(it) < 0x20 => {
+                // Writing to a String cannot fail.
+                let _ = fmt::Write::write_fmt(&mut out, format_args!("\\u{:04x}", u32::from(it)));
+            }
+            it => out.push(it),
+        }
+    }
+    out.push('"');
+    out
+}
+
+/// Escapes resolved; half of a surrogate pair becomes U+FFFD.
+fn unescape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((plain, escaped)) = rest.split_once('\\') {
+        out.push_str(plain);
+        let (character, after) = escape(escaped);
+        out.push(character);
+        rest = after;
+    }
+    out.push_str(rest);
+    out
+}
+
+/// What follows a backslash, and what comes then.
+fn escape(text: &str) -> (char, &str) {
+    let mut characters = text.chars();
+    let plain = match characters.next() {
+        Some('u') => return unicode(characters.as_str()),
+        Some('n') => '\n',
+        Some('r') => '\r',
+        Some('t') => '\t',
+        Some('b') => '\u{8}',
+        Some('f') => '\u{c}',
+        Some(it) => it,
+        None => char::REPLACEMENT_CHARACTER,
+    };
+    (plain, characters.as_str())
+}
+
+fn unicode(text: &str) -> (char, &str) {
+    let (first, rest) = hex4(text);
+    if (0xd800..0xdc00).contains(&first)
+        && let Some((second, after)) = rest.strip_prefix("\\u").map(hex4)
+        && (0xdc00..0xe000).contains(&second)
+    {
+        let pair = 0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00);
+        return (char::from_u32(pair).unwrap_or(char::REPLACEMENT_CHARACTER), after);
+    }
+    (char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER), rest)
+}
+
+fn hex4(text: &str) -> (u32, &str) {
+    match text.split_at_checked(4) {
+        Some((digits, rest)) => (u32::from_str_radix(digits, 16).unwrap_or(0xfffd), rest),
+        None => (0xfffd, ""),
+    }
+}
+
+/// Steps through the values of a checked object or array; keys are values as well.
+struct Walk<'a> {
+    document: &'a str,
+    at: usize,
+    end: usize,
+}
+
+impl<'a> Walk<'a> {
+    fn into(raw: Raw<'a>, kind: Kind) -> Self {
+        let inside = if raw.kind() == kind { raw.start + 1..raw.end - 1 } else { 0..0 };
+        Self { document: raw.document, at: inside.start, end: inside.end }
+    }
+
+    fn next_value(&mut self) -> Option<Raw<'a>> {
+        let bytes = self.document.as_bytes().get(..self.end)?;
+        while matches!(bytes.get(self.at)?, b' ' | b'\t' | b'\n' | b'\r' | b',' | b':') {
+            self.at += 1;
+        }
+        let start = self.at;
+        self.at = skip(bytes, start);
+        Some(Raw { document: self.document, start, end: self.at })
+    }
+}
+
+/// The end of the checked value that begins at `start`.
+fn skip(bytes: &[u8], start: usize) -> usize {
+    let mut at = start;
+    let mut depth = 0_usize;
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'"' => {
+                at = skip_string(bytes, at + 1);
+                if depth == 0 {
+                    return at;
+                }
+                continue;
+            }
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' if depth <= 1 => return if depth == 0 { at } else { at + 1 },
+            b'}' | b']' => depth -= 1,
+            b',' | b':' | b' ' | b'\t' | b'\n' | b'\r' if depth == 0 => return at,
+            _ => {}
+        }
+        at += 1;
+    }
+    at
+}
+
+/// Behind the quote that ends the string whose inside begins at `at`.
+fn skip_string(bytes: &[u8], mut at: usize) -> usize {
+    while let Some(found) = bytes.get(at..).and_then(|rest| memchr::memchr2(b'"', b'\\', rest)) {
+        at += found;
+        if bytes.get(at) == Some(&b'"') {
+            return at + 1;
+        }
+        at += 2;
+    }
+    bytes.len()
+}
+
+/// The grammar of RFC 8259.
+struct Check<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl Check<'_> {
+    fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
+    fn space(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+            self.at += 1;
+        }
+    }
+
+    fn fault(&self) -> Fault {
+        if self.at >= self.bytes.len() { Fault::End } else { Fault::Syntax(self.at) }
+    }
+
+    fn expect(&mut self, byte: u8) -> Result<(), Fault> {
+        match self.peek() {
+            Some(it) if it == byte => {
+                self.at += 1;
+                Ok(())
+            }
+            _ => Err(self.fault()),
+        }
+    }
+
+    fn value(&mut self, depth: usize) -> Result<(), Fault> {
+        match self.peek() {
+            Some(b'{' | b'[') if depth >= DEPTH_MAX => Err(Fault::Depth),
+            Some(b'{') => self.list(b'}', |it| {
+                it.string()?;
+                it.space();
+                it.expect(b':')?;
+                it.space();
+                it.value(depth + 1)
+            }),
+            Some(b'[') => self.list(b']', |it| it.value(depth + 1)),
+            Some(b'"') => self.string(),
+            Some(b't') => self.literal(b"true"),
+            Some(b'f') => self.literal(b"false"),
+            Some(b'n') => self.literal(b"null"),
+            Some(b'-' | b'0'..=b'9') => self.number(),
+            _ => Err(self.fault()),
+        }
+    }
+
+    fn list(&mut self, close: u8, mut item: impl FnMut(&mut Self) -> Result<(), Fault>) -> Result<(), Fault> {
+        self.at += 1;
+        self.space();
+        if self.peek() == Some(close) {
+            self.at += 1;
+            return Ok(());
+        }
+        loop {
+            item(self)?;
+            self.space();
+            match self.peek() {
+                Some(b',') => self.at += 1,
+                Some(it) if it == close => {
+                    self.at += 1;
+                    return Ok(());
+                }
+                _ => return Err(self.fault()),
+            }
+            self.space();
+        }
+    }
+
+    fn literal(&mut self, word: &[u8]) -> Result<(), Fault> {
+        word.iter().try_for_each(|byte| self.expect(*byte))
+    }
+
+    fn string(&mut self) -> Result<(), Fault> {
+        self.expect(b'"')?;
+        loop {
+            match self.peek() {
+                Some(b'"') => {
+                    self.at += 1;
+                    return Ok(());
+                }
+                Some(b'\\') => {
+                    self.at += 1;
+                    match self.peek() {
+                        Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 1,
+                        Some(b'u') => {
+                            self.at += 1;
+                            for _ in 0..4 {
+                                if !self.peek().is_some_and(|it| it.is_ascii_hexdigit()) {
+                                    return Err(self.fault());
+                                }
+                                self.at += 1;
+                            }
+                        }
+                        _ => return Err(self.fault()),
+                    }
+                }
+                Some(0x20..) => self.at += 1,
+                _ => return Err(self.fault()),
+            }
+        }
+    }
+
+    fn digits(&mut self) -> Result<(), Fault> {
+        if !self.peek().is_some_and(|it| it.is_ascii_digit()) {
+            return Err(self.fault());
+        }
+        while self.peek().is_some_and(|it| it.is_ascii_digit()) {
+            self.at += 1;
+        }
+        Ok(())
+    }
+
+    fn number(&mut self) -> Result<(), Fault> {
+        if self.peek() == Some(b'-') {
+            self.at += 1;
+        }
+        match self.peek() {
+            Some(b'0') => self.at += 1,
+            _ => self.digits()?,
+        }
+        if self.peek() == Some(b'.') {
+            self.at += 1;
+            self.digits()?;
+        }
+        if matches!(self.peek(), Some(b'e' | b'E')) {
+            self.at += 1;
+            if matches!(self.peek(), Some(b'+' | b'-')) {
+                self.at += 1;
+            }
+            self.digits()?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,265 @@
+//! Sessions without storage: the id that a client holds says everything that any process needs to go on with it.
+//!
+//! What is in it is sealed (AES-256-GCM) and bound to a *scope*, which says where and whose it is: an id shown by
+//! somebody else, or elsewhere, does not open. A ring of keys allows for rotation: the first seals, all open. Nonces
+//! are the caller's to draw, and name the session.
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use aws_lc_rs::digest;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use super::Version;
+
+/// Keys of a ring.
+pub const KEYS_MAX: usize = 4;
+/// Longest id accepted: it comes in a header.
+pub const TEXT_BYTES_MAX: usize = 12 * 1024;
+/// Most of what a client said of itself that is kept, to say it again to servers.
+pub const CLIENT_BYTES_MAX: usize = 2 * 1024;
+/// Longest session id of a server that is kept.
+pub const SERVER_ID_BYTES_MAX: usize = 512;
+
+const FORMAT: u8 = 1;
+
+/// Names a session, as long as it lives.
+pub type Name = [u8; NONCE_LEN];
+
+/// What an id carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// Seconds of Unix time.
+    pub began: u64,
+    pub version: Version,
+    /// The parameters of `initialize`, to be said again to a server that has forgotten.
+    pub client: String,
+    pub servers: Vec<Opened>,
+}
+
+/// A session with a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opened {
+    pub target: String,
+    /// Absent where the server has none.
+    pub id: Option<String>,
+    pub version: Version,
+}
+
+/// Why an id does not open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    #[error("the session id is not one of ours")]
+    Form,
+    #[error("the session id was sealed by another key, for somebody else, or elsewhere")]
+    Seal,
+    #[error("what the session id holds is too large")]
+    Size,
+}
+
+/// Keys, the one that seals first.
+#[derive(Default)]
+pub struct Ring(Vec<Key>);
+
+struct Key {
+    /// Tells keys apart without trying them.
+    tag: u8,
+    aead: LessSafeKey,
+}
+
+impl std::fmt::Debug for Ring {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Ring(***)")
+    }
+}
+
+impl Ring {
+    /// A ring of secrets, of which more than [`KEYS_MAX`] are not looked at.
+    pub fn new(secrets: &[[u8; 32]]) -> Self {
+        let key = |secret: &[u8; 32]| {
+            let tag = digest::digest(&digest::SHA256, secret).as_ref().first().copied().unwrap_or_default();
+            Some(Key { tag, aead: LessSafeKey::new(UnboundKey::new(&AES_256_GCM, secret).ok()?) })
+        };
+        Self(secrets.iter().take(KEYS_MAX).filter_map(key).collect())
+    }
+
+    /// The id of a session. `name` is random and used once.
+    pub fn seal(&self, session: &Session, name: Name, scope: &[u8]) -> Result<String, Fault> {
+        let key = self.0.first().ok_or(Fault::Seal)?;
+        let mut sealed = session.encode()?;
+        key.aead
+            .seal_in_place_append_tag(Nonce::assume_unique_for_key(name), Aad::from(scope), &mut sealed)
+            .map_err(|_| Fault::Seal)?;
+        let mut whole = Vec::with_capacity(2 + NONCE_LEN + sealed.len());
+        whole.extend_from_slice(&[FORMAT, key.tag]);
+        whole.extend_from_slice(&name);
+        whole.extend_from_slice(&sealed);
+        let text = URL_SAFE_NO_PAD.encode(whole);
+        if text.len() > TEXT_BYTES_MAX { Err(Fault::Size) } else { Ok(text) }
+    }
+
+    /// Opens an id.
+    pub fn open(&self, text: &str, scope: &[u8]) -> Result<(Name, Session), Fault> {
+        if text.len() > TEXT_BYTES_MAX {
+            return Err(Fault::Form);
+        }
+        let whole = URL_SAFE_NO_PAD.decode(text).map_err(|_| Fault::Form)?;
+        let Some(([FORMAT, tag], rest)) = whole.split_first_chunk::<2>() else { return Err(Fault::Form) };
+        let (name, sealed) = rest.split_first_chunk::<NONCE_LEN>().ok_or(Fault::Form)?;
+        for key in self.0.iter().filter(|it| it.tag == *tag) {
+            let mut sealed = sealed.to_vec();
+            let nonce = Nonce::assume_unique_for_key(*name);
+            if let Ok(plain) = key.aead.open_in_place(nonce, Aad::from(scope), &mut sealed) {
+                return Session::decode(plain).map(|it| (*name, it)).ok_or(Fault::Form);
+            }
+        }
+        Err(Fault::Seal)
+    }
+}
+
+impl Session {
+    /// What is held about a server.
+    pub fn server(&self, target: &str) -> Option<&Opened> {
+        self.servers.iter().find(|it| it.target == target)
+    }
+
+    fn encode(&self) -> Result<Vec<u8>, Fault> {
+        let Self { began, version, client, servers } = self;
+        if client.len() > CLIENT_BYTES_MAX {
+            return Err(Fault::Size);
+        }
+        let mut out = Vec::with_capacity(64 + client.len() + servers.len() * 64);
+        out.extend_from_slice(&began.to_be_bytes());
+        out.push(*version as u8);
+        put(&mut out, client)?;
+        out.extend_from_slice(&u16::try_from(servers.len()).map_err(|_| Fault::Size)?.to_be_bytes());
+        for Opened { target, id, version } in servers {
+            put(&mut out, target)?;
+            out.push(*version as u8);
+            out.push(u8::from(id.is_some()));
+            put(&mut out, id.as_deref().unwrap_or_default())?;
+        }
+        Ok(out)
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let (began, rest) = bytes.split_first_chunk::<8>()?;
+        let ([version], rest) = rest.split_first_chunk::<1>()?;
+        let (client, rest) = take(rest)?;
+        let (count, mut rest) = rest.split_first_chunk::<2>()?;
+        let mut servers = Vec::new();
+        for _ in 0..u16::from_be_bytes(*count) {
+            let (target, after) = take(rest)?;
+            let ([version, has_id], after) = after.split_first_chunk::<2>()?;
+            let (id, after) = take(after)?;
+            let id = (*has_id == 1).then(|| id.to_owned());
+            servers.push(Opened { target: target.to_owned(), id, version: Version::of_byte(*version)? });
+            rest = after;
+        }
+        let began = u64::from_be_bytes(*began);
+        Some(Self { began, version: Version::of_byte(*version)?, client: client.to_owned(), servers })
+    }
+}
+
+fn put(out: &mut Vec<u8>, text: &str) -> Result<(), Fault> {
+    out.extend_from_slice(&u16::try_from(text.len()).map_err(|_| Fault::Size)?.to_be_bytes());
+    out.extend_from_slice(text.as_bytes());
+    Ok(())
+}
+
+fn take(bytes: &[u8]) -> Option<(&str, &[u8])> {
+    let (length, rest) = bytes.split_first_chunk::<2>()?;
+    let (text, rest) = rest.split_at_checked(u16::from_be_bytes(*length).into())?;
+    Some((std::str::from_utf8(text).ok()?, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn session() -> Session {
+        let opened = |target: &str, id: Option<&str>| Opened {
+            target: target.to_owned(),
+            id: id.map(str::to_owned),
+            version: Version::V2025_06_18,
+        };
+        Session {
+            began: 1_700_000_000,
+            version: Version::V2025_11_25,
+            client: r#"{"capabilities":{}}"#.to_owned(),
+            servers: vec![opened("a", Some("5d2b")), opened("b", None)],
+        }
+    }
+
+    #[test]
+    fn an_id_opens_for_whom_and_where_it_was_sealed_and_nowhere_else() {
+        let ring = Ring::new(&[[1; 32]]);
+        let id = ring.seal(&session(), [9; 12], b"alice@route").unwrap();
+        assert_eq!(ring.open(&id, b"alice@route"), Ok(([9; 12], session())));
+        assert!(id.bytes().all(|it| it.is_ascii_graphic()), "the specification wants visible ASCII");
+        for scope in ["mallory@route", "alice@other", ""] {
+            assert_eq!(ring.open(&id, scope.as_bytes()), Err(Fault::Seal), "{scope}");
+        }
+        assert_eq!(Ring::new(&[[2; 32]]).open(&id, b"alice@route"), Err(Fault::Seal));
+        assert_eq!(Ring::default().open(&id, b"alice@route"), Err(Fault::Seal));
+    }
+
+    #[test]
+    fn a_rotated_ring_opens_what_its_elder_keys_sealed() {
+        let old = Ring::new(&[[1; 32]]).seal(&session(), [1; 12], b"").unwrap();
+        let ring = Ring::new(&[[2; 32], [1; 32]]);
+        assert!(ring.open(&old, b"").is_ok());
+        let new = ring.seal(&session(), [2; 12], b"").unwrap();
+        assert!(Ring::new(&[[2; 32]]).open(&new, b"").is_ok());
+        assert_eq!(Ring::new(&[[1; 32]]).open(&new, b""), Err(Fault::Seal));
+    }
+
+    #[test]
+    fn ids_that_were_cut_or_changed_do_not_open() {
+        let ring = Ring::new(&[[1; 32]]);
+        let id = ring.seal(&session(), [9; 12], b"s").unwrap();
+        for cut in 0..id.len() {
+            assert!(ring.open(&id[..cut], b"s").is_err(), "cut at {cut}");
+        }
+        for at in 0..id.len() {
+            let mut bytes = id.clone().into_bytes();
+            bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
+            assert!(ring.open(std::str::from_utf8(&bytes).unwrap(), b"s").is_err(), "changed at {at}");
+        }
+        for text in ["", "AQ", "not base64!", "5d2b7a90-1111-4222-8333-444455556666", &"A".repeat(TEXT_BYTES_MAX + 1)] {
+            assert!(ring.open(text, b"s").is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_too_large_is_not_sealed() {
+        let ring = Ring::new(&[[1; 32]]);
+        let large = Session { client: "x".repeat(CLIENT_BYTES_MAX + 1), ..session() };
+        assert_eq!(ring.seal(&large, [0; 12], b""), Err(Fault::Size));
+        let many = Opened { target: "t".into(), id: Some("x".repeat(SERVER_ID_BYTES_MAX)), version: Version::LEGACY };
+        let large = Session { servers: vec![many; 40], ..session() };
+        assert_eq!(ring.seal(&large, [0; 12], b""), Err(Fault::Size));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_sealed_opens_to_the_same(
+            began in any::<u64>(), client in "\\PC{0,40}",
+            servers in prop::collection::vec(("[a-z]{1,9}", prop::option::of("\\PC{0,20}"), 1_u8..6), 0..5),
+        ) {
+            let servers = servers.into_iter().map(|(target, id, version)| {
+                Opened { target, id, version: Version::of_byte(version).unwrap() }
+            }).collect();
+            let session = Session { began, version: Version::LEGACY, client, servers };
+            let ring = Ring::new(&[[7; 32]]);
+            let id = ring.seal(&session, [3; 12], b"x").unwrap();
+            prop_assert_eq!(ring.open(&id, b"x").unwrap().1, session);
+        }
+
+        #[test]
+        fn no_plain_text_makes_reading_panic(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+            let _ = Session::decode(&bytes);
+        }
+    }
+}
