@@ -175,6 +175,8 @@ fn at_once(attachment: &Arc<Attachment>, exchange: &mut Exchange<'_>) -> Option<
         | Policy::FrontendTcp(_)
         | Policy::FrontendTls(_)
         | Policy::Health(_)
+        // Once the message is read, by who reads it.
+        | Policy::McpAuthorization(_)
         | Policy::NetworkAuthorization(_)
         | Policy::ProxyProtocol(_)
         | Policy::RequestMirror(_)

@@ -33,7 +33,7 @@ pub struct Effective {
 
 /// Kinds of which several may hold at once; each runs, the less specific first.
 fn accumulates(kind: Kind) -> bool {
-    matches!(kind, Kind::IpAccess | Kind::Authorization)
+    matches!(kind, Kind::IpAccess | Kind::Authorization | Kind::McpAuthorization)
 }
 
 fn has_response_hook(policy: &Policy) -> bool {
@@ -57,7 +57,7 @@ impl Effective {
         let mut seen: Vec<Kind> = Vec::new();
         for attachment in level {
             let kind = attachment.policy.kind();
-            if kind == Kind::Authorization && self.is_locked(kind) {
+            if matches!(kind, Kind::Authorization | Kind::McpAuthorization) && self.is_locked(kind) {
                 continue;
             }
             if accumulates(kind) {

@@ -58,6 +58,7 @@ pub mod ip_access;
 pub mod jwt;
 pub mod jwt_auth;
 pub mod local_rate_limit;
+pub mod mcp_authorization;
 pub mod network_authorization;
 pub mod proxy_protocol;
 pub mod request_mirror;
@@ -108,6 +109,7 @@ unit::units! {
     ApiKey                  = "apiKey"                 in api_key          @ Identity;
     Csrf                    = "csrf"                   in csrf             @ Admission;
     Authorization           = "authorization"          in authorization    @ Authority;
+    McpAuthorization        = "mcpAuthorization"       in mcp_authorization @ Authority;
     LocalRateLimit          = "localRateLimit"         in local_rate_limit @ Quota;
     ConcurrencyLimit        = "concurrencyLimit"       in concurrency_limit @ Quota;
     Transformations         = "transformations"        in transformations  @ Transformation;

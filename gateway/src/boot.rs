@@ -20,6 +20,7 @@ use crate::listen::carried::Kind;
 use crate::listen::tickets::Keys;
 use crate::listen::{Drain, Listeners, Offer, Reports, Setup};
 use crate::local::source::{Input, Refused, Source};
+use crate::mcp::{Mcp, SessionKeys, Sessions};
 use crate::plan::Compiler;
 use crate::proxy::Proxy;
 use crate::quota::{Buckets, Seeds};
@@ -62,7 +63,8 @@ pub fn run(input: Input, takeover: Option<Takeover>, inherited: Option<Inherited
     let status = Arc::new(Status::default());
     let key_sets = upstreams.key_sets(state.keep(), &status);
     let estate = Arc::new(Estate::default());
-    let transfers = transfers(&written, &upstreams, &key_sets, (&telemetry, &estate, &state));
+    let sessions = Sessions::new(&statics.session_keys);
+    let transfers = transfers(&written, &upstreams, &key_sets, (&telemetry, &estate, &state, &sessions));
     receive(&transfers, states);
     let mut reloader = Reloader::new(source, state.clone(), status.clone(), telemetry.clone());
     reloader.first(warnings).map_err(refused)?;
@@ -89,7 +91,7 @@ pub fn run(input: Input, takeover: Option<Takeover>, inherited: Option<Inherited
     let life = Life::new(&statics, parts);
 
     let mut server = server(&statics);
-    let app = app(&server, &state, &telemetry, &drain);
+    let app = app(&server, &state, &telemetry, &drain, &sessions);
     let setup = setup(app, &state, (&telemetry, &drain), (&statics, inherited));
     let (listeners, reports) = Listeners::new(setup, state.wanted());
     life.offer(reports.clone(), servers.offers()?);
@@ -149,11 +151,12 @@ fn transfers(
     written: &Input,
     upstreams: &Arc<Upstreams>,
     key_sets: &Arc<KeySets>,
-    (telemetry, estate, state): (&Arc<Telemetry>, &Arc<Estate>, &State),
+    (telemetry, estate, state, sessions): (&Arc<Telemetry>, &Arc<Estate>, &State, &Arc<Sessions>),
 ) -> Transfers {
     let mut transfers = Transfers::default();
     transfers.add(Arc::new(Text::of(written)));
     transfers.add(Arc::new(Keys));
+    transfers.add(Arc::new(SessionKeys(sessions.clone())));
     transfers.add(Arc::new(Endpoints(upstreams.clone())));
     transfers.add(key_sets.clone());
     transfers.add(Arc::new(Upgrades(telemetry.clone())));
@@ -185,6 +188,7 @@ fn app(
     state: &Arc<State>,
     telemetry: &Arc<Telemetry>,
     drain: &Arc<Drain>,
+    sessions: &Arc<Sessions>,
 ) -> pingora_proxy::HttpProxy<Proxy> {
     let proxy = Proxy {
         state: state.clone(),
@@ -192,6 +196,7 @@ fn app(
         mirrors: Arc::new(Mirrors::default()),
         carried: drain.carried().clone(),
         world: Arc::default(),
+        mcp: Arc::new(Mcp::new(sessions.clone())),
     };
     let mut app = pingora_proxy::http_proxy(&server.configuration, proxy);
     app.server_options = Some(Default::default());

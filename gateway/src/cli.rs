@@ -11,6 +11,8 @@ use crate::life::heir::{Predecessor, Takeover};
 use crate::life::{init, place};
 use crate::local::schema;
 use crate::local::source::{Input, Refused, Source};
+use crate::mcp::client::{Client, Wish};
+use crate::mcp::demo;
 use crate::{boot, fleet, reference, systemd};
 
 /// What a gateway without any configuration serves.
@@ -84,6 +86,13 @@ enum Command {
         #[command(subcommand)]
         command: Xds,
     },
+    /// Ask an MCP server, or be a small one.
+    ///
+    /// Exit code 1: the server cannot be reached or refuses, or the tool failed.
+    Mcp {
+        #[command(subcommand)]
+        command: Mcp,
+    },
     /// Evaluate a CEL expression.
     ///
     /// Exit code 1: the expression is wrong, or fails on the data.
@@ -99,6 +108,35 @@ enum Command {
     /// Print the reference manual of the configuration, in Markdown.
     #[command(hide = true)]
     Reference,
+}
+
+#[derive(Subcommand)]
+enum Mcp {
+    /// List tools, prompts and resources, one a line.
+    Ls(Server),
+    /// Call a tool and print its result.
+    Call {
+        #[command(flatten)]
+        server: Server,
+        tool: String,
+        /// JSON, such as '{"city": "Berlin"}'.
+        #[arg(default_value = "{}")]
+        arguments: String,
+    },
+    /// Print everything the server says of itself, as JSON.
+    Inspect(Server),
+    /// Be a small server on standard input and output, to try things with.
+    Demo,
+}
+
+/// Which MCP server is asked.
+#[derive(clap::Args)]
+struct Server {
+    /// Where it speaks Streamable HTTP, such as http://localhost:3000/mcp.
+    url: String,
+    /// A header of each request, `name: value`.
+    #[arg(short = 'H', long = "header")]
+    headers: Vec<String>,
 }
 
 #[derive(Subcommand)]
@@ -165,6 +203,7 @@ pub fn main() -> ExitCode {
         Some(Command::Upgrade { whom, wait, binary }) => answered(client::upgrade(&whom.places(), binary, wait)),
         Some(Command::Status { whom, json }) => answered(client::status(&whom.places(), json)),
         Some(Command::Xds { command: Xds::Serve(flags) }) => control(flags),
+        Some(Command::Mcp { command }) => mcp(command),
         Some(Command::Cel { expression, data }) => cel(&expression, data),
         Some(Command::Schema) => say(schema::text().trim_end()),
         Some(Command::Reference) => say(reference::text().trim_end()),
@@ -172,6 +211,36 @@ pub fn main() -> ExitCode {
         Some(Command::Run(run)) => serve(&run),
         None if validate_only => validate(&run, false),
         None => serve(&run),
+    }
+}
+
+fn mcp(command: Mcp) -> ExitCode {
+    let (server, wish) = match command {
+        Mcp::Demo => {
+            return match demo::run(std::io::stdin().lock(), std::io::stdout().lock()) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => fail(&format!("{error}")),
+            };
+        }
+        Mcp::Ls(server) => (server, Wish::List),
+        Mcp::Inspect(server) => (server, Wish::Inspect),
+        Mcp::Call { server, tool, arguments } => (server, Wish::Call { tool, arguments }),
+    };
+    let client = match Client::new(&server.url, &server.headers) {
+        Ok(client) => client,
+        Err(error) => {
+            tell(&format!("{error:#}"));
+            return ExitCode::from(WRONG_FLAGS);
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let asked = runtime.map_err(Into::into).and_then(|it| it.block_on(client.run(&wish)));
+    match asked {
+        Ok((text, failed)) => {
+            let said = say(text.trim_end());
+            if failed { ExitCode::from(REFUSED) } else { said }
+        }
+        Err(error) => fail(&format!("{error:#}")),
     }
 }
 

@@ -15,6 +15,7 @@ pub mod fleet;
 pub mod life;
 pub mod listen;
 pub mod local;
+pub mod mcp;
 pub mod memory;
 pub mod outside;
 pub mod plan;

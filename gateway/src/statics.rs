@@ -86,6 +86,8 @@ pub struct Statics {
     pub state_directory: Option<PathBuf>,
     /// 32 bytes that encrypt the secrets in it.
     pub state_key: Option<ir::Secret>,
+    /// Seal ids of sessions; none: one is drawn.
+    pub session_keys: Vec<ir::Secret>,
 }
 
 #[cfg(test)]
@@ -124,6 +126,7 @@ impl Statics {
             local_xds: None,
             state_directory: None,
             state_key: None,
+            session_keys: Vec::new(),
         }
     }
 }

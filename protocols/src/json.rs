@@ -106,6 +106,11 @@ impl<'a> Raw<'a> {
         }
     }
 
+    /// Its text with these changes, which are of the whole document.
+    pub fn edited(self, edits: crate::mcp::Edits) -> String {
+        edits.apply(self.document, self.range())
+    }
+
     /// Members of an object, in their order; nothing for other values.
     pub fn members(self) -> impl Iterator<Item = (Cow<'a, str>, Raw<'a>)> {
         let mut walk = Walk::into(self, Kind::Object);

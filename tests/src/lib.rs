@@ -18,6 +18,7 @@ pub mod io;
 pub mod issuer;
 pub mod load;
 pub mod manager;
+pub mod mcp;
 pub mod wait;
 
 pub use backend::Backend;
@@ -27,4 +28,5 @@ pub use control::Control;
 pub use gateway::Gateway;
 pub use http::Reply;
 pub use manager::Manager;
+pub use mcp::{McpClient, McpServer};
 pub use wait::{eventually, within};

@@ -28,6 +28,8 @@ fn expected(name: &str) -> (&str, u16) {
         "jwt-auth" | "api-key" | "basic-auth" => ("/x", 401),
         "request-redirect" => ("/x", 301),
         "url-rewrite" => ("/shop/x", 200),
+        // A request of no MCP client.
+        "mcp" | "mcp-authorization" => ("/mcp", 406),
         _ => ("/x", 200),
     }
 }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use serde::{Serialize, Serializer};
 
+use crate::mcp::McpBackend;
 use crate::name::{BackendKey, Origin, ServiceKey, Text};
 
 /// What a route points at.
@@ -32,11 +33,12 @@ pub struct Backend {
     pub origin: Origin,
 }
 
-/// What a backend is. The kinds that speak MCP, A2A or an LLM dialect come with their issues.
+/// What a backend is. The kinds that speak A2A or an LLM dialect come with their issues.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum BackendKind {
     Host(HostTarget),
+    Mcp(McpBackend),
     /// What the embedded default serves: a small echo.
     Demo,
 }

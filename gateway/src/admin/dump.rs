@@ -197,6 +197,7 @@ fn statics_json(statics: &Statics) -> Value {
         local_xds,
         state_directory,
         state_key,
+        session_keys,
     } = statics;
     json!({
         "enableIpv6": enable_ipv6,
@@ -230,6 +231,7 @@ fn statics_json(statics: &Statics) -> Value {
         "localXdsPath": local_xds,
         "stateDirectory": state_directory,
         "stateKey": state_key.as_ref().map(|_| STARS),
+        "sessionKeys": session_keys.iter().map(|_| STARS).collect::<Vec<_>>(),
     })
 }
 

@@ -12,8 +12,10 @@ use super::policies::{BackendPolicies, FrontendPolicies, GatewayPolicies, RouteP
 use super::statics::StaticConfig;
 
 mod discovery;
+mod mcp;
 
 pub use discovery::{HealthPolicy, LoadBalancer, Locality, LocalityMode, Scope, Service, Workload, WorkloadStatus};
+pub use mcp::{McpBackend, McpFailureMode, McpPlace, McpPrefixMode, McpStatefulMode, McpStdio, McpTarget, SimpleMcp};
 
 /// The whole document. Everything outside `config` takes effect while the process runs.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -37,6 +39,8 @@ pub struct Document {
     pub workloads: Vec<Workload>,
     /// Lists of routes that a route can delegate to.
     pub route_groups: Vec<RouteGroup>,
+    /// MCP servers behind one endpoint, on a port of their own or on gateways.
+    pub mcp: Option<SimpleMcp>,
     /// Policies with an explicit target.
     pub policies: Vec<DetachedPolicy>,
     /// Terms of client connections, for the whole process.
@@ -265,7 +269,7 @@ pub enum ValueMatch {
     Regex(String),
 }
 
-/// Exactly one of `host`, `backend`, `service`, `routeGroup`, `demo`.
+/// Exactly one of `host`, `backend`, `service`, `routeGroup`, `mcp`, `demo`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RouteBackend {
@@ -279,6 +283,8 @@ pub struct RouteBackend {
     pub service: Option<ServicePort>,
     /// Name of an entry of `routeGroups`: matching goes on there.
     pub route_group: Option<String>,
+    /// MCP servers behind one endpoint.
+    pub mcp: Option<McpBackend>,
     /// The gateway's own echo, to try things with.
     pub demo: Option<Demo>,
     pub policies: Option<BackendPolicies>,
@@ -320,13 +326,15 @@ pub struct TcpRoute {
     pub backends: Vec<RouteBackend>,
 }
 
-/// A named backend.
+/// A named backend: exactly one of `host` and `mcp`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Backend {
     pub name: String,
     /// `name:port`, `ip:port` or `unix:/path`.
-    pub host: String,
+    pub host: Option<String>,
+    /// MCP servers behind one endpoint.
+    pub mcp: Option<McpBackend>,
     pub policies: Option<BackendPolicies>,
 }
 

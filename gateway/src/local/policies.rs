@@ -64,6 +64,7 @@ policy_set! {
 policy_set! {
     /// Policies of a route.
     RoutePolicies {
+        mcp_authorization = "mcpAuthorization": filters::mcp_authorization::Config => |config, scope| filters::mcp_authorization::Policy::lower(config, scope).map(Policy::McpAuthorization);
         transformations = "transformations": filters::transformations::Config => unit!(transformations, Transformations);
         request_header_modifier = "requestHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_request(scope).map(Policy::RequestHeaderModifier);
         response_header_modifier = "responseHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_response(scope).map(Policy::ResponseHeaderModifier);
@@ -102,6 +103,7 @@ policy_set! {
 policy_set! {
     /// Policies of a backend.
     BackendPolicies {
+        mcp_authorization = "mcpAuthorization": filters::mcp_authorization::Config => |config, scope| filters::mcp_authorization::Policy::lower(config, scope).map(Policy::McpAuthorization);
         authorization = "authorization": filters::authorization::Config => |config, scope| config.lower_at(filters::expr::Site::Backend, scope).map(Policy::Authorization);
         transformations = "transformations": filters::transformations::Config => unit!(transformations, Transformations);
         request_header_modifier = "requestHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_request(scope).map(Policy::RequestHeaderModifier);
@@ -113,6 +115,18 @@ policy_set! {
         health = "health": filters::health::Config => unit!(health, Health);
         session_affinity = "sessionAffinity": filters::session_affinity::Config => unit!(session_affinity, SessionAffinity);
         circuit_breaker = "circuitBreaker": filters::circuit_breaker::Config => unit!(circuit_breaker, CircuitBreaker);
+    }
+}
+
+policy_set! {
+    /// Policies of one MCP server.
+    TargetPolicies {
+        transformations = "transformations": filters::transformations::Config => unit!(transformations, Transformations);
+        request_header_modifier = "requestHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_request(scope).map(Policy::RequestHeaderModifier);
+        backend_auth = "backendAuth": filters::backend_auth::Config => unit!(backend_auth, BackendAuth);
+        backend_tls = "backendTLS": filters::backend_tls::Config => unit!(backend_tls, BackendTls);
+        http = "http": filters::backend_http::Config => unit!(backend_http, BackendHttp);
+        tcp = "tcp": filters::backend_tcp::Config => unit!(backend_tcp, BackendTcp);
     }
 }
 
@@ -153,6 +167,7 @@ policy_set! {
 policy_set! {
     /// Any policy that can be attached on its own.
     AnyPolicies {
+        mcp_authorization = "mcpAuthorization": filters::mcp_authorization::Config => |config, scope| filters::mcp_authorization::Policy::lower(config, scope).map(Policy::McpAuthorization);
         transformations = "transformations": filters::transformations::Config => unit!(transformations, Transformations);
         request_header_modifier = "requestHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_request(scope).map(Policy::RequestHeaderModifier);
         response_header_modifier = "responseHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_response(scope).map(Policy::ResponseHeaderModifier);

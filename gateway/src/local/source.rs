@@ -306,6 +306,10 @@ impl Source {
             lowering.frontend(policies);
             run.keep("frontendPolicies", None, &mut lowering);
         }
+        if let Some(mcp) = run.whole("mcp") {
+            lowering.mcp(mcp);
+            run.keep("mcp", None, &mut lowering);
+        }
         self.items(run, &mut lowering, "binds", |it, index, _, item| it.bind(index, item));
         self.items(run, &mut lowering, "backends", |it, index, _, item| it.backend(index, item));
         self.items(run, &mut lowering, "services", |it, index, _, item| it.service(index, item));

@@ -2,6 +2,7 @@
 //! wins over the document.
 
 mod address;
+mod session;
 mod telemetry;
 mod xds;
 
@@ -19,6 +20,7 @@ use crate::statics::{LogFormat, LookupFamily, ServerAddress, Statics};
 use crate::telemetry::logging;
 pub use address::server_address;
 use address::{has_ipv6, is_local, loopback, wildcard};
+pub use session::SessionConfig;
 pub use telemetry::{Metrics, Tracing};
 pub use xds::{headers, identity};
 
@@ -95,6 +97,8 @@ pub struct StaticConfig {
     /// Encrypts the secrets in there (`STATE_KEY`): 64 hexadecimal digits. Without one they are left out, and what
     /// needs them is closed after a start without control plane until that is back.
     pub state_key: Option<FileOrInline>,
+    /// Sessions of MCP clients.
+    pub session: SessionConfig,
 }
 
 /// A secret written out, the file it is in, or the credential it is (systemd's `LoadCredential=`).
@@ -286,6 +290,7 @@ impl StaticConfig {
             local_xds: from.word("LOCAL_XDS_PATH").or(self.local_xds_path).map(PathBuf::from),
             state_directory: xds::state_directory(&from, self.state_directory),
             state_key: xds::state_key(&mut from, self.state_key),
+            session_keys: session::keys(&mut from, self.session),
             xds: None,
         };
         let statics = Statics { xds: xds::lower(&mut from, remote, &statics, &mut warnings), ..statics };

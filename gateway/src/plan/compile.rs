@@ -23,6 +23,7 @@ use crate::upstream::{Cluster, Template, Upstreams};
 pub struct Compiler {
     pub upstreams: Arc<Upstreams>,
     pub statics: Arc<Statics>,
+    pub(super) servers: crate::mcp::Register,
     /// Templates by cluster and the identities of the settings that shape them.
     templates: Mutex<HashMap<TemplateKey, Weak<Template>>>,
     /// What rules have in common.
@@ -39,7 +40,13 @@ const TEMPLATES_SWEEP: usize = 1024;
 
 impl Compiler {
     pub fn new(upstreams: Arc<Upstreams>, statics: Arc<Statics>) -> Arc<Self> {
-        Arc::new(Self { upstreams, statics, templates: Mutex::default(), merged: Known::default() })
+        Arc::new(Self {
+            upstreams,
+            statics,
+            servers: Default::default(),
+            templates: Mutex::default(),
+            merged: Known::default(),
+        })
     }
 
     /// Peer terms for a cluster under these settings, shared by all rules that agree on them.

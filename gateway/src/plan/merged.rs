@@ -12,6 +12,7 @@ use ir::{BackendKind, BackendRef, HostTarget, RouteBackend, Target, Text};
 use parking_lot::Mutex;
 
 use super::Plan;
+use crate::mcp::{self, Federation};
 use crate::upstream::{Cluster, Template};
 
 /// Results remembered before dead ones are swept.
@@ -38,6 +39,15 @@ struct Reached {
     reference: RouteBackend,
     /// The backend's own level, and that of the reference.
     levels: [Option<Level>; 2],
+    backend: Option<Arc<ir::Backend>>,
+    cluster: Option<Arc<Cluster>>,
+    /// What the servers of an MCP backend find: there is one for each that is a reference.
+    servers: Vec<Server>,
+}
+
+/// What the reference of one MCP server finds.
+struct Server {
+    level: Option<Level>,
     backend: Option<Arc<ir::Backend>>,
     cluster: Option<Arc<Cluster>>,
 }
@@ -73,6 +83,8 @@ pub enum BackendTarget {
         cluster: Arc<Cluster>,
         template: Arc<Template>,
     },
+    /// Several servers that the gateway itself talks to.
+    Mcp(Arc<Federation>),
     /// The embedded default's own echo.
     Demo,
     Group(Text),
@@ -137,6 +149,9 @@ fn target_of(plan: &Plan, it: &Reached, effective: &Effective) -> BackendTarget 
     if it.backend.as_ref().is_some_and(|backend| backend.kind == BackendKind::Demo) {
         return BackendTarget::Demo;
     }
+    if let Some(BackendKind::Mcp(terms)) = it.backend.as_ref().map(|backend| &backend.kind) {
+        return BackendTarget::Mcp(federation(plan, it, terms, effective));
+    }
     let Some(cluster) = &it.cluster else {
         return BackendTarget::Broken(plan.broken(reference));
     };
@@ -144,6 +159,42 @@ fn target_of(plan: &Plan, it: &Reached, effective: &Effective) -> BackendTarget 
         Ok(template) => BackendTarget::Cluster { cluster: cluster.clone(), template },
         Err(reason) => BackendTarget::Broken(reason.into()),
     }
+}
+
+/// The servers of an MCP backend, each with its own policies over those of the backend.
+fn federation(plan: &Plan, it: &Reached, terms: &ir::McpBackend, effective: &Effective) -> Arc<Federation> {
+    let key = it.backend.as_ref().map(|it| it.key.clone()).unwrap_or_else(|| ir::BackendKey::new(""));
+    let mut found = it.servers.iter();
+    let targets = terms.targets.iter().map(|target| {
+        let reach = match &target.reach {
+            ir::McpReach::Stdio(process) => mcp::Reach::Stdio(process.clone()),
+            ir::McpReach::Http(url) => {
+                endpoint(plan, url, found.next(), effective).map_or_else(mcp::Reach::Broken, mcp::Reach::Http)
+            }
+            ir::McpReach::Sse(url) => {
+                endpoint(plan, url, found.next(), effective).map_or_else(mcp::Reach::Broken, mcp::Reach::Sse)
+            }
+        };
+        let state = plan.compiler.servers.state(&key, &target.name);
+        Arc::new(mcp::Target { name: target.name.clone(), reach, state })
+    });
+    Arc::new(Federation::new(key.0.clone(), terms.clone(), targets.collect()))
+}
+
+fn endpoint(
+    plan: &Plan,
+    url: &ir::McpUrl,
+    found: Option<&Server>,
+    effective: &Effective,
+) -> Result<mcp::Endpoint, Text> {
+    let Some(Server { level, backend, cluster: Some(cluster) }) = found else {
+        return Err(plan.broken(&url.backend));
+    };
+    let effective = level.iter().fold(effective.clone(), |above, level| above.under(level));
+    let template = plan.template(cluster, &effective)?;
+    let host = backend.as_ref().and_then(|it| host_of(it, effective.backend_tls().is_some()));
+    let path = url.path.clone();
+    Ok(mcp::Endpoint { cluster: cluster.clone(), template, effective: Arc::new(effective), host, path })
 }
 
 /// The host name of a backend that has one, with its port unless that is the scheme's own.
@@ -160,6 +211,7 @@ impl BackendTarget {
     pub fn name(&self) -> &str {
         match self {
             Self::Cluster { cluster, .. } => cluster.name(),
+            Self::Mcp(federation) => &federation.name,
             Self::Demo => "demo",
             Self::Group(_) | Self::Broken(_) => "",
         }
@@ -177,16 +229,18 @@ impl Inputs {
         ];
         let reached = |(position, it): (usize, &RouteBackend)| {
             let position = u32::try_from(position).unwrap_or(u32::MAX);
+            let backend = match &it.backend {
+                BackendRef::Backend(key) => plan.snapshot.backends.get(key).cloned(),
+                _ => None,
+            };
             Reached {
+                servers: servers(plan, backend.as_deref()),
                 reference: it.clone(),
                 levels: [
                     plan.backend_level(&it.backend),
                     plan.level(&Target::RouteBackend { route: route.key.clone(), position }),
                 ],
-                backend: match &it.backend {
-                    BackendRef::Backend(key) => plan.snapshot.backends.get(key).cloned(),
-                    _ => None,
-                },
+                backend,
                 cluster: plan.cluster(&it.backend),
             }
         };
@@ -215,12 +269,34 @@ impl Inputs {
 
 impl Reached {
     fn same(&self, other: &Self) -> bool {
-        let Self { reference, levels, backend, cluster } = self;
+        let Self { reference, levels, backend, cluster, servers } = self;
         *reference == other.reference
             && levels.iter().zip(&other.levels).all(|(a, b)| one(a, b))
             && one(backend, &other.backend)
             && one(cluster, &other.cluster)
+            && servers.len() == other.servers.len()
+            && servers.iter().zip(&other.servers).all(|(a, b)| a.same(b))
     }
+}
+
+impl Server {
+    fn same(&self, other: &Self) -> bool {
+        let Self { level, backend, cluster } = self;
+        one(level, &other.level) && one(backend, &other.backend) && one(cluster, &other.cluster)
+    }
+}
+
+fn servers(plan: &Plan, backend: Option<&ir::Backend>) -> Vec<Server> {
+    let Some(BackendKind::Mcp(terms)) = backend.map(|it| &it.kind) else { return Vec::new() };
+    let found = |reference: &BackendRef| Server {
+        level: plan.backend_level(reference),
+        backend: match reference {
+            BackendRef::Backend(key) => plan.snapshot.backends.get(key).cloned(),
+            _ => None,
+        },
+        cluster: plan.cluster(reference),
+    };
+    terms.references().map(found).collect()
 }
 
 /// Whether both are the same object, or both absent.

@@ -14,7 +14,7 @@ use super::ctx::Ctx;
 use super::failure;
 
 /// Writes a reply; the connection stays usable unless the request's body is still on its way.
-pub(super) async fn write(session: &mut Session, ctx: &mut Ctx, reply: Reply) -> Result<()> {
+pub async fn write(session: &mut Session, ctx: &mut Ctx, reply: Reply) -> Result<()> {
     let Reply { status, headers, body, reason } = reply;
     if ctx.outcome.reason == Reason::Upstream {
         ctx.outcome.reason = reason;
@@ -61,7 +61,7 @@ pub(super) fn owe(head: &mut ResponseHeader, facts: &Facts) -> Result<()> {
 
 /// Owed headers and response hooks: the same for every answer, ours or the backend's. The inner error is what the client
 /// gets where the response may not pass.
-pub(super) fn decorate(request: &RequestHeader, head: &mut ResponseHeader, ctx: &mut Ctx) -> Result<Result<(), Reply>> {
+pub fn decorate(request: &RequestHeader, head: &mut ResponseHeader, ctx: &mut Ctx) -> Result<Result<(), Reply>> {
     owe(head, &ctx.facts)?;
     let hooked = |it: Option<&Arc<Effective>>| it.filter(|it| it.has_response_hooks()).cloned();
     let backend = hooked(ctx.backend().map(|it| &it.effective));
@@ -100,7 +100,7 @@ fn grpc_head(status: u16, body: &Bytes, ctx: &mut Ctx) -> Result<ResponseHeader>
 }
 
 /// Before a final head goes out: whether the connection may serve another request.
-pub(super) fn settle(session: &mut Session, ctx: &Ctx) {
+pub fn settle(session: &mut Session, ctx: &Ctx) {
     // A client that was not told to go on may leave its body out, or send it: nobody can tell.
     let unsure = !ctx.is_h2
         && session.req_header().headers.contains_key(EXPECT)

@@ -51,7 +51,7 @@ fn recording(held: &HeldBody, bytes_max: usize) -> Recording {
 }
 
 /// Reads the request's body before the request goes on, as far as a filter looks at it.
-pub(super) async fn read_ahead(session: &mut Session, ctx: &mut Ctx, wanted: Wanted) -> Result<(), Stop> {
+pub async fn read_ahead(session: &mut Session, ctx: &mut Ctx, wanted: Wanted) -> Result<(), Stop> {
     if ctx.is_grpc || ctx.is_upgrade {
         ctx.facts.body = RequestBody::Streams;
         return Ok(());

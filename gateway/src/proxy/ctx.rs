@@ -44,6 +44,8 @@ pub struct Ctx {
     pub is_h2: bool,
     /// Counted as what keeps a process that drains alive.
     pub load: Option<Load>,
+    /// What a message of MCP is about, as expressions see it.
+    pub mcp: Option<Box<filters::expr::Json>>,
 }
 
 /// The request as the client sent it, for the log: filters change the head.
@@ -135,6 +137,7 @@ impl Ctx {
             is_upgrade: false,
             is_h2: false,
             load: None,
+            mcp: None,
         }
     }
 

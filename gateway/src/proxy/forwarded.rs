@@ -49,6 +49,11 @@ pub(super) fn on_request(session: &Session) -> Result<(), Stop> {
     Ok(())
 }
 
+/// Writes the headers onto a copy of the head that the gateway itself sends on.
+pub fn for_servers(session: &Session, head: &mut RequestHeader, ctx: &Ctx) -> Result<()> {
+    super::names::change(head, |fields| write(session, fields, ctx))
+}
+
 /// Writes the headers onto the copy that goes to the backend.
 pub(super) fn write(session: &Session, fields: &mut Fields<'_>, ctx: &Ctx) -> Result<()> {
     let Some(listener) = &ctx.listener else { return Ok(()) };

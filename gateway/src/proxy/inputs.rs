@@ -29,7 +29,7 @@ pub fn install(statics: &Statics) {
 }
 
 /// A request with what was chosen for it so far.
-pub(super) fn request<'a>(head: &'a RequestHeader, ctx: &'a Ctx) -> Inputs<'a> {
+pub fn request<'a>(head: &'a RequestHeader, ctx: &'a Ctx) -> Inputs<'a> {
     let mut inputs = ctx.facts.inputs(head);
     inputs.names = Names::of(
         ctx.listener.as_deref().map(|it| &*it.listener),
@@ -39,10 +39,12 @@ pub(super) fn request<'a>(head: &'a RequestHeader, ctx: &'a Ctx) -> Inputs<'a> {
         name: it.target.name(),
         kind: match it.target {
             BackendTarget::Cluster { .. } => "static",
+            BackendTarget::Mcp(_) => "mcp",
             BackendTarget::Demo | BackendTarget::Group(_) | BackendTarget::Broken(_) => "unknown",
         },
-        protocol: "http",
+        protocol: if matches!(it.target, BackendTarget::Mcp(_)) { "mcp" } else { "http" },
     });
+    inputs.objects.mcp = ctx.mcp.as_deref();
     inputs.times.start = Some(started(ctx.started));
     inputs
 }

@@ -5,20 +5,20 @@
 //! What a request carries along is in `ctx`; answers of our own are written by `answer`.
 
 mod affinity;
-mod answer;
-mod body;
+pub mod answer;
+pub mod body;
 mod compression;
 mod ctx;
 mod demo;
 mod failure;
 mod finish;
-mod forwarded;
+pub mod forwarded;
 pub mod inputs;
 mod log;
 mod names;
 mod pass;
 mod peer;
-mod request;
+pub mod request;
 mod response;
 mod route;
 mod upstream_request;
@@ -36,6 +36,7 @@ use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 pub use ctx::Ctx;
 
 use crate::listen::carried::Carried;
+use crate::mcp::Mcp;
 use crate::outside::World;
 use crate::state::State;
 use crate::telemetry::Telemetry;
@@ -48,6 +49,7 @@ pub struct Proxy {
     pub mirrors: Arc<Mirrors>,
     pub carried: Arc<Carried>,
     pub world: Arc<World>,
+    pub mcp: Arc<Mcp>,
 }
 
 #[async_trait]

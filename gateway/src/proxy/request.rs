@@ -39,7 +39,7 @@ enum Decision {
 }
 
 /// Why the phase ends early.
-pub(super) enum Stop {
+pub enum Stop {
     Reply(Reply),
     Broken(Box<pingora_error::Error>),
 }
@@ -109,6 +109,12 @@ async fn forward(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx, terms: &Te
         demo::answer(session, ctx).await?;
         return Ok(Decision::Answered);
     }
+    if let Some(federation) = federation(ctx) {
+        forwarded::on_request(session)?;
+        ctx.outcome.request_done = Some(Instant::now());
+        Box::pin(crate::mcp::serve(proxy, session, ctx, &federation)).await?;
+        return Ok(Decision::Answered);
+    }
     if let Some(timeout) = ctx.effective().and_then(|it| it.timeout()).and_then(|it| it.request) {
         ctx.request_deadline = Some(ctx.started + timeout);
     }
@@ -120,6 +126,14 @@ async fn forward(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx, terms: &Te
     body::wrap(session, ctx, terms).await?;
     ctx.outcome.request_done = Some(Instant::now());
     Ok(Decision::Forward)
+}
+
+/// The MCP servers that the request is for.
+fn federation(ctx: &Ctx) -> Option<std::sync::Arc<crate::mcp::Federation>> {
+    match &ctx.backend()?.target {
+        BackendTarget::Mcp(federation) => Some(federation.clone()),
+        _ => None,
+    }
 }
 
 /// Refuses what is malformed, and puts host and path into their one form.

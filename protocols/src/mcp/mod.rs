@@ -13,6 +13,7 @@ pub mod edit;
 pub mod list;
 pub mod message;
 pub mod name;
+pub mod resume;
 pub mod session;
 pub mod transport;
 pub mod version;

@@ -35,7 +35,7 @@ pub struct Events {
 
 impl Events {
     #[track_caller]
-    pub(super) fn new(answer: Streaming) -> Events {
+    pub fn new(answer: Streaming) -> Events {
         let content_type = answer.header("content-type").unwrap_or_default();
         assert!(content_type.starts_with("text/event-stream"), "not an event stream: {} {content_type}", answer.status);
         Events { answer, pending: BytesMut::new() }

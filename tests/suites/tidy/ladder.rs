@@ -43,7 +43,7 @@ const RESERVED: [(&str, &[&str]); 12] = [
 ];
 
 /// Folders of the gateway that may name Pingora's server and proxy crates.
-const PINGORA_FOLDERS: [&str; 8] = ["boot", "life", "listen", "proxy", "session", "relay", "upstream", "admin"];
+const PINGORA_FOLDERS: [&str; 8] = ["boot", "life", "listen", "proxy", "session", "mcp", "upstream", "admin"];
 
 #[test]
 fn a_crate_imports_only_to_its_left() {

@@ -3,13 +3,14 @@
 use filters::Scope;
 use ir::{Backend, BackendKey, BackendKind, BackendRef, HostTarget, Origin, ServiceKey};
 
-use super::read;
+use super::{mcp, read};
 use crate::pb;
 
 pub(super) fn encode(it: &Backend) -> pb::Backend {
     let Backend { key, kind, origin: _ } = it;
     let kind = match kind {
         BackendKind::Host(target) => pb::backend::Kind::Host(target.to_string()),
+        BackendKind::Mcp(it) => pb::backend::Kind::Mcp(mcp::encode(it)),
         BackendKind::Demo => pb::backend::Kind::Demo(pb::Unit {}),
     };
     pb::Backend { key: key.to_string(), kind: Some(kind) }
@@ -20,10 +21,11 @@ pub(super) fn decode(it: pb::Backend, origin: &Origin, scope: &mut Scope<'_>) ->
     let key = BackendKey(read::text(scope, "key", &key));
     let kind = match kind {
         None => {
-            scope.problem("no kind: exactly one of `host` and `demo`");
+            scope.problem("no kind: exactly one of `host`, `mcp` and `demo`");
             None
         }
         Some(pb::backend::Kind::Host(text)) => scope.check("host", HostTarget::parse(&text)).map(BackendKind::Host),
+        Some(pb::backend::Kind::Mcp(it)) => scope.at("mcp", |scope| mcp::decode(it, scope)).map(BackendKind::Mcp),
         Some(pb::backend::Kind::Demo(pb::Unit {})) => Some(BackendKind::Demo),
     };
     Some(Backend { key, kind: kind?, origin: origin.clone() })

@@ -13,6 +13,7 @@ mod attachment;
 mod backend;
 mod listener;
 mod matcher;
+mod mcp;
 mod policy;
 mod read;
 mod route;

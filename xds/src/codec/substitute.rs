@@ -18,7 +18,7 @@
 use filters::expr::{Expression, Site, Vocabulary};
 use filters::rung::Rung;
 use filters::{
-    Attachment, Change, Kind, Policy, Scope, authorization, backend_tls, direct_response, ip_access,
+    Attachment, Change, Kind, Policy, Scope, authorization, backend_tls, direct_response, ip_access, mcp_authorization,
     network_authorization,
 };
 use ir::{
@@ -143,6 +143,8 @@ fn closed(kind: Option<Kind>, target: &Target) -> Option<Policy> {
         Some(Kind::NetworkAuthorization) => {
             nobody(Site::Connection).map(network_authorization::Policy).map(Policy::NetworkAuthorization)
         }
+        // Of a backend, too: nothing of its servers is shown.
+        Some(Kind::McpAuthorization) => nobody(Site::Mcp).map(mcp_authorization::Policy).map(Policy::McpAuthorization),
         Some(Kind::Authorization) => nobody(Site::Request).map(Policy::Authorization),
         Some(kind) if kind.rung() == Rung::Setting && kind != Kind::BackendTls => None,
         Some(_) if at_backend => None,

@@ -6,6 +6,7 @@
 
 mod discovery;
 mod listener;
+mod mcp;
 mod policy;
 mod route;
 

@@ -24,15 +24,20 @@ impl Lowering<'_> {
 
     pub fn backend(&mut self, index: usize, backend: doc::Backend) {
         let path = format!("backends[{index}]");
-        let doc::Backend { name, host, policies } = backend;
+        let doc::Backend { name, host, mcp, policies } = backend;
         self.name("backend", plain_name(&name), &format!("{path}.name"));
         let key = BackendKey::new(plain_name(&name));
         let at = format!("{path}.policies");
         let lowered = self.scoped(&at, |scope| policies.map(|it| it.lower(scope)).unwrap_or_default());
         self.attach(lowered, &Target::Backend(key.clone()), Phase::Route, &at);
-        if let Some(target) = self.check(format!("{path}.host"), HostTarget::parse(&host)) {
-            let origin = self.origin(&path);
-            self.out.backends.push(Arc::new(ir::Backend { key, kind: BackendKind::Host(target), origin }));
+        match (host, mcp) {
+            (Some(host), None) => {
+                let Some(target) = self.check(format!("{path}.host"), HostTarget::parse(&host)) else { return };
+                let origin = self.origin(&path);
+                self.out.backends.push(Arc::new(ir::Backend { key, kind: BackendKind::Host(target), origin }));
+            }
+            (None, Some(mcp)) => drop(self.mcp_backend(&format!("{path}.mcp"), &key, mcp)),
+            _ => self.problem(path, "a backend is exactly one of `host` and `mcp`"),
         }
     }
 

@@ -53,7 +53,7 @@ impl Lowering<'_> {
         }
     }
 
-    fn parents(&mut self, path: &str, written: doc::GatewayRefs, http: bool) -> Vec<Parent> {
+    pub(super) fn parents(&mut self, path: &str, written: doc::GatewayRefs, http: bool) -> Vec<Parent> {
         let names = match written {
             doc::GatewayRefs::One(name) => vec![name],
             doc::GatewayRefs::Many(names) => names,
@@ -259,10 +259,11 @@ impl Lowering<'_> {
         position: u32,
         it: doc::RouteBackend,
     ) -> Option<RouteBackend> {
-        let doc::RouteBackend { weight, host, backend, service, route_group, demo, policies } = it;
-        let given = [host.is_some(), backend.is_some(), service.is_some(), route_group.is_some(), demo.is_some()];
+        let doc::RouteBackend { weight, host, backend, service, route_group, mcp, demo, policies } = it;
+        let given = [host.is_some(), backend.is_some(), service.is_some(), route_group.is_some()];
+        let given = [&given[..], &[mcp.is_some(), demo.is_some()]].concat();
         if given.iter().filter(|it| **it).count() != 1 {
-            self.problem(path, "a backend is exactly one of `host`, `backend`, `service`, `routeGroup`, `demo`");
+            self.problem(path, "a backend is exactly one of `host`, `backend`, `service`, `routeGroup`, `mcp`, `demo`");
             return None;
         }
         let at = format!("{path}.policies");
@@ -273,6 +274,9 @@ impl Lowering<'_> {
             let suffix = if checks { format!("@{route}/{position}") } else { String::new() };
             let declared = self.inline.host(&text, &suffix);
             self.check(format!("{path}.host"), declared)?
+        } else if let Some(mcp) = mcp {
+            let key = BackendKey::new(format!("mcp/{route}/{position}"));
+            self.mcp_backend(&format!("{path}.mcp"), &key, mcp)?
         } else if demo.is_some() {
             self.inline.demo()
         } else if let Some(name) = backend {

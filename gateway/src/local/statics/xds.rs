@@ -19,7 +19,7 @@ const HEADER: &str = "XDS_HEADER_";
 /// What a gateway without an address of its own says.
 const NO_ADDRESS: &str = "1.1.1.1";
 const OFF: &str = "off";
-const KEY_BYTES: usize = 32;
+pub(super) const KEY_BYTES: usize = 32;
 
 /// What the document says about the control plane.
 pub(super) struct Written {
@@ -191,7 +191,7 @@ pub(super) fn state_key(from: &mut Sources<'_>, written: Option<FileOrInline>) -
     key.map(ir::Secret::new)
 }
 
-fn bytes(hex: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn bytes(hex: &[u8]) -> Option<Vec<u8>> {
     let digit = |it: u8| char::from(it).to_digit(16).and_then(|it| u8::try_from(it).ok());
     let (pairs, rest) = hex.as_chunks::<2>();
     let key: Option<Vec<u8>> = pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect();

@@ -27,6 +27,7 @@ mod health;
 mod ip_access;
 mod jwt_auth;
 mod local_rate_limit;
+mod mcp_authorization;
 mod mode;
 mod network_authorization;
 mod proxy_protocol;
@@ -51,6 +52,7 @@ pub(super) fn encode(policy: &Policy) -> Wire {
         Policy::ApiKey(it) => Wire::ApiKey(api_key::encode(it)),
         Policy::Authorization(it) => Wire::Authorization(authorization::encode(it)),
         Policy::NetworkAuthorization(it) => Wire::NetworkAuthorization(network_authorization::encode(it)),
+        Policy::McpAuthorization(it) => Wire::McpAuthorization(mcp_authorization::encode(it)),
         Policy::LocalRateLimit(it) => Wire::LocalRateLimit(local_rate_limit::encode(it)),
         Policy::ConcurrencyLimit(it) => Wire::ConcurrencyLimit(concurrency_limit::encode(it)),
         Policy::Csrf(it) => Wire::Csrf(csrf::encode(it)),
@@ -92,6 +94,7 @@ pub(super) fn decode(wire: Wire, scope: &mut Scope<'_>) -> Option<Policy> {
         Wire::ApiKey(it) => api_key::decode(it, scope).map(Policy::ApiKey),
         Wire::Authorization(it) => authorization::decode(it, scope).map(Policy::Authorization),
         Wire::NetworkAuthorization(it) => network_authorization::decode(it, scope).map(Policy::NetworkAuthorization),
+        Wire::McpAuthorization(it) => mcp_authorization::decode(it, scope).map(Policy::McpAuthorization),
         Wire::LocalRateLimit(it) => local_rate_limit::decode(it, scope).map(Policy::LocalRateLimit),
         Wire::ConcurrencyLimit(it) => concurrency_limit::decode(it, scope).map(Policy::ConcurrencyLimit),
         Wire::Csrf(it) => csrf::decode(it, scope).map(Policy::Csrf),
@@ -137,6 +140,7 @@ pub(super) fn kind(wire: &Wire) -> Kind {
         Wire::ApiKey(_) => Kind::ApiKey,
         Wire::Authorization(_) => Kind::Authorization,
         Wire::NetworkAuthorization(_) => Kind::NetworkAuthorization,
+        Wire::McpAuthorization(_) => Kind::McpAuthorization,
         Wire::LocalRateLimit(_) => Kind::LocalRateLimit,
         Wire::ConcurrencyLimit(_) => Kind::ConcurrencyLimit,
         Wire::Csrf(_) => Kind::Csrf,

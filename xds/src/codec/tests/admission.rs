@@ -52,6 +52,10 @@ pub(super) fn connections() -> impl Strategy<Value = authorization::Config> {
     rules(&["source.address == '10.0.0.1'", "destination.port != 443", "true"])
 }
 
+pub(super) fn tools() -> impl Strategy<Value = authorization::Config> {
+    rules(&["mcp.tool.name == 'a'", "has(mcp.resource) && mcp.resource.target == 'b'", "has(jwt.sub)"])
+}
+
 pub(super) fn rates() -> impl Strategy<Value = local_rate_limit::Config> {
     let rule = (1..=u64::MAX, 1..=u64::MAX, 1..=86_400_000u64, any::<bool>(), quota_keys());
     let rule = rule.prop_map(|it| local_rate_limit::RuleConfig {

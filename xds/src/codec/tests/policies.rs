@@ -125,6 +125,9 @@ pub(super) fn of(kind: Kind) -> BoxedStrategy<Policy> {
         Kind::BasicAuth => lowered(basic_auth(), basic_auth::Config::lower, Policy::BasicAuth),
         Kind::ApiKey => lowered(api_key(), api_key::Config::lower, Policy::ApiKey),
         Kind::Authorization => lowered(admission::requests(), authorization::Config::lower, Policy::Authorization),
+        Kind::McpAuthorization => {
+            lowered(admission::tools(), mcp_authorization::Policy::lower, Policy::McpAuthorization)
+        }
         Kind::NetworkAuthorization => {
             lowered(admission::connections(), network_authorization::Policy::lower, Policy::NetworkAuthorization)
         }

@@ -214,9 +214,27 @@ fn listener() -> impl Strategy<Value = Change> {
 fn backend() -> impl Strategy<Value = Change> {
     let host = select(&["api.example.com:8080", "127.0.0.1:80", "[::1]:443", "unix:/run/a.sock"][..]);
     let host = host.prop_map(|it| BackendKind::Host(HostTarget::parse(it).unwrap()));
-    (text(), prop_oneof![host, Just(BackendKind::Demo)]).prop_map(|(key, kind)| {
+    (text(), prop_oneof![host, Just(BackendKind::Demo), mcp().prop_map(BackendKind::Mcp)]).prop_map(|(key, kind)| {
         let backend = Backend { key: BackendKey(key), kind, origin: Origin::default() };
         Change::Backend(backend.key.clone(), Some(backend.into()))
+    })
+}
+
+fn mcp() -> impl Strategy<Value = McpBackend> {
+    let reach = (text().prop_map(|it| BackendRef::Backend(BackendKey(it))), "/[a-z]{0,4}", any::<bool>());
+    let reach = reach.prop_map(|(backend, path, sse)| {
+        let url = McpUrl { backend, path: path.into() };
+        if sse { McpReach::Sse(url) } else { McpReach::Http(url) }
+    });
+    let targets = btree_map("[a-z0-9.-]{1,9}", reach, 1..4)
+        .prop_map(|targets| targets.into_iter().map(|(name, reach)| McpTarget { name: name.into(), reach }).collect());
+    let prefix = select(&[McpPrefix::Conditional, McpPrefix::Always, McpPrefix::Never][..]);
+    (targets, prefix, any::<[bool; 3]>()).prop_map(|(targets, prefix, [stateless, fail_open, local_only])| McpBackend {
+        targets,
+        stateless,
+        prefix,
+        fail_open,
+        local_only,
     })
 }
 

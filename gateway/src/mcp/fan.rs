@@ -1,0 +1,175 @@
+//! Several servers asked at once. None waits for another; one that hangs is waited for no longer than it is worth.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use protocols::json::{self, Raw, quoted};
+use protocols::mcp::{List, answer};
+
+use super::fault::Fault;
+use super::state::{Items, ListKey};
+use super::talk::Talk;
+use super::target::{ask, result_of};
+use super::{STRAGGLER_GRACE, Target};
+
+/// Pages of one list that are asked for.
+const PAGES_MAX: usize = 64;
+/// Items of one list that are taken.
+const ITEMS_MAX: usize = 100_000;
+
+/// Ids of what we ask ourselves, in sessions that are clients': unlike any of theirs.
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+/// What each server answered, in their order.
+pub(super) type Answers<T> = Vec<(Arc<Target>, Result<T, Fault>)>;
+
+/// Asks all. Where servers may be left out, those that have not answered a while after the first are; else the first
+/// fault is the end.
+pub(super) async fn all<T, F>(talk: &Talk, asking: impl Fn(Arc<Target>) -> F) -> Answers<T>
+where
+    F: Future<Output = Result<T, Fault>>,
+{
+    let federation = &talk.federation;
+    let fail_open = federation.terms.fail_open;
+    let mut answers: Vec<Option<Result<T, Fault>>> = federation.targets.iter().map(|_| None).collect();
+    let mut under_way: FuturesUnordered<_> = federation
+        .targets
+        .iter()
+        .enumerate()
+        .map(|(position, target)| {
+            let asking = asking(target.clone());
+            Box::pin(async move { (position, asking.await) })
+        })
+        .collect();
+    let mut patience = std::pin::pin!(None::<tokio::time::Sleep>);
+    loop {
+        let next = tokio::select! {
+            next = under_way.next() => next,
+            () = async { match patience.as_mut().as_pin_mut() { Some(it) => it.await, None => std::future::pending().await } } => None,
+        };
+        let Some((position, answer)) = next else { break };
+        let failed = answer.is_err();
+        if let Some(slot) = answers.get_mut(position) {
+            *slot = Some(answer);
+        }
+        if failed && !fail_open {
+            break;
+        }
+        if !failed && fail_open && patience.as_ref().as_pin_ref().is_none() {
+            patience.set(Some(tokio::time::sleep(STRAGGLER_GRACE)));
+        }
+    }
+    let late = |target: &Target| {
+        if fail_open {
+            // Else each request would wait for it anew.
+            target.state.failed(Instant::now());
+        }
+        Err(Fault::Deadline(STRAGGLER_GRACE))
+    };
+    let answers = federation.targets.iter().zip(answers);
+    answers.map(|(target, answer)| (target.clone(), answer.unwrap_or_else(|| late(target)))).collect()
+}
+
+/// The first fault that counts: any where none may be left out, all where some may.
+pub(super) fn verdict<T>(talk: &Talk, answers: &Answers<T>) -> Option<(Arc<Target>, Fault)> {
+    // Others that were not waited for are no cause.
+    let cause = |it: &&(Arc<Target>, Result<T, Fault>)| matches!(&it.1, Err(fault) if !is_late(fault));
+    let fault = answers.iter().find(cause).or_else(|| answers.iter().find(|it| it.1.is_err()));
+    let counts = !talk.federation.terms.fail_open || answers.iter().all(|it| it.1.is_err());
+    let (target, Err(fault)) = fault.filter(|_| counts)? else { return None };
+    Some((target.clone(), fault.clone()))
+}
+
+fn is_late(fault: &Fault) -> bool {
+    matches!(fault, Fault::Deadline(after) if *after == STRAGGLER_GRACE)
+}
+
+/// A list of a server: kept, or asked for now.
+pub(super) async fn items(talk: &Talk, target: &Arc<Target>, list: List) -> Result<Arc<Items>, Fault> {
+    let key = ListKey::new(list, talk.federation.naming, talk.audience);
+    if let Some(items) = target.state.list(&key, Instant::now()) {
+        return Ok(items);
+    }
+    match Box::pin(fetch(talk, target, list)).await {
+        Ok(items) => {
+            let items = Arc::new(items);
+            target.state.keep_list(key, items.clone(), Instant::now());
+            Ok(items)
+        }
+        Err(fault) if talk.federation.terms.fail_open => target.state.last_list(&key).ok_or(fault),
+        Err(fault) => Err(fault),
+    }
+}
+
+async fn fetch(talk: &Talk, target: &Arc<Target>, list: List) -> Result<Items, Fault> {
+    let naming = talk.federation.naming;
+    let mut items = Vec::new();
+    let mut cursor: Option<String> = None;
+    for _ in 0..PAGES_MAX {
+        let id = format!("\"agw-{}\"", NEXT_ID.fetch_add(1, Ordering::Relaxed));
+        let params = cursor.take().map(|it| format!(r#"{{"cursor":{}}}"#, quoted(&it))).unwrap_or_default();
+        let message = ask(target, talk, &id, answer::request(&id, list.method(), &params)).await?;
+        let result = match result_of(&message, &id) {
+            Ok(result) => result,
+            // It has no such lists, which is no fault.
+            Err(Fault::Error(error)) if is_unknown_method(&error) => return Ok(Items { items }),
+            Err(fault) => return Err(fault),
+        };
+        let document = std::str::from_utf8(&message).unwrap_or_default();
+        for (name, item) in list.items(result) {
+            items.push((name.into_owned(), list.renamed(naming, &target.name, item, document)));
+        }
+        cursor = result.get("nextCursor").and_then(Raw::as_str).map(|it| it.into_owned()).filter(|it| !it.is_empty());
+        if cursor.is_none() || items.len() > ITEMS_MAX {
+            break;
+        }
+    }
+    Ok(Items { items })
+}
+
+fn is_unknown_method(error: &str) -> bool {
+    let code = json::parse(error.as_bytes()).ok().and_then(|it| it.get("code").map(|it| it.text() == "-32601"));
+    code == Some(true)
+}
+
+/// The lists of all servers.
+pub(super) async fn lists(talk: &Talk, list: List) -> Result<Answers<Arc<Items>>, (Arc<Target>, Fault)> {
+    let answers = all(talk, |target| async move { items(talk, &target, list).await }).await;
+    match verdict(talk, &answers) {
+        Some(fault) => Err(fault),
+        None => Ok(answers),
+    }
+}
+
+/// Lists as one result, of what may be shown.
+pub(super) fn shown(
+    talk: &Talk,
+    list: List,
+    answers: &Answers<Arc<Items>>,
+    may: impl Fn(&Target, &str) -> bool,
+) -> Bytes {
+    let unique = !talk.federation.naming.names;
+    let mut seen = HashSet::new();
+    let mut shown = Vec::new();
+    for (target, items) in answers {
+        let Ok(items) = items else { continue };
+        let items = items.items.iter().filter(|(name, _)| {
+            // Of two that have one name, the first server's counts, shown or not.
+            (!unique || seen.insert(name)) && may(target, name)
+        });
+        shown.extend(items.map(|(_, item)| item.as_str()));
+    }
+    list.result(shown.into_iter()).into()
+}
+
+/// Whose a name without a prefix is: the first server's that lists it.
+pub(super) async fn find(talk: &Talk, list_of: List, wanted: &str) -> Option<Arc<Target>> {
+    let answers = all(talk, |target| async move { items(talk, &target, list_of).await }).await;
+    let has = |items: &Items| items.items.iter().any(|(name, _)| name == wanted);
+    answers.into_iter().find(|(_, items)| items.as_ref().is_ok_and(|it| has(it))).map(|(target, _)| target)
+}

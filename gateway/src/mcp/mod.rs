@@ -1,0 +1,66 @@
+//! Several MCP servers as one: what the protocol needs beyond passing requests on.
+//!
+//! A [`Federation`] is a backend of kind `mcp` in a plan: its servers, each with the terms it is reached on. An
+//! exchange comes here from `proxy::request` and is answered here ([`serve`]): `post` reads the message, `route` finds
+//! whose it is, `fan` asks several servers at once, `relay` passes one server's answer on, `stream` carries what nobody
+//! asked for. Servers are spoken to through [`target`], over the gateway's own connections and under the policies
+//! of each ([`call`]), never through a client of another kind.
+//!
+//! Sessions are in the id that the client holds (`protocols::mcp::session`); what a process remembers of them beyond that
+//! ([`sessions`]) can be lost without harm. What is known of a server (its lists, whether it fails) is in [`state`].
+
+mod call;
+pub mod client;
+pub mod demo;
+mod duplex;
+mod events;
+mod fan;
+mod fault;
+mod federation;
+mod legacy;
+mod post;
+mod relay;
+mod reply;
+mod route;
+mod rules;
+mod serve;
+mod sessions;
+mod state;
+mod stdio;
+mod stream;
+mod talk;
+mod target;
+
+pub use federation::{Endpoint, Federation, Reach, Target};
+pub use serve::serve;
+pub use sessions::{SessionKeys, Sessions};
+pub use state::{Register, State};
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use call::Caller;
+use duplex::Lines;
+
+/// Longest wait for a server to open a session, to list, or to take a notification.
+pub(crate) const TARGET_DEADLINE: Duration = Duration::from_secs(10);
+/// Where one server at least has answered: how much longer the others are waited for that may be left out.
+pub(crate) const STRAGGLER_GRACE: Duration = Duration::from_secs(1);
+/// Largest message taken from a server.
+pub(crate) const MESSAGE_BYTES_MAX: usize = 16 << 20;
+/// Silence after which a stream says that it lives.
+pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// One for the process.
+pub struct Mcp {
+    caller: Caller,
+    sessions: Arc<Sessions>,
+    /// To servers that have one of their own for each session.
+    lines: Arc<Lines>,
+}
+
+impl Mcp {
+    pub fn new(sessions: Arc<Sessions>) -> Self {
+        Self { caller: Caller::default(), sessions, lines: Arc::default() }
+    }
+}

@@ -1,0 +1,190 @@
+//! A client's exchange, as far as servers get to see it.
+
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use aws_lc_rs::digest;
+use filters::{Exchange, Facts, Identity, Verdict, chain};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use pingora_http::RequestHeader;
+use protocols::http::hop;
+use protocols::mcp::session::{Name, Session};
+use protocols::mcp::transport;
+use siphasher::sip::SipHasher13;
+
+use super::fault::Fault;
+use super::federation::{Endpoint, Federation};
+use super::{Mcp, Target};
+use crate::outside::World;
+
+/// Headers of the client's that are not for servers: they are of its own connection or message.
+const OURS: [HeaderName; 11] = [
+    header::HOST,
+    header::CONTENT_LENGTH,
+    header::CONTENT_TYPE,
+    header::CONTENT_ENCODING,
+    header::ACCEPT,
+    header::ACCEPT_ENCODING,
+    header::EXPECT,
+    header::ORIGIN,
+    transport::SESSION_ID,
+    transport::PROTOCOL_VERSION,
+    transport::LAST_EVENT_ID,
+];
+
+/// Beginnings of headers that differ from request to request and tell nobody apart.
+const PASSING: [&str; 9] =
+    ["x-forwarded-", "x-request-id", "traceparent", "tracestate", "x-b3-", "via", "forwarded", "user-agent", "mcp-"];
+
+/// What goes on for a client at servers. It outlives the exchange where something is still to be told to a server.
+pub(super) struct Talk {
+    pub(super) mcp: Arc<Mcp>,
+    pub(super) federation: Arc<Federation>,
+    pub(super) world: Arc<World>,
+    /// The client's head without what is its own.
+    head: RequestHeader,
+    facts: Facts,
+    /// Where and whose sessions are.
+    pub(super) scope: [u8; 32],
+    /// A digest of what servers could tell clients apart by.
+    pub(super) audience: u64,
+    /// The session that the client shows.
+    pub(super) session: Option<(Name, Session)>,
+}
+
+impl Talk {
+    /// `head` is a copy of the client's, with what the gateway says of the client.
+    pub(super) fn new(
+        (mcp, world): (Arc<Mcp>, Arc<World>),
+        federation: Arc<Federation>,
+        mut head: RequestHeader,
+        facts: Facts,
+        route: &str,
+    ) -> Self {
+        let mut gone = Vec::new();
+        hop::to_remove(&head.headers, false, |name| gone.push(name));
+        for name in gone.iter().chain(&OURS) {
+            head.remove_header(name);
+        }
+        let scope = scope(&federation.name, route, &facts.identity);
+        let audience = audience(&head.headers, &scope);
+        Self { mcp, federation, world, head, facts, scope, audience, session: None }
+    }
+
+    /// The head of a request to a server.
+    pub(super) fn head(&self, endpoint: &Endpoint, method: &http::Method, path: &str) -> Result<RequestHeader, Fault> {
+        let mut head = self.head.clone();
+        head.set_method(method.clone());
+        let uri = http::Uri::try_from(path).map_err(|_| Fault::Policy(format!("`{path}` is not a path")))?;
+        head.set_uri(uri);
+        head.set_version(http::Version::HTTP_11);
+        let host = endpoint.host.clone().or_else(|| {
+            let name = endpoint.cluster.host()?;
+            HeaderValue::from_str(&name).ok()
+        });
+        let host = host.unwrap_or_else(|| HeaderValue::from_static("localhost"));
+        insert(&mut head, header::HOST, host)?;
+        insert(&mut head, header::ACCEPT_ENCODING, HeaderValue::from_static("identity"))?;
+        let effective = &endpoint.effective;
+        if !effective.filters().is_empty() {
+            let mut facts = self.facts.clone();
+            let mut exchange = Exchange { request: &mut head, facts: &mut facts, outside: &*self.world };
+            if let Verdict::Reply(_) = chain::on_attempt(effective, &mut exchange) {
+                return Err(Fault::Policy(facts.fault.unwrap_or_else(|| "a policy of the server refused".to_owned())));
+            }
+        }
+        // Last: nothing that runs for a request sees the credential.
+        if let Some(policy) = effective.backend_auth() {
+            policy.on_attempt(&mut head, &self.facts);
+        }
+        Ok(head)
+    }
+
+    /// The same once more, for what goes on when the exchange has ended.
+    pub(super) fn again(&self) -> Self {
+        let Self { mcp, federation, world, head, facts, scope, audience, session } = self;
+        Self {
+            mcp: mcp.clone(),
+            federation: federation.clone(),
+            world: world.clone(),
+            head: head.clone(),
+            facts: facts.clone(),
+            scope: *scope,
+            audience: *audience,
+            session: session.clone(),
+        }
+    }
+
+    /// What the session says of a server now: as sealed, or as it was opened anew since.
+    pub(super) fn affinity(&self, target: &Target) -> Option<u64> {
+        let (name, _) = self.session.as_ref()?;
+        Some(affinity(name, target))
+    }
+}
+
+/// Which endpoint of a server a session is with: the same for every process that asks.
+pub(super) fn affinity(session: &Name, target: &Target) -> u64 {
+    let mut hasher = siphash();
+    session.hash(&mut hasher);
+    target.name.hash(&mut hasher);
+    hasher.finish()
+}
+
+pub(super) fn insert(head: &mut RequestHeader, name: HeaderName, value: HeaderValue) -> Result<(), Fault> {
+    head.insert_header(name, value).map_err(|error| Fault::Policy(error.to_string()))
+}
+
+fn scope(federation: &str, route: &str, identity: &Identity) -> [u8; 32] {
+    let Identity { jwt, api_key, basic, peer } = identity;
+    let mut context = digest::Context::new(&digest::SHA256);
+    let mut part = |tag: &str, bytes: &[u8]| {
+        context.update(tag.as_bytes());
+        context.update(&(bytes.len() as u64).to_be_bytes());
+        context.update(bytes);
+    };
+    part("federation", federation.as_bytes());
+    part("route", route.as_bytes());
+    if let Some(jwt) = jwt {
+        part("issuer", jwt.issuer.as_bytes());
+        part("subject", jwt.text("sub").unwrap_or_default().as_bytes());
+    }
+    if let Some(key) = api_key {
+        part("key", key.key.expose());
+    }
+    if let Some(user) = basic {
+        part("user", user.as_bytes());
+    }
+    if let Some(peer) = peer {
+        // A certificate that was renewed is still the same client's.
+        match &peer.spiffe {
+            Some(spiffe) => part("spiffe", spiffe.id.as_bytes()),
+            None => {
+                part("subject", peer.subject.as_bytes());
+                part("ca", peer.issuer.as_bytes());
+            }
+        }
+    }
+    let mut out = [0; 32];
+    for (to, from) in out.iter_mut().zip(context.finish().as_ref()) {
+        *to = *from;
+    }
+    out
+}
+
+fn audience(headers: &HeaderMap, scope: &[u8; 32]) -> u64 {
+    let mut hasher = siphash();
+    scope.hash(&mut hasher);
+    let mut names: Vec<&HeaderName> =
+        headers.keys().filter(|it| !PASSING.iter().any(|passing| it.as_str().starts_with(passing))).collect();
+    names.sort_unstable_by_key(|it| it.as_str());
+    for name in names {
+        name.as_str().hash(&mut hasher);
+        headers.get_all(name).iter().for_each(|it| it.as_bytes().hash(&mut hasher));
+    }
+    hasher.finish()
+}
+
+/// The same everywhere, for replicas have to agree.
+fn siphash() -> SipHasher13 {
+    SipHasher13::new_with_keys(0x6d63_7000, 0x6167_7700)
+}

@@ -1,0 +1,83 @@
+//! Ids of events on streams into which those of several servers flow.
+//!
+//! A client shows the last id it saw, and no more; so each id says how far every one of the streams had come:
+//! `g<target>:<id>,<target>:<id>` for the stream of what nobody asked for, `p<target>:<id>` for the answer to one call.
+//! The ids of servers are opaque, and written in base64url.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+/// Longest id of a server that is taken up in one of ours.
+pub const ID_BYTES_MAX: usize = 256;
+/// Longest id accepted.
+pub const TEXT_BYTES_MAX: usize = 8 * 1024;
+
+/// How far streams had come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Last {
+    /// One call's answer.
+    Call { target: String, id: String },
+    /// The stream of what nobody asked for.
+    Unasked(Vec<(String, String)>),
+}
+
+impl Last {
+    /// As clients see it; `None` where nothing can be gone on from.
+    pub fn write(&self) -> Option<String> {
+        let one = |target: &str, id: &str| {
+            (id.len() <= ID_BYTES_MAX).then(|| format!("{target}:{}", URL_SAFE_NO_PAD.encode(id)))
+        };
+        match self {
+            Self::Call { target, id } => one(target, id).map(|it| format!("p{it}")),
+            Self::Unasked(places) => {
+                let places: Vec<_> = places.iter().filter_map(|(target, id)| one(target, id)).collect();
+                let text = format!("g{}", places.join(","));
+                (!places.is_empty() && text.len() <= TEXT_BYTES_MAX).then_some(text)
+            }
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        let one = |text: &str| {
+            let (target, id) = text.split_once(':')?;
+            let id = String::from_utf8(URL_SAFE_NO_PAD.decode(id).ok()?).ok()?;
+            Some((target.to_owned(), id))
+        };
+        if text.len() > TEXT_BYTES_MAX {
+            return None;
+        }
+        match text.split_at_checked(1)? {
+            ("p", text) => one(text).map(|(target, id)| Self::Call { target, id }),
+            ("g", text) => text.split(',').map(one).collect::<Option<_>>().map(Self::Unasked),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn ids_of_others_are_not_ours() {
+        for text in ["", "p", "g", "x", "pa", "pa:!", "ga:YQ,", "1", "5d2b_3", "\u{e4}"] {
+            assert_eq!(Last::parse(text), None, "{text}");
+        }
+        assert_eq!(Last::Unasked(Vec::new()).write(), None);
+        assert_eq!(Last::Call { target: "t".into(), id: "x".repeat(ID_BYTES_MAX + 1) }.write(), None);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(places in prop::collection::vec(("[a-z0-9.-]{1,9}", "\\PC{0,9}"), 1..5)) {
+            let (target, id) = places[0].clone();
+            for last in [Last::Call { target, id }, Last::Unasked(places)] {
+                let text = last.write().unwrap();
+                prop_assert!(text.bytes().all(|it| it.is_ascii_graphic()));
+                prop_assert_eq!(Last::parse(&text), Some(last));
+            }
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! MCP servers behind one endpoint: federation, sessions, streams, and servers and clients that misbehave.
+
+#[path = "mcp/federation.rs"]
+mod federation;
+#[path = "mcp/hostile.rs"]
+mod hostile;
+#[path = "mcp/programs.rs"]
+mod programs;
+#[path = "mcp/rules.rs"]
+mod rules;
+#[path = "mcp/session.rs"]
+mod session;
+
+use tests::McpServer;
+
+/// One route for everything to these servers; `more` are further keys of the backend, each a line.
+fn federation_of(servers: &[(&str, &McpServer)], more: &str) -> String {
+    let target = |(name, it): &(&str, &McpServer)| {
+        format!("          - name: {name}\n            mcp: {{ host: 'http://{}/mcp' }}\n", it.backend.addr())
+    };
+    let targets: String = servers.iter().map(target).collect();
+    let more: String = more.lines().map(|it| format!("          {it}\n")).collect();
+    format!(
+        "binds:\n- port: 0\n  address: 127.0.0.1\n  listeners:\n  - routes:\n    - name: tools\n      backends:\n      - mcp:\n{}{}",
+        more,
+        format!("          targets:\n{targets}")
+    )
+}

@@ -1,0 +1,145 @@
+//! Servers on lines of their own: programs, and servers of revision 2024-11-05. And the client of the command line.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use http::Response;
+use serde_json::{Value, json};
+use tests::backend::answer;
+use tests::gateway::binary_path;
+use tests::http::{BodySender, channel, full};
+use tests::wait::PATIENCE;
+use tests::{Backend, Gateway, McpClient, McpServer, eventually};
+
+use super::federation_of;
+
+/// A backend of these targets, each written out.
+fn targets(written: &[String]) -> String {
+    let yaml = federation_of(&[], "");
+    written.iter().fold(yaml, |yaml, it| format!("{yaml}          - {it}\n"))
+}
+
+fn demo(name: &str) -> String {
+    format!("{{ name: {name}, stdio: {{ cmd: '{}', args: [mcp, demo], env: {{ A: b }} }} }}", binary_path().display())
+}
+
+/// Processes whose parent this is.
+fn children(pid: u32) -> Vec<u32> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let lists = tasks.filter_map(|it| std::fs::read_to_string(it.path().join("children")).ok());
+    lists.flat_map(|it| it.split_whitespace().filter_map(|it| it.parse().ok()).collect::<Vec<u32>>()).collect()
+}
+
+#[tokio::test]
+async fn programs_are_started_for_a_session_and_gone_with_it() {
+    let one = McpServer::start("one");
+    let http = format!("{{ name: web, mcp: {{ host: 'http://{}/mcp' }} }}", one.backend.addr());
+    let gateway = Gateway::start(&targets(&[demo("demo"), http])).await;
+    let client = McpClient::open(gateway.addr(0), "/mcp").await;
+    assert_eq!(client.text("demo_add", json!({"a": 2, "b": 3})).await, "5");
+    assert_eq!(client.text("web_echo", json!({})).await, "one: {}");
+    assert_eq!(client.list("tools/list", "tools", "name").await[..2], ["demo_echo", "demo_add"]);
+    let read = client.ask("resources/read", json!({"uri": "demo+demo://about"})).await;
+    assert_eq!(read["result"]["contents"][0]["uri"], "demo+demo://about");
+    let before = children(gateway.pid());
+    assert_eq!(before.len(), 1);
+    let killed = rustix::process::Pid::from_raw(before[0].try_into().expect("a process")).expect("not 0");
+    rustix::process::kill_process(killed, rustix::process::Signal::KILL).expect("it lives");
+    eventually(PATIENCE, || async { children(gateway.pid()) != before }).await;
+    assert_eq!(client.text("demo_add", json!({"a": 1, "b": 1})).await, "2", "another one is started");
+    client.end().await.expect_status(200);
+    eventually(PATIENCE, || async { children(gateway.pid()).is_empty() }).await;
+    for _ in 0..20 {
+        let passing = McpClient::open(gateway.addr(0), "/mcp").await;
+        passing.end().await.expect_status(200);
+    }
+    eventually(PATIENCE, || async { children(gateway.pid()).is_empty() && one.sessions() == 0 }).await;
+    let _left = McpClient::open(gateway.addr(0), "/mcp").await;
+    let last = children(gateway.pid());
+    gateway.stop().await;
+    let gone = |pid: &u32| !Path::new(&format!("/proc/{pid}/cmdline")).exists();
+    eventually(PATIENCE, || async { last.iter().all(gone) }).await;
+}
+
+/// A server of 2024-11-05 that answers every request with its method.
+fn old_server() -> Backend {
+    let stream: Arc<Mutex<Option<Arc<BodySender>>>> = Arc::default();
+    Backend::http(move |asked| {
+        let stream = Arc::clone(&stream);
+        async move {
+            if asked.method == http::Method::GET {
+                let (sender, body) = channel();
+                sender.data("event: endpoint\ndata: messages?session=1\n\n").await;
+                *stream.lock().expect("no panic under the lock") = Some(Arc::new(sender));
+                let builder = Response::builder().header("content-type", "text/event-stream");
+                return builder.body(body).expect("an answer");
+            }
+            assert_eq!(asked.uri.to_string(), "/old/messages?session=1");
+            let message = asked.json();
+            let sender = stream.lock().expect("no panic under the lock").clone();
+            let result = match message["method"].as_str() {
+                Some("initialize") => json!({"protocolVersion": "2024-11-05", "capabilities": {"tools": {}},
+                    "serverInfo": {"name": "old", "version": "1"}}),
+                Some("tools/list") => json!({"tools": [{"name": "old", "inputSchema": {}}]}),
+                Some(method) => json!({"content": [{"type": "text", "text": method}]}),
+                None => Value::Null,
+            };
+            if let (Some(sender), false) = (sender, message["id"].is_null()) {
+                let said = json!({"jsonrpc": "2.0", "id": message["id"], "result": result});
+                sender.data(format!("event: message\ndata: {said}\n\n")).await;
+            }
+            Response::builder().status(202).body(full("Accepted")).expect("an answer")
+        }
+    })
+}
+
+#[tokio::test]
+async fn servers_of_the_first_revision_are_spoken_to_over_their_stream() {
+    let old = old_server();
+    let target = format!("{{ name: old, sse: {{ host: 'http://{}/old/sse' }} }}", old.addr());
+    let gateway = Gateway::start(&targets(&[target])).await;
+    let client = McpClient::open(gateway.addr(0), "/mcp").await;
+    assert_eq!(client.opened["protocolVersion"], "2024-11-05");
+    assert_eq!(client.list("tools/list", "tools", "name").await, ["old"]);
+    assert_eq!(client.text("old", json!({})).await, "tools/call");
+    old.down().await;
+    old.up();
+    assert_eq!(client.text("old", json!({})).await, "tools/call", "over another stream");
+    client.end().await.expect_status(200);
+    eventually(PATIENCE, || async { old.stats().open() == 0 || old.stats().in_flight() == 0 }).await;
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn the_command_line_lists_inspects_and_calls() {
+    let one = McpServer::start("one");
+    let gateway = Gateway::start(&targets(&[
+        demo("demo"),
+        format!("{{ name: web, mcp: {{ host: 'http://{}/mcp' }} }}", one.backend.addr()),
+    ]))
+    .await;
+    let url = format!("http://{}/mcp", gateway.addr(0));
+    let run = |args: Vec<String>| async move {
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let output = Gateway::run_cli(&args, "").await;
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&text).into_owned())
+    };
+    let words = |words: &[&str]| words.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>();
+    let (code, text) = run(words(&["mcp", "ls", &url])).await;
+    assert!(code == 0 && text.contains("demo_add") && text.contains("web+memo://one/1"), "{code}: {text}");
+    let (code, text) = run(words(&["mcp", "call", &url, "demo_add", r#"{"a": 20, "b": 22}"#])).await;
+    assert!(code == 0 && text.contains("\"42\""), "{code}: {text}");
+    let (code, text) = run(words(&["mcp", "call", &url, "web_slow"])).await;
+    assert!(code == 0 && text.contains("one: done"), "{code}: {text}");
+    let (code, text) = run(words(&["mcp", "call", &url, "web_fail"])).await;
+    assert!(code == 1 && text.contains("it failed"), "{code}: {text}");
+    let (code, text) = run(words(&["mcp", "inspect", &url])).await;
+    let said: Value = serde_json::from_str(&text).expect("JSON");
+    assert!(code == 0 && said["server"]["serverInfo"]["name"] == "agentgateway", "{text}");
+    let (code, text) = run(words(&["mcp", "ls", "http://127.0.0.1:1/"])).await;
+    assert!(code == 1 && text.contains("cannot connect"), "{code}: {text}");
+    assert_eq!(run(words(&["mcp", "ls", "nonsense"])).await.0, 2);
+    eventually(PATIENCE, || async { one.sessions() == 0 }).await;
+    gateway.stop().await;
+}
