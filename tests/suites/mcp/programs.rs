@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex};
 
 use http::Response;
 use serde_json::{Value, json};
-use tests::backend::answer;
 use tests::gateway::binary_path;
 use tests::http::{BodySender, channel, full};
 use tests::wait::PATIENCE;
