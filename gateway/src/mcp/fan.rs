@@ -173,3 +173,21 @@ pub(super) async fn find(talk: &Talk, list_of: List, wanted: &str) -> Option<Arc
     let has = |items: &Items| items.items.iter().any(|(name, _)| name == wanted);
     answers.into_iter().find(|(_, items)| items.as_ref().is_ok_and(|it| has(it))).map(|(target, _)| target)
 }
+
+/// Whose a URI is that says nothing of it: the first server's that lists it, or else whose template begins like it.
+pub(super) async fn find_uri(talk: &Talk, uri: &str) -> Option<Arc<Target>> {
+    if let Some(target) = find(talk, List::Resources, uri).await {
+        return Some(target);
+    }
+    let answers = all(talk, |target| async move { items(talk, &target, List::Templates).await }).await;
+    let mut best: Option<(usize, Arc<Target>)> = None;
+    for (target, items) in answers {
+        let Ok(items) = items else { continue };
+        let literals = items.items.iter().filter_map(|(template, _)| template.split('{').next());
+        let fits = literals.filter(|it| !it.is_empty() && uri.starts_with(it)).map(str::len).max();
+        if let Some(length) = fits.filter(|it| best.as_ref().is_none_or(|(held, _)| held < it)) {
+            best = Some((length, target));
+        }
+    }
+    best.map(|(_, target)| target)
+}

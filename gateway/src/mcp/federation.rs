@@ -50,9 +50,9 @@ impl Federation {
     pub fn new(name: Text, terms: McpBackend, targets: Vec<Arc<Target>>) -> Self {
         let several = targets.len() > 1;
         let naming = match terms.prefix {
-            McpPrefix::Conditional => Naming { names: several, uris: several },
-            McpPrefix::Always => Naming { names: true, uris: true },
-            McpPrefix::Never => Naming { names: false, uris: several },
+            McpPrefix::Conditional => Naming { names: several, uris: several, ids: several },
+            McpPrefix::Always => Naming { names: true, uris: true, ids: true },
+            McpPrefix::Never => Naming { names: false, uris: false, ids: several },
         };
         Self { name, terms, naming, targets }
     }

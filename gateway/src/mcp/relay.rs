@@ -70,11 +70,12 @@ fn is_error_for_nobody(message: &Message<'_>) -> bool {
 /// The message as the client has to see it, where that is different.
 fn outward(talk: &Talk, target: &Target, message: &Message<'_>, bytes: &Bytes) -> Option<Bytes> {
     let naming = talk.federation.naming;
-    if !naming.uris {
+    if !naming.uris && !naming.ids {
         return None;
     }
     let mut edits = Edits::default();
     match message.shape() {
+        Shape::Request if !naming.ids => return None,
         Shape::Request => {
             let id = message.id?;
             edits.replace(id.range(), name::join_id(&target.name, id));
@@ -134,7 +135,7 @@ async fn stream(
 /// is kept back.
 fn passed(talk: &Talk, target: &Target, event: Event, id: &str) -> Option<(Event, bool)> {
     let last = |it: &String| Last::Call { target: target.name.to_string(), id: it.clone() };
-    let own = event.id.as_ref().filter(|_| talk.federation.naming.uris).map(|it| last(it).write());
+    let own = event.id.as_ref().filter(|_| talk.federation.naming.ids).map(|it| last(it).write());
     let event_id = own.unwrap_or_else(|| event.id.clone());
     if event.data.is_empty() {
         return Some((Event { id: event_id, ..event }, false));

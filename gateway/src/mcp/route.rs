@@ -47,7 +47,7 @@ pub(super) async fn bind(talk: &Talk, message: &Message<'_>, body: &Bytes) -> Re
         "prompts/get" => by_name(talk, message, body, List::Prompts).await,
         "resources/read" | "resources/subscribe" | "resources/unsubscribe" => {
             let uri = member(message.param("uri"), "uri")?;
-            by_uri(talk, uri, body)
+            by_uri(talk, uri, body).await
         }
         "completion/complete" => by_reference(talk, message, body).await,
         method => match talk.federation.single() {
@@ -79,12 +79,16 @@ async fn named(talk: &Talk, raw: Raw<'_>, body: &Bytes, list: List) -> Result<Bo
     Ok(Bound { target, body: body.clone(), subject })
 }
 
-fn by_uri(talk: &Talk, raw: Raw<'_>, body: &Bytes) -> Result<Bound, Nowhere> {
+async fn by_uri(talk: &Talk, raw: Raw<'_>, body: &Bytes) -> Result<Bound, Nowhere> {
     let uri = raw.as_str().unwrap_or_default();
-    let Some((target, own)) = talk.federation.owner_of_uri(&uri) else {
+    let owner = talk.federation.owner_of_uri(&uri).map(|(target, own)| (target.clone(), own));
+    let owner = match owner {
+        None if !talk.federation.naming.uris => fan::find_uri(talk, &uri).await.map(|it| (it, uri.to_string())),
+        owner => owner,
+    };
+    let Some((target, own)) = owner else {
         return Err(Nowhere::unknown(Noun::Resource, &uri));
     };
-    let target = target.clone();
     let body = changed(body, raw, (&uri, &own));
     Ok(Bound { body, target, subject: Some(Subject { noun: Noun::Resource, name: own }) })
 }
@@ -94,14 +98,14 @@ async fn by_reference(talk: &Talk, message: &Message<'_>, body: &Bytes) -> Resul
     let reference = reference.ok_or_else(|| Nowhere::params("`ref` is missing"))?;
     match reference.get("type").and_then(Raw::as_str).as_deref() {
         Some("ref/prompt") => named(talk, member(reference.member("name"), "ref.name")?, body, List::Prompts).await,
-        Some("ref/resource") => by_uri(talk, member(reference.member("uri"), "ref.uri")?, body),
+        Some("ref/resource") => by_uri(talk, member(reference.member("uri"), "ref.uri")?, body).await,
         _ => Err(Nowhere::params("`ref.type` is neither ref/prompt nor ref/resource")),
     }
 }
 
 /// An answer of the client's to a server's request: whose, and with the id that the server gave.
 pub(super) fn bind_answer(talk: &Talk, message: &Message<'_>, body: &Bytes) -> Option<Bound> {
-    if !talk.federation.naming.uris {
+    if !talk.federation.naming.ids {
         let target = talk.federation.single()?.clone();
         return Some(Bound { target, body: body.clone(), subject: None });
     }

@@ -34,7 +34,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 
 pub(super) async fn answer(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx, talk: Talk) -> Result<()> {
     let last = session.req_header().headers.get(LAST_EVENT_ID).and_then(|it| it.to_str().ok()).map(str::to_owned);
-    match talk.federation.single().filter(|_| !talk.federation.naming.uris).cloned() {
+    match talk.federation.single().filter(|_| !talk.federation.naming.ids).cloned() {
         Some(target) => one(proxy, session, ctx, (talk, target, last)).await,
         None => several(proxy, session, ctx, (talk, last)).await,
     }

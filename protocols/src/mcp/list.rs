@@ -146,7 +146,7 @@ mod tests {
     use super::*;
     use crate::json;
 
-    const ALL: Naming = Naming { names: true, uris: true };
+    const ALL: Naming = Naming { names: true, uris: true, ids: true };
 
     #[test]
     fn items_change_in_their_names_and_nowhere_else() {

@@ -20,13 +20,15 @@ const APP_SCHEME: &str = "ui://";
 pub struct Naming {
     /// Names of tools and prompts.
     pub names: bool,
-    /// URIs, and ids of requests of servers.
+    /// URIs.
     pub uris: bool,
+    /// Ids of requests of servers, and of events.
+    pub ids: bool,
 }
 
 impl Naming {
     /// Everything as the one server has it.
-    pub const PLAIN: Self = Self { names: false, uris: false };
+    pub const PLAIN: Self = Self { names: false, uris: false, ids: false };
 
     pub fn name<'a>(self, target: &str, name: &'a str) -> Cow<'a, str> {
         if self.names { format!("{target}_{name}").into() } else { name.into() }
@@ -124,7 +126,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_joined_is_split_again(target in "[a-z0-9.-]{1,9}", name in "\\PC{0,9}", number in any::<i64>()) {
-            let naming = Naming { names: true, uris: true };
+            let naming = Naming { names: true, uris: true, ids: true };
             let joined = naming.name(&target, &name);
             prop_assert_eq!(split(&joined), Some((&*target, &*name)));
             for uri in [name.clone(), format!("ui://{name}"), format!("file:///{name}+_")] {

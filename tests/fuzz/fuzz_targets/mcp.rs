@@ -18,7 +18,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let Ok(document) = json::parse(bytes) else { return };
     walk(document);
     let text = std::str::from_utf8(bytes).expect("JSON is UTF-8");
-    let naming = Naming { names: true, uris: true };
+    let naming = Naming { names: true, uris: true, ids: true };
     if let Ok(message) = Message::of(document) {
         let id = message.id.map_or("", Raw::text);
         if !id.is_empty() && !message.method().is_empty() {

@@ -136,6 +136,15 @@ async fn names_are_the_servers_own_where_that_is_asked_for() {
         let tools = client.list("tools/list", "tools", "name").await;
         assert_eq!((&tools[..2], tools.len()), (&names.map(str::to_owned)[..], 9), "{more}");
         assert_eq!(client.text(names[0], json!({})).await, "one: {}", "{more}");
+        if more.ends_with("never") {
+            let uris = client.list("resources/list", "resources", "uri").await;
+            assert_eq!(uris, ["memo://one/1", "memo://two/1"]);
+            for (uri, text) in [("memo://two/1", "two"), ("memo://one/9", "one"), ("memo://two/9", "two")] {
+                let read = client.ask("resources/read", json!({"uri": uri})).await;
+                assert_eq!(read["result"]["contents"][0], json!({"uri": uri, "text": text}));
+            }
+            assert_eq!(client.ask("resources/read", json!({"uri": "x:1"})).await["error"]["code"], -32002);
+        }
         gateway.stop().await;
     }
 }

@@ -46,7 +46,7 @@ pub enum McpPrefixMode {
     #[default]
     Conditional,
     Always,
-    /// Names are the servers' own; of two that are the same, the first target's counts.
+    /// Names and URIs are the servers' own; of two that are the same, the first target's counts.
     Never,
 }
 
