@@ -13,6 +13,16 @@
 //! hold. `flatten(m)` becomes a field for each entry, `name.key`. Sensitive headers and cookies are secrets
 //! to fields: they show as stars, and what is made of them fails.
 //!
+//! **Bodies** are noted as they pass where a field or the filter reads them, up to
+//! `frontendPolicies.http.maxBufferSize` each; nothing waits for them. Of a larger one `bodyPrefix` is the beginning, and
+//! `body` fails. The request's is what went to the backend, or what was read of it where there was none; the response's
+//! is what the client got, before compression. A response that comes before a route is found has none here.
+//!
+//! **Order.** Lines of one thread are in order, those of several are not: sort by `time`.
+//!
+//! **Merging.** The most specific policy replaces the others whole, from the instance over gateway, listener and route
+//! down to the rule; one with `inheritance: override` stands against all below it.
+//!
 //! **Limits.** At most 64 fields are added. `otlp` and `database` come with a later version.
 
 use std::collections::BTreeMap;

@@ -15,6 +15,10 @@
 //! **Deadline.** `requestTimeout` covers each call to this backend, to the last byte of its
 //! response; `0` for none.
 //!
+//! **Merging.** The nearest to the backend replaces the others whole: the reference to it, the backend itself, then what
+//! route, listener and gateway hand down; one with `inheritance: override` stands against all nearer ones. In the
+//! reference a policy attached to a backend gives way to one of a route: here it is nearer, and wins.
+//!
 //! **Where we differ.** `maxConcurrentStreams` and `poolIdleTimeout` are ours.
 
 use std::time::Duration;

@@ -9,6 +9,10 @@
 //!     retries: 3
 //! ```
 //!
+//! **Merging.** The nearest to the backend replaces the others whole: the reference to it, the backend itself, then what
+//! route, listener and gateway hand down; one with `inheritance: override` stands against all nearer ones. In the
+//! reference a policy attached to a backend gives way to one of a route: here it is nearer, and wins.
+//!
 //! **Where we differ.** The reference asks for both keys; here each is optional, and what is absent
 //! is taken from `config.backend`.
 

@@ -19,6 +19,10 @@
 //! **Files.** `cert`, `key` and `root` are paths of PEM files, or `{ credential: NAME }` for a credential of the service
 //! (systemd's `LoadCredential=`); they are watched.
 //!
+//! **Merging.** The nearest to the backend replaces the others whole: the reference to it, the backend itself, then what
+//! route, listener and gateway hand down; one with `inheritance: override` stands against all nearer ones. In the
+//! reference a policy attached to a backend gives way to one of a route: here it is nearer, and wins.
+//!
 //! **Limits.** `spiffe` comes with a later version.
 //!
 //! **Where we differ.** The reference accepts `insecure` beside `root`.

@@ -11,6 +11,10 @@
 //! **Over the limit.** `failClosed` refuses: 413 for a request, 502 for a response. `failOpen` goes
 //! on streaming. The limit is `frontendPolicies.http.maxBufferSize` unless `maxBytes` is written.
 //!
+//! **Merging.** The most specific policy replaces the others whole, from the instance over gateway, listener and route
+//! down to the rule; one with `inheritance: override` stands against all below it. In the reference the least specific
+//! one wins, for this kind alone.
+//!
 //! **Limits.** Upgraded connections are not buffered.
 //!
 //! **Where we differ.** In the reference the least specific `buffer` wins; here the most specific

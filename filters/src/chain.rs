@@ -4,10 +4,8 @@
 //! once; those that may have to wait (a password hash, later a call) do it in [`in_time`], on the
 //! request's own future: nothing is boxed for a request that does not wait.
 
-use std::sync::Arc;
-
 use crate::exchange::Answer;
-use crate::{Attachment, Effective, Exchange, Policy, Reply, Verdict, Wanted, authorization};
+use crate::{Effective, Exchange, Facts, Policy, Reply, Verdict, Wanted, authorization};
 
 /// How far a request came.
 #[derive(Debug)]
@@ -22,7 +20,7 @@ pub enum Passed {
 
 /// Runs request hooks until one answers, or has to see the body first.
 pub async fn on_request(effective: &Effective, exchange: &mut Exchange<'_>) -> Passed {
-    let passed = run(effective.filters(), exchange).await;
+    let passed = run(effective, effective.filters().len(), exchange).await;
     if matches!(passed, Passed::Through) {
         exchange.facts.passed = 0;
     }
@@ -32,22 +30,37 @@ pub async fn on_request(effective: &Effective, exchange: &mut Exchange<'_>) -> P
 /// As [`on_request`], but for the filters that answer in a backend's place: what a request passes before it may wait.
 /// [`on_request`] then goes on from there.
 pub async fn on_request_before_answers(effective: &Effective, exchange: &mut Exchange<'_>) -> Passed {
-    run(effective.filters_before_answers(), exchange).await
+    run(effective, effective.before_answers(), exchange).await
 }
 
-async fn run(filters: &[Arc<Attachment>], exchange: &mut Exchange<'_>) -> Passed {
+/// Runs the filters that come before the position `end`.
+async fn run(effective: &Effective, end: usize, exchange: &mut Exchange<'_>) -> Passed {
+    let filters = effective.filters().get(..end).unwrap_or_default();
     while let Some(attachment) = filters.get(exchange.facts.passed) {
-        let wanted = wanted(&attachment.policy);
+        let wanted = effective.wanted(exchange.facts.passed);
         if exchange.facts.body.lacks(wanted) {
             return Passed::Body(wanted);
         }
-        let decided = exchange.facts.decisions.len();
-        let verdict = match at_once(attachment, exchange) {
-            _ if matches!(attachment.policy, Policy::Authorization(_)) => {
-                authorization::on_request(filters, exchange.facts.passed, exchange)
+        let mut policy = &attachment.policy;
+        if let Policy::Conditional(conditional) = policy {
+            let request = &*exchange.request;
+            let Some(chosen) = conditional.choose(exchange.facts, |facts| conditional.first(&facts.inputs(request)))
+            else {
+                exchange.facts.passed += 1;
+                continue;
+            };
+            if exchange.facts.body.lacks(chosen.wanted()) {
+                return Passed::Body(chosen.wanted());
             }
-            Some(verdict) => verdict,
-            None => in_time(attachment, exchange).await,
+            policy = chosen;
+        }
+        let decided = exchange.facts.decisions.len();
+        let verdict = match policy {
+            Policy::Authorization(_) => authorization::on_request(filters, exchange.facts.passed, exchange),
+            policy => match at_once(policy, exchange) {
+                Some(verdict) => verdict,
+                None => in_time(policy, exchange).await,
+            },
         };
         // Hooks do not know the name of their policy.
         for decision in exchange.facts.decisions.iter_mut().skip(decided) {
@@ -61,23 +74,24 @@ async fn run(filters: &[Arc<Attachment>], exchange: &mut Exchange<'_>) -> Passed
     Passed::Through
 }
 
-/// How much of a request's body the hook of a policy reads.
-fn wanted(policy: &Policy) -> Wanted {
-    match policy {
-        Policy::Transformations(policy) => policy.wants(),
-        Policy::DirectResponse(policy) => policy.wants(),
-        _ => Wanted::Nothing,
-    }
-}
-
 /// How much of a request's body the policies of a backend read.
 pub fn wanted_for_backend(effective: &Effective) -> Wanted {
-    effective.filters().iter().map(|it| wanted(&it.policy)).max().unwrap_or(Wanted::Nothing)
+    effective.filters().iter().map(|it| it.policy.wanted()).max().unwrap_or(Wanted::Nothing)
 }
 
-/// Whether any policy sets a body, of the request or the response.
-pub fn sets_bodies(effective: &Effective) -> bool {
-    effective.filters().iter().any(|it| matches!(&it.policy, Policy::Transformations(policy) if policy.sets_body()))
+/// How much of a request's body the rules of a backend read.
+pub fn wanted_for_admission(effective: &Effective) -> Wanted {
+    let rules = effective.filters().iter().filter(|it| matches!(it.policy, Policy::Authorization(_)));
+    rules.map(|it| it.policy.wanted()).max().unwrap_or(Wanted::Nothing)
+}
+
+/// Whether any policy that applies sets a body, of the request or the response.
+pub fn sets_bodies(effective: &Effective, facts: &Facts) -> bool {
+    let applying = effective.filters().iter().filter_map(|it| match &it.policy {
+        Policy::Conditional(policy) => policy.chosen(facts),
+        policy => Some(policy),
+    });
+    applying.into_iter().any(|it| matches!(it, Policy::Transformations(policy) if policy.sets_body()))
 }
 
 /// What a backend's own policies do with the body: once, before the first attempt.
@@ -128,7 +142,14 @@ pub fn on_response(effective: &Effective, answer: &mut Answer<'_>) -> Result<(),
         return Ok(());
     }
     for attachment in effective.filters().iter().rev() {
-        match &attachment.policy {
+        let mut policy = &attachment.policy;
+        if let Policy::Conditional(conditional) = policy {
+            let request = answer.request;
+            let first = |facts: &Facts| conditional.first(&facts.inputs(request));
+            let Some(chosen) = conditional.choose(answer.facts, first) else { continue };
+            policy = chosen;
+        }
+        match policy {
             Policy::Cors(policy) => policy.on_response(answer),
             Policy::ResponseHeaderModifier(policy) => policy.on_response(answer),
             Policy::Transformations(policy) => policy.on_response(answer)?,
@@ -139,8 +160,8 @@ pub fn on_response(effective: &Effective, answer: &mut Answer<'_>) -> Result<(),
 }
 
 /// The verdict of a hook that does not wait; `None` where it has to: then [`in_time`] has it.
-fn at_once(attachment: &Arc<Attachment>, exchange: &mut Exchange<'_>) -> Option<Verdict> {
-    Some(match &attachment.policy {
+fn at_once(policy: &Policy, exchange: &mut Exchange<'_>) -> Option<Verdict> {
+    Some(match policy {
         Policy::IpAccess(policy) => policy.on_request(exchange),
         Policy::Cors(policy) => policy.on_request(exchange),
         Policy::JwtAuth(policy) => policy.on_request(exchange),
@@ -162,8 +183,9 @@ fn at_once(attachment: &Arc<Attachment>, exchange: &mut Exchange<'_>) -> Option<
         Policy::ResponseHeaderModifier(_)
         | Policy::AccessLog(_)
         | Policy::BackendAuth(_)
-        // All of a place together, see `run`.
+        // See `run`: all of a place together, and what they choose.
         | Policy::Authorization(_)
+        | Policy::Conditional(_)
         | Policy::BackendHttp(_)
         | Policy::BackendTcp(_)
         | Policy::BackendTls(_)
@@ -187,8 +209,8 @@ fn at_once(attachment: &Arc<Attachment>, exchange: &mut Exchange<'_>) -> Option<
 }
 
 /// Hooks that may wait; what `at_once` answers does not come here.
-async fn in_time(attachment: &Arc<Attachment>, exchange: &mut Exchange<'_>) -> Verdict {
-    match &attachment.policy {
+async fn in_time(policy: &Policy, exchange: &mut Exchange<'_>) -> Verdict {
+    match policy {
         Policy::BasicAuth(policy) => policy.in_time(exchange).await,
         _ => Verdict::Continue,
     }

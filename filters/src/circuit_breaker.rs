@@ -13,6 +13,10 @@
 //!
 //! **Scope.** Counted for each backend in this process, over all its endpoints.
 //!
+//! **Merging.** The nearest to the backend replaces the others whole: the reference to it, the backend itself, then what
+//! route, listener and gateway hand down; one with `inheritance: override` stands against all nearer ones. In the
+//! reference a policy attached to a backend gives way to one of a route: here it is nearer, and wins.
+//!
 //! **Where we differ.** The reference has no such policy; names and meaning are Envoy Gateway's.
 
 use schemars::JsonSchema;

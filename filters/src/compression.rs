@@ -17,6 +17,9 @@
 //! **Effect on headers.** `content-encoding` and `vary: accept-encoding` are written,
 //! `content-length` goes, a strong `etag` becomes weak.
 //!
+//! **Merging.** The most specific policy replaces the others whole, from the instance over gateway, listener and route
+//! down to the rule; one with `inheritance: override` stands against all below it.
+//!
 //! **Limits.** Levels 1 to 9; at most 64 content types.
 //!
 //! **Where we differ.** The reference has no such policy; this one is ours.

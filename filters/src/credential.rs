@@ -12,7 +12,7 @@ use pingora_http::RequestHeader;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::expr::{Expression, Inputs, Needs, Request, Site, Vocabulary};
+use crate::expr::{Expression, Inputs, Needs, Request, Vocabulary};
 use crate::{Facts, Scope, head};
 
 /// What a policy does where the credential is missing or wrong.
@@ -106,12 +106,9 @@ impl Config {
             }
             Self::Cookie(NameConfig { name }) => scope.at("cookie", |scope| token(&name, scope).map(Location::Cookie)),
             Self::Expression(text) => {
-                let compiled = Expression::parse(&text, &Vocabulary::of(Site::Request));
-                let bodiless = compiled.and_then(|it| match it.needs().intersects(Needs::REQUEST_BODY) {
-                    true => Err("a credential is in the head of a request, not in its body".to_owned()),
-                    false => Ok(it),
-                });
-                scope.check("expression", bodiless).map(Location::Expression)
+                let why = "a credential is in the head of a request, not in its body";
+                let vocabulary = Vocabulary::of(scope.site).without(Needs::ANY_BODY, why);
+                scope.check("expression", Expression::parse(&text, &vocabulary)).map(Location::Expression)
             }
         }
     }

@@ -19,6 +19,9 @@
 //!
 //! **Order.** After `cors`, so that refusals carry CORS headers; before identity, so that they cost little.
 //!
+//! **Merging.** The most specific policy replaces the others whole; one with `inheritance: override` stands against all
+//! below it. Of the gateway phase and of the route phase one each may hold, and both run.
+//!
 //! **Limits.** 100 origins.
 //!
 //! **Outcome.** 403 `CSRF validation failed` with reason `Csrf`.

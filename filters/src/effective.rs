@@ -13,7 +13,7 @@
 use std::sync::Arc;
 
 use crate::rung::Rung;
-use crate::{Attachment, Kind, Policy};
+use crate::{Attachment, Facts, Kind, Policy, Wanted};
 
 /// What is attached to one target, sorted by (`order`, key).
 pub type Level = Arc<[Arc<Attachment>]>;
@@ -23,6 +23,8 @@ pub type Level = Arc<[Arc<Attachment>]>;
 pub struct Effective {
     /// Filters in the order they see a request.
     filters: Vec<Arc<Attachment>>,
+    /// How much of the request's body each of them reads.
+    wanted: Vec<Wanted>,
     /// Position in `settings` by kind; one slot a kind.
     settings: Vec<Option<Arc<Attachment>>>,
     /// Whether any filter has a response hook.
@@ -40,12 +42,31 @@ fn has_response_hook(policy: &Policy) -> bool {
     match policy {
         Policy::Cors(_) | Policy::ResponseHeaderModifier(_) => true,
         Policy::Transformations(policy) => policy.response.is_some(),
+        Policy::Conditional(policy) => policy.any(has_response_hook),
         _ => false,
     }
 }
 
 fn wants_response_body(policy: &Policy) -> bool {
-    matches!(policy, Policy::Transformations(policy) if policy.wants_response_body())
+    match policy {
+        Policy::Transformations(policy) => policy.wants_response_body(),
+        Policy::Conditional(policy) => policy.any(wants_response_body),
+        _ => false,
+    }
+}
+
+/// How much of the request's body each filter must have before it runs. Rules of authorization that follow each other
+/// are asked together. Of conditional policies it is what their conditions read.
+fn wanted(filters: &[Arc<Attachment>]) -> Vec<Wanted> {
+    let mut wanted: Vec<Wanted> = filters.iter().map(|it| it.policy.wanted()).collect();
+    let rules = |it: &Arc<Attachment>| matches!(it.policy, Policy::Authorization(_));
+    if let Some(first) = filters.iter().position(rules) {
+        let all = filters.iter().zip(&wanted).filter(|(it, _)| rules(it)).map(|(_, wanted)| *wanted).max();
+        if let (Some(slot), Some(all)) = (wanted.get_mut(first), all) {
+            *slot = all;
+        }
+    }
+    wanted
 }
 
 impl Effective {
@@ -76,6 +97,7 @@ impl Effective {
         });
         let policies = || next.filters.iter().map(|attachment| &attachment.policy);
         let (hooks, body) = (policies().any(has_response_hook), policies().any(wants_response_body));
+        next.wanted = wanted(&next.filters);
         next.has_response_hooks = hooks;
         next.wants_response_body = body;
         next
@@ -121,10 +143,14 @@ impl Effective {
         &self.filters
     }
 
-    /// Filters up to those that answer in a backend's place.
-    pub fn filters_before_answers(&self) -> &[Arc<Attachment>] {
-        let end = self.filters.partition_point(|it| it.policy.kind().rung() < Rung::Answer);
-        self.filters.get(..end).unwrap_or_default()
+    /// How many filters there are before those that answer in a backend's place.
+    pub(crate) fn before_answers(&self) -> usize {
+        self.filters.partition_point(|it| it.policy.kind().rung() < Rung::Answer)
+    }
+
+    /// How much of the request's body the filter at a position reads.
+    pub(crate) fn wanted(&self, position: usize) -> Wanted {
+        self.wanted.get(position).copied().unwrap_or(Wanted::Nothing)
     }
 
     pub fn has_response_hooks(&self) -> bool {
@@ -132,8 +158,14 @@ impl Effective {
     }
 
     /// Whether a response hook can only run once the body is there.
-    pub fn wants_response_body(&self) -> bool {
-        self.wants_response_body
+    pub fn wants_response_body(&self, facts: &Facts) -> bool {
+        let wants = |it: &Arc<Attachment>| match &it.policy {
+            Policy::Conditional(policy) if policy.is_decided(facts) => {
+                policy.chosen(facts).is_some_and(wants_response_body)
+            }
+            policy => wants_response_body(policy),
+        };
+        self.wants_response_body && self.filters.iter().any(wants)
     }
 
     /// The setting of a kind, where one holds.

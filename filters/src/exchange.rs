@@ -11,6 +11,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use serde::Serialize;
 
 use crate::Kind;
+use crate::conditional::Chosen;
 use crate::expr;
 use crate::identity::Identity;
 use crate::outside::Outside;
@@ -49,6 +50,8 @@ pub struct Facts {
     pub metadata: Option<Box<Metadata>>,
     /// Filters of this place that the request has passed, while it waits for its body.
     pub passed: usize,
+    /// Which entries of policies with conditions apply to this request.
+    pub chosen: Chosen,
     /// Why a filter refused, for the log only.
     pub fault: Option<String>,
     /// How many bytes of the request path the route's prefix match covered; 0 otherwise.
@@ -81,6 +84,7 @@ impl Facts {
             body: RequestBody::Unread,
             metadata: None,
             passed: 0,
+            chosen: Chosen::default(),
             fault: None,
             matched_prefix: 0,
             owed: Vec::new(),
@@ -158,6 +162,19 @@ pub enum Wanted {
     Prefix,
     /// All; a larger one is refused.
     Whole,
+}
+
+impl Wanted {
+    /// What an expression that reads so much asks for.
+    pub fn of(needs: expr::Needs) -> Self {
+        if needs.intersects(expr::Needs::REQUEST_BODY) {
+            Self::Whole
+        } else if needs.intersects(expr::Needs::REQUEST_BODY_PREFIX) {
+            Self::Prefix
+        } else {
+            Self::Nothing
+        }
+    }
 }
 
 /// A body, or the beginning of one, that was read ahead.

@@ -16,6 +16,9 @@
 //! **Order.** After everything that may refuse or change a request, and after `delay`; before `requestRedirect` and
 //! `directResponse`.
 //!
+//! **Merging.** The most specific policy replaces the others whole, from the instance over gateway, listener and route
+//! down to the rule; one with `inheritance: override` stands against all below it.
+//!
 //! **Limits.** `status` is 400 to 599.
 //!
 //! **Where we differ.** The reference has `delay` alone.

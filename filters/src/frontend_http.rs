@@ -21,6 +21,8 @@
 //!
 //! **Case.** `http1HeaderCase: preserve` writes names as the peer did, `lowercase` in lower case.
 //!
+//! **Merging.** The most specific policy replaces the others whole: of the listener, its gateway, the instance.
+//!
 //! **Where we differ.** `maxHeaderBytes`, `requestHeaderTimeout`, `requestBodyIdleTimeout`,
 //! `http2MaxConcurrentStreams`, `trustedHops` and `forwarded` are ours.
 

@@ -9,6 +9,8 @@
 //!   drainTimeout: 30m
 //! ```
 //!
+//! **Merging.** The most specific policy replaces the others whole: of the listener, its gateway, the instance.
+//!
 //! **Limits.** Over `maxConnections` on one bind, new connections are closed at once.
 //! `idleTimeout` (1 h unless written) ends raw TCP and passthrough connections on which no byte
 //! moves; `0` never does. `drainTimeout` is how long what a bind carries, streams above all, goes on

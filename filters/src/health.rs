@@ -28,7 +28,11 @@
 //! **When none is left**, ejected endpoints are used anyway: a bad answer beats none.
 //!
 //! **`unhealthyExpression`** is CEL over the response and the request it answers; one that fails does not
-//! hold: the answer counts as good.
+//! hold: the answer counts as good. It is asked of the head: naming a body is refused with the configuration.
+//!
+//! **Merging.** The nearest to the backend replaces the others whole: the reference to it, the backend itself, then what
+//! route, listener and gateway hand down; one with `inheritance: override` stands against all nearer ones. In the
+//! reference a policy attached to a backend gives way to one of a route: here it is nearer, and wins.
 //!
 //! **Where we differ.** The reference's time out grows without bound, and it has no active checks.
 
@@ -39,7 +43,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Scope;
-use crate::expr::{Expression, Site, Vocabulary};
+use crate::expr::{Expression, Needs, Site, Vocabulary};
 use crate::lower::Span;
 
 /// Base time out unless written.
@@ -152,7 +156,9 @@ impl Config {
         let Self { unhealthy_expression, eviction, active } = self;
         let before = scope.problems.len();
         let unhealthy = unhealthy_expression.and_then(|text| {
-            scope.check("unhealthyExpression", Expression::parse(&text, &Vocabulary::rule(Site::Response)))
+            // Asked of the response's head, when nothing of a body has come yet.
+            let vocabulary = Vocabulary::rule(Site::Response).without(Needs::ANY_BODY, "it is asked of the head alone");
+            scope.check("unhealthyExpression", Expression::parse(&text, &vocabulary))
         });
         let eviction = eviction.and_then(|it| scope.at("eviction", |scope| it.lower(scope)));
         let active = active.and_then(|it| scope.at("active", |scope| it.lower(scope)));
@@ -322,6 +328,8 @@ mod tests {
                 (json!({"active": {"tcp": {}, "grpc": {}}}), "policy.active: write exactly one"),
                 (json!({"active": {"http": {"path": "x"}}}), "policy.active.http.path"),
                 (json!({"active": {"tcp": {}, "interval": "0"}}), "policy.active.interval"),
+                (json!({"unhealthyExpression": "response.code > 1 && response.body == b''"}), "(at 1:22)"),
+                (json!({"unhealthyExpression": "string(request).size() > 1"}), "`request.body` cannot be read here"),
                 (json!({"unhealthyExpression": "respons.code == 5"}), "policy.unhealthyExpression: unknown variable"),
             ],
             Config::lower,

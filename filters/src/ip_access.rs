@@ -11,8 +11,10 @@
 //! IPv6 socket (`::ffff:a.b.c.d`) are IPv4 clients. The client is the socket's peer, the source in
 //! a PROXY header, or the `X-Forwarded-For` entry behind trusted hops.
 //!
-//! **Order.** First of all. Policies of several levels accumulate: each must let the client pass.
+//! **Order.** First of all.
 //! Attached to the instance, a gateway or a listener, it also judges TCP connections.
+//!
+//! **Merging.** Policies of all levels hold together, and none is locked: each can only narrow.
 //!
 //! **Limits.** 1,000 networks in each list.
 //!

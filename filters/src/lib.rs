@@ -40,6 +40,7 @@ pub mod cache;
 pub mod circuit_breaker;
 pub mod compression;
 pub mod concurrency_limit;
+pub mod conditional;
 pub mod cors;
 pub mod credential;
 pub mod csrf;
@@ -47,7 +48,6 @@ pub mod delay;
 pub mod destination;
 pub mod direct_response;
 pub mod fault;
-pub mod field;
 pub mod frontend_http;
 pub mod frontend_tcp;
 pub mod frontend_tls;
@@ -88,6 +88,20 @@ pub type Patch = ir::Patch<Policy>;
 pub type Change = ir::Change<Policy>;
 
 impl Policy {
+    /// How much of a request's body must be there before its hook runs. Of conditional policies it is what their
+    /// conditions read.
+    pub fn wanted(&self) -> Wanted {
+        match self {
+            Self::Transformations(policy) => policy.wants(),
+            Self::DirectResponse(policy) => policy.wants(),
+            Self::Authorization(policy) => Wanted::of(policy.needs()),
+            Self::LocalRateLimit(policy) => Wanted::of(policy.needs()),
+            Self::ConcurrencyLimit(policy) => Wanted::of(policy.needs()),
+            Self::Conditional(policy) => Wanted::of(policy.needs()),
+            _ => Wanted::Nothing,
+        }
+    }
+
     /// The policy comes into force under this name: what is kept for it is found or made.
     pub fn bind(&self, key: &ir::PolicyKey, keep: &Keep) {
         match self {
@@ -95,6 +109,7 @@ impl Policy {
             Self::BasicAuth(policy) => policy.state.bind(key, policy, keep),
             Self::LocalRateLimit(policy) => policy.bind(key, keep),
             Self::ConcurrencyLimit(policy) => policy.bind(key, keep),
+            Self::Conditional(policy) => policy.bind(key, keep),
             _ => {}
         }
     }

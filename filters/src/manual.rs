@@ -15,6 +15,7 @@ where
     C: DeserializeOwned + Serialize + JsonSchema,
 {
     let example = yaml(&fence(page)).get(key).cloned().unwrap_or_else(|| panic!("no `{key}` in the example"));
+    assert!(page.contains("//! **Merging.** "), "{key}: the page does not say how policies of several levels meet");
     let (policy, problems) = try_lower(example, lower);
     assert!(policy.is_some(), "{key}: {problems:?}");
     let schema = serde_json::to_value(schemars::schema_for!(C)).unwrap();
@@ -129,6 +130,15 @@ mod the_example_on_the_page_of {
     use super::check;
     use crate::*;
 
+    type Limits = conditional::Config<local_rate_limit::Config, local_rate_limit::RuleConfig>;
+
+    fn limits(config: Limits, scope: &mut Scope<'_>) -> Option<Policy> {
+        let plain = |it: local_rate_limit::Config, scope: &mut Scope<'_>| it.lower(scope).map(Policy::LocalRateLimit);
+        let entry =
+            |it: local_rate_limit::RuleConfig, scope: &mut Scope<'_>| it.lower_alone(scope).map(Policy::LocalRateLimit);
+        config.lower(Kind::LocalRateLimit, scope, plain, entry)
+    }
+
     pages! {
         access_log: "access_log.rs", "accessLog", access_log::Config, access_log::Config::lower;
         api_key: "api_key/mod.rs", "apiKey", api_key::Config, api_key::Config::lower;
@@ -140,6 +150,7 @@ mod the_example_on_the_page_of {
         basic_auth: "basic_auth/mod.rs", "basicAuth", basic_auth::Config, basic_auth::Config::lower;
         buffer: "buffer.rs", "buffer", buffer::Config, buffer::Config::lower;
         circuit_breaker: "circuit_breaker.rs", "circuitBreaker", circuit_breaker::Config, circuit_breaker::Config::lower;
+        conditional: "conditional.rs", "localRateLimit", Limits, limits;
         compression: "compression.rs", "compression", compression::Config, compression::Config::lower;
         cors: "cors/mod.rs", "cors", cors::Config, cors::Config::lower;
         concurrency_limit: "concurrency_limit/mod.rs", "concurrencyLimit", concurrency_limit::Config, concurrency_limit::Config::lower;

@@ -11,6 +11,8 @@
 //!
 //! **Mode.** `strict` closes connections without a header; `optional` serves them. Do not use
 //! `optional` where strangers connect directly: they could write a header of their own.
+//!
+//! **Merging.** The most specific policy replaces the others whole: of the listener, its gateway, the instance.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

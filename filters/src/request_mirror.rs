@@ -11,6 +11,9 @@
 //! **Share.** `percentage` is a fraction, 0.0 to 1.0 (the reference's name and unit); 1.0 unless
 //! written.
 //!
+//! **Merging.** The most specific policy replaces the others whole, from the instance over gateway, listener and route
+//! down to the rule; one with `inheritance: override` stands against all below it.
+//!
 //! **Limits.** A request with a body over `maxBodyBytes` (1 MiB) is not mirrored. Copies never hold
 //! the request up, and are dropped where the mirror cannot keep pace.
 //!

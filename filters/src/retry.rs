@@ -15,6 +15,9 @@
 //! **Waiting.** `backoff` doubles with each retry, with jitter, up to `backoffMax` (ten times
 //! `backoff` unless written, and 25 s at most). Nothing outlives `requestTimeout`.
 //!
+//! **Merging.** The most specific policy replaces the others whole, from the instance over gateway, listener and route
+//! down to the rule; one with `inheritance: override` stands against all below it.
+//!
 //! **Limits.** A request whose body is larger than what is kept for replay (64 KiB) is not retried.
 //! At most 255 attempts, at most 64 codes, each 400 to 599.
 //!
@@ -35,9 +38,8 @@ use crate::Scope;
 use crate::expr::{Expression, Needs, Site, Vocabulary};
 use crate::lower::Span;
 
-/// What is not kept when the head of a response decides.
-const BODIES: Needs =
-    Needs::REQUEST_BODY.or(Needs::REQUEST_BODY_PREFIX).or(Needs::RESPONSE_BODY).or(Needs::RESPONSE_BODY_PREFIX);
+/// Why expressions name no body.
+const BODILESS: &str = "bodies are not read for retries";
 /// Longest wait between two tries.
 const BACKOFF_MAX: Duration = Duration::from_secs(25);
 /// Most status codes listed.
@@ -93,15 +95,12 @@ impl Config {
             let reason = format!("{code} cannot be retried: write 400 to 599");
             scope.at("codes", |scope| scope.problem_at(&format!("[{position}]"), reason));
         }
-        let precondition = precondition
-            .and_then(|text| scope.check("precondition", Expression::parse(&text, &Vocabulary::rule(Site::Backend))));
-        let condition = condition
-            .and_then(|text| scope.check("condition", Expression::parse(&text, &Vocabulary::rule(Site::Response))));
-        for (key, expression) in [("precondition", &precondition), ("condition", &condition)] {
-            if expression.as_ref().is_some_and(|it| it.needs().intersects(BODIES)) {
-                scope.problem_at(key, "bodies are not read for it");
-            }
-        }
+        let mut rule = |key: &str, text: Option<String>, site| {
+            let vocabulary = Vocabulary::rule(site).without(Needs::ANY_BODY, BODILESS);
+            text.and_then(|text| scope.check(key, Expression::parse(&text, &vocabulary)))
+        };
+        let precondition = rule("precondition", precondition, Site::Backend);
+        let condition = rule("condition", condition, Site::Response);
         let backoff = backoff.and_then(Span::nonzero);
         let implied = backoff.map_or(BACKOFF_MAX, |backoff| backoff.saturating_mul(10).min(BACKOFF_MAX).max(backoff));
         let backoff_max = backoff_max.and_then(Span::nonzero).unwrap_or(implied);
@@ -164,7 +163,7 @@ mod tests {
                 (json!({"codes": [503], "attempts": 0}), "policy.attempts"),
                 (json!({"codes": [503], "condition": "respons.code == 1"}), "policy.condition: unknown variable"),
                 (json!({"codes": [503], "precondition": "response.code == 1"}), "policy.precondition: `response.code`"),
-                (json!({"condition": "response.body == b''"}), "policy.condition: bodies are not read"),
+                (json!({"condition": "response.body == b''"}), "`response.body` cannot be read here: bodies are not"),
                 (json!({"codes": [503], "backoff": "2s", "backoffMax": "1s"}), "policy.backoffMax: shorter"),
             ],
             Config::lower,

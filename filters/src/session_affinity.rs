@@ -9,6 +9,10 @@
 //! `request.cookies["session"]`, `jwt.sub`, `source.address`. A request in which it fails, or is empty, is
 //! balanced as usual.
 //!
+//! **Merging.** The nearest to the backend replaces the others whole: the reference to it, the backend itself, then what
+//! route, listener and gateway hand down; one with `inheritance: override` stands against all nearer ones. In the
+//! reference a policy attached to a backend gives way to one of a route: here it is nearer, and wins.
+//!
 //! **Limits.** Affinity holds among healthy endpoints; when they change, only the clients of the
 //! ones that went move. The body is not read for it.
 //!
@@ -19,8 +23,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::Scope;
 use crate::expr::{Expression, Needs, Site, Vocabulary};
-
-const BODIES: Needs = Needs::REQUEST_BODY.or(Needs::REQUEST_BODY_PREFIX);
 
 /// Keep a client on one endpoint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -34,18 +36,16 @@ pub struct Config {
 impl Config {
     pub fn lower(self, scope: &mut Scope<'_>) -> Option<Policy> {
         let Self { source } = self;
-        let source = scope.check("source", Expression::parse(&source, &Vocabulary::of(Site::Backend)))?;
+        let vocabulary = Vocabulary::of(Site::Backend)
+            .without(Needs::ANY_BODY, "the body is not read before the endpoint is chosen");
+        let source = scope.check("source", Expression::parse(&source, &vocabulary))?;
         let differs = Needs::REQUEST.or(Needs::SOURCE).or(Needs::PEER).or(Needs::JWT).or(Needs::API_KEY);
         let differs = differs.or(Needs::BASIC_AUTH).or(Needs::EXTAUTHZ).or(Needs::METADATA).or(Needs::LLM);
-        let reason = if source.needs().intersects(BODIES) {
-            "the body is not read before the endpoint is chosen"
-        } else if !source.needs().intersects(differs) {
-            "it sends everybody to the same endpoint: name something of the request"
-        } else {
-            return Some(Policy { source });
-        };
-        scope.problem_at("source", reason);
-        None
+        if !source.needs().intersects(differs) {
+            scope.problem_at("source", "it sends everybody to the same endpoint: name something of the request");
+            return None;
+        }
+        Some(Policy { source })
     }
 }
 

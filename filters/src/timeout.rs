@@ -9,6 +9,9 @@
 //! **Values.** `0` means no deadline, as Gateway API has it, and so lifts one set further up.
 //! A `backendRequestTimeout` above `requestTimeout` is refused: it could never pass.
 //!
+//! **Merging.** The most specific policy replaces the others whole, from the instance over gateway, listener and route
+//! down to the rule; one with `inheritance: override` stands against all below it.
+//!
 //! **Outcome.** 504 with reason `Timeout`, as long as no response has begun; after that the
 //! connection (HTTP/1.1) or stream (HTTP/2) is reset.
 //!

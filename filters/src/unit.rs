@@ -7,6 +7,9 @@ macro_rules! units {
         #[serde(rename_all = "camelCase")]
         pub enum Policy {
             $( $variant($module::Policy), )*
+            /// One of several of one kind, by the request: of that kind itself.
+            #[serde(untagged)]
+            Conditional($crate::conditional::Policy),
         }
 
         /// Which policy, without its content.
@@ -33,7 +36,10 @@ macro_rules! units {
 
         impl Policy {
             pub fn kind(&self) -> Kind {
-                match self { $( Policy::$variant(_) => Kind::$variant, )* }
+                match self {
+                    $( Policy::$variant(_) => Kind::$variant, )*
+                    Policy::Conditional(it) => it.kind(),
+                }
             }
         }
     };

@@ -156,7 +156,7 @@ routes:
     assert_eq!(asked.header("x-b"), Some("$5"));
     assert_eq!(asked.header("x-c"), Some("none"));
     gateway.stop().await;
-    let output = Gateway::run_cli(&["validate", "-c", "gateways: {default: {port: $TEST_UNSET_PORT}}"], "").await;
+    let output = Gateway::run_cli(&["validate", "-c", "gateways: {default: {port: '${TEST_UNSET_PORT}'}}"], "").await;
     assert_eq!(
         String::from_utf8_lossy(&output.stderr).trim_end(),
         "command line:1:28: gateways.default.port: the variable `TEST_UNSET_PORT` is not defined \

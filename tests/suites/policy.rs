@@ -8,6 +8,10 @@ mod attached;
 mod authority;
 #[path = "policy/bodies.rs"]
 mod bodies;
+#[path = "policy/both.rs"]
+mod both;
+#[path = "policy/conditional.rs"]
+mod conditional;
 #[path = "policy/credentials.rs"]
 mod credentials;
 #[path = "policy/expressions.rs"]
@@ -18,6 +22,8 @@ mod faults;
 mod identity;
 #[path = "policy/quotas.rs"]
 mod quotas;
+#[path = "policy/reading.rs"]
+mod reading;
 #[path = "policy/rewrites.rs"]
 mod rewrites;
 #[path = "policy/tls.rs"]

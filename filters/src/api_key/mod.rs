@@ -32,6 +32,9 @@
 //! **Cost.** One SHA-256 and one look-up, however many keys there are; the comparison takes the same time for every
 //! hash. A key takes about 100 bytes and its metadata.
 //!
+//! **Merging.** The most specific policy replaces the others whole; one with `inheritance: override` stands against all
+//! below it. Of the gateway phase and of the route phase one each may hold, and both run.
+//!
 //! **Limits.** 100,000 keys; keys of 1 to 512 bytes; metadata of 4 KiB a key.
 //!
 //! **Order.** After `jwtAuth` and `basicAuth`. In the gateway phase also before route selection.

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::exchange::Mode;
-use crate::expr::Expression;
+use crate::expr::{Expression, Needs};
 
 /// What a rule does where it is true.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -27,4 +27,11 @@ pub struct Rule {
 pub struct Policy {
     pub rules: Vec<Rule>,
     pub mode: Mode,
+}
+
+impl Policy {
+    /// What its rules read.
+    pub fn needs(&self) -> Needs {
+        self.rules.iter().fold(Needs::NONE, |needs, it| needs | it.when.needs())
+    }
 }

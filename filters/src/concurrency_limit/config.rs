@@ -5,11 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::policy::{Policy, Rule};
 use crate::Scope;
+use crate::quota::keyed;
 use crate::quota::mode::ModeConfig;
-use crate::quota::{KEYS_DEFAULT, KEYS_MAX, key};
-
-/// Most rules of one policy.
-const RULES_MAX: usize = 16;
 
 /// Limits, all of which must have a place for a request; 1 to 16.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -34,28 +31,14 @@ pub struct RuleConfig {
     #[serde(default)]
     pub mode: ModeConfig,
     /// Most keys with requests under way.
-    #[serde(default = "keys_default")]
+    #[serde(default = "keyed::keys_default")]
     pub max_keys: usize,
-}
-
-fn keys_default() -> usize {
-    KEYS_DEFAULT
 }
 
 impl Config {
     pub fn lower(self, scope: &mut Scope<'_>) -> Option<Policy> {
-        let Self(written) = self;
-        let before = scope.problems.len();
-        if written.is_empty() {
-            scope.problem("write at least one limit");
-        }
-        if written.len() > RULES_MAX {
-            scope.problem(format!("more than {RULES_MAX} limits"));
-        }
-        let rules = written.into_iter().enumerate();
-        let rules = rules.filter_map(|(position, it)| scope.at(format!("[{position}]"), |scope| it.lower(scope)));
-        let rules: Vec<Rule> = rules.collect();
-        (scope.problems.len() == before).then(|| Policy { rules, ..Policy::default() })
+        let rules = keyed::each(self.0, scope, |it: RuleConfig, _, scope| it.lower(scope))?;
+        Some(Policy { rules, ..Policy::default() })
     }
 }
 
@@ -71,12 +54,8 @@ impl RuleConfig {
         {
             scope.problem_at("status", format!("{status} does not say so: write 429 or 503"));
         }
-        if !(1..=KEYS_MAX).contains(&max_keys) {
-            scope.problem_at("maxKeys", format!("write 1 to {KEYS_MAX}"));
-        }
-        let keyed = key.is_some();
-        let key = key.and_then(|text| scope.check("key", key::parse(&text)));
-        let status = status.unwrap_or(if keyed { 429 } else { 503 });
+        let status = status.unwrap_or(if key.is_some() { 429 } else { 503 });
+        let key = keyed::lower(key, max_keys, scope);
         (scope.problems.len() == before).then_some(Rule {
             in_flight_max: max_in_flight,
             key,

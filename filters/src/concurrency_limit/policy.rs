@@ -6,7 +6,7 @@ use ir::PolicyKey;
 use serde::Serialize;
 
 use crate::exchange::Mode;
-use crate::expr::Expression;
+use crate::expr::{Expression, Needs};
 use crate::keep::{Keep, Kept, Slot};
 use crate::quota::{Hash, Seed, Table, table};
 
@@ -63,6 +63,11 @@ impl Drop for Permit {
 }
 
 impl Policy {
+    /// What its keys read.
+    pub fn needs(&self) -> Needs {
+        self.rules.iter().filter_map(|it| it.key.as_ref()).fold(Needs::NONE, |needs, it| needs | it.needs())
+    }
+
     /// Finds or makes the places of the policy of this name.
     pub fn bind(&self, key: &PolicyKey, keep: &Keep) {
         self.places.bind(key, &self.rules, keep);

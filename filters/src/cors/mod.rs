@@ -26,6 +26,9 @@
 //!
 //! **Caches.** `Vary: Origin` is added to every response whose headers depend on the origin.
 //!
+//! **Merging.** The most specific policy replaces the others whole; one with `inheritance: override` stands against all
+//! below it. Of the gateway phase and of the route phase one each may hold, and both run.
+//!
 //! **Where we differ.** The reference answers any `OPTIONS` of an allowed origin; here one that is
 //! no preflight reaches the backend, which may have something to say about it.
 //!

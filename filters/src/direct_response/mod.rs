@@ -18,6 +18,9 @@
 //! **Order.** The last filter: admission, quotas and redirects speak first. Response filters run
 //! on the answer as on any other.
 //!
+//! **Merging.** The most specific policy replaces the others whole, from the instance over gateway, listener and route
+//! down to the rule; one with `inheritance: override` stands against all below it.
+//!
 //! **Limits.** Status 200 to 599; 204, 205 and 304 take no body. A body is at most 1 MiB. An expression that reads
 //! `request.body` has the request's body read first, up to `frontendPolicies.http.maxBufferSize`, else 413.
 //!

@@ -13,6 +13,25 @@ use super::value::Value;
 /// A built-in function; the receiver, if it has one, is the first argument.
 pub(super) type Run = for<'a> fn(&mut Frame<'a>, &[Value<'a>]) -> Result<Value<'a>, Error>;
 
+/// Matches the kinds of nodes that give true or false and nothing else.
+macro_rules! truths {
+    () => {
+        $crate::expr::node::Kind::Not(_)
+            | $crate::expr::node::Kind::All(_)
+            | $crate::expr::node::Kind::Any(_)
+            | $crate::expr::node::Kind::Equal(..)
+            | $crate::expr::node::Kind::EqualText(..)
+            | $crate::expr::node::Kind::Compare(..)
+            | $crate::expr::node::Kind::In(_)
+            | $crate::expr::node::Kind::InTexts(..)
+            | $crate::expr::node::Kind::Text(..)
+            | $crate::expr::node::Kind::Matches(..)
+            | $crate::expr::node::Kind::Has(..)
+            | $crate::expr::node::Kind::Present(_)
+    };
+}
+pub(super) use truths;
+
 pub(super) struct Node {
     /// Byte offset in the text.
     pub(super) at: u32,

@@ -9,7 +9,9 @@ pub enum Site {
     Process,
     /// A connection, before any request: `source`, `destination`.
     Connection,
-    /// A request at gateway or route phase.
+    /// A request before a route is selected for it.
+    Gateway,
+    /// A request with its route.
     Request,
     /// A request with its backend chosen.
     Backend,
@@ -37,11 +39,14 @@ impl Sites {
     pub(super) const LOG: Self = Self(1 << 5);
     pub(super) const MCP: Self = Self(1 << 6);
     pub(super) const LLM: Self = Self(1 << 7);
+    pub(super) const GATEWAY: Self = Self(1 << 8);
 
     pub(super) const ALL: Self = Self(0xffff);
-    /// Where there is a request.
-    pub(super) const HTTP: Self =
+    /// Where there is a request with its route.
+    pub(super) const ROUTED: Self =
         Self::REQUEST.or(Self::BACKEND).or(Self::RESPONSE).or(Self::LOG).or(Self::MCP).or(Self::LLM);
+    /// Where there is a request.
+    pub(super) const HTTP: Self = Self::ROUTED.or(Self::GATEWAY);
     /// Where there is a client.
     pub(super) const CLIENT: Self = Self::HTTP.or(Self::CONNECTION);
     /// Where a backend may have been chosen.
@@ -61,6 +66,7 @@ impl Sites {
         match site {
             Site::Process => Self(1),
             Site::Connection => Self::CONNECTION,
+            Site::Gateway => Self::GATEWAY,
             Site::Request => Self::REQUEST,
             Site::Backend => Self::BACKEND,
             Site::Response => Self::RESPONSE,
@@ -78,6 +84,7 @@ impl Site {
         match self {
             Self::Process => "when the process starts",
             Self::Connection => "for a connection",
+            Self::Gateway => "before a route is selected",
             Self::Request => "for a request",
             Self::Backend => "for a request to a backend",
             Self::Response => "for a response",
@@ -129,6 +136,12 @@ impl Needs {
     pub const BACKEND: Self = Self(1 << 23);
     pub const ENV: Self = Self(1 << 24);
     pub const EVERYTHING: Self = Self(u32::MAX);
+    /// Any part of the request's body.
+    pub const ANY_REQUEST_BODY: Self = Self::REQUEST_BODY.or(Self::REQUEST_BODY_PREFIX);
+    /// Any part of the response's body.
+    pub const ANY_RESPONSE_BODY: Self = Self::RESPONSE_BODY.or(Self::RESPONSE_BODY_PREFIX);
+    /// Any part of any body.
+    pub const ANY_BODY: Self = Self::ANY_REQUEST_BODY.or(Self::ANY_RESPONSE_BODY);
 
     pub const fn or(self, other: Self) -> Self {
         Self(self.0 | other.0)

@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use super::site::Site;
+use super::site::{Needs, Site};
 use super::types::Type;
 use super::user::UserFunctions;
 
@@ -12,6 +12,8 @@ pub struct Vocabulary {
     site: Site,
     result: Option<Type>,
     users: UserFunctions,
+    /// What is not read there, though the site has it, and why.
+    unread: Option<(Needs, &'static str)>,
     /// Names that tests declare, and how lenient they are.
     pub(super) declared: Declared,
 }
@@ -40,12 +42,12 @@ impl Vocabulary {
     /// The vocabulary of a site, with the process's user functions.
     pub fn of(site: Site) -> Self {
         let users = USERS.get().cloned().unwrap_or_default();
-        Self { site, result: None, users, declared: Declared::default() }
+        Self { site, result: None, users, unread: None, declared: Declared::default() }
     }
 
     /// Everything, with the functions of a text that is still being checked.
     pub(super) fn bare(users: &UserFunctions) -> Self {
-        Self { site: Site::Any, result: None, users: users.clone(), declared: Declared::default() }
+        Self { site: Site::Any, result: None, users: users.clone(), unread: None, declared: Declared::default() }
     }
 
     /// For a rule: anything that is certainly not true or false is a problem.
@@ -59,6 +61,12 @@ impl Vocabulary {
         Self { result: Some(result), ..self }
     }
 
+    /// For a place where something is not read that the site has otherwise: naming it is a problem.
+    #[must_use]
+    pub fn without(self, needs: Needs, why: &'static str) -> Self {
+        Self { unread: Some((needs, why)), ..self }
+    }
+
     /// With user functions other than the process's.
     #[must_use]
     pub fn with(self, users: UserFunctions) -> Self {
@@ -67,6 +75,11 @@ impl Vocabulary {
 
     pub fn site(&self) -> Site {
         self.site
+    }
+
+    /// Why something that needs this is not read there.
+    pub(super) fn unread(&self, needs: Needs) -> Option<&'static str> {
+        self.unread.filter(|(unread, _)| needs.intersects(*unread)).map(|(_, why)| why)
     }
 
     pub(super) fn result(&self) -> Option<Type> {

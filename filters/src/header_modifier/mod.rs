@@ -19,6 +19,9 @@
 //! `:method`. A host set here is sent upstream as it is, and stops the automatic host of host
 //! backends. There is one host in a request, so it can be neither added nor removed.
 //!
+//! **Merging.** The most specific policy replaces the others whole; one with `inheritance: override` stands against all
+//! below it. Of the gateway phase and of the route phase one each may hold, and both run.
+//!
 //! **Limits.** Headers that frame a message or belong to one connection (`content-length`,
 //! `transfer-encoding`, `connection`, `te`, …) are refused when the configuration is read: the
 //! gateway writes them itself.

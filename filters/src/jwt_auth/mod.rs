@@ -51,6 +51,9 @@
 //! **Cost.** A token that was verified is remembered until it expires, at most an hour, and only
 //! under the same keys: then it costs a hash and a look-up. All policies share 64 MiB.
 //!
+//! **Merging.** The most specific policy replaces the others whole; one with `inheritance: override` stands against all
+//! below it. Of the gateway phase and of the route phase one each may hold, and both run.
+//!
 //! **Limits.** Tokens of 16 KiB, key sets of 256 KiB and 64 keys, 16 providers.
 //!
 //! **Order.** After CORS and network rules, before everything that asks who it is. In the gateway

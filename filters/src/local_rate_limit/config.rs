@@ -10,11 +10,8 @@ use super::bucket::Terms;
 use super::policy::{Policy, Rule, Unit};
 use crate::Scope;
 use crate::lower::Span;
+use crate::quota::keyed;
 use crate::quota::mode::ModeConfig;
-use crate::quota::{KEYS_DEFAULT, KEYS_MAX, key};
-
-/// Most rules of one policy.
-pub(super) const RULES_MAX: usize = 16;
 
 /// Longest interval: longer ones are mistakes, and no process lives to see them.
 const INTERVAL_MAX: Duration = Duration::from_secs(366 * 86_400);
@@ -57,12 +54,8 @@ pub struct RuleConfig {
     #[serde(default)]
     pub mode: ModeConfig,
     /// Most keys on record.
-    #[serde(default = "keys_default")]
+    #[serde(default = "keyed::keys_default")]
     pub max_keys: usize,
-}
-
-fn keys_default() -> usize {
-    KEYS_DEFAULT
 }
 
 /// What a token stands for.
@@ -79,26 +72,18 @@ pub enum UnitConfig {
 
 impl Config {
     pub fn lower(self, scope: &mut Scope<'_>) -> Option<Policy> {
-        let Self(written) = self;
-        let before = scope.problems.len();
-        if written.is_empty() {
-            scope.problem("write at least one limit");
-        }
-        if written.len() > RULES_MAX {
-            scope.problem(format!("more than {RULES_MAX} limits"));
-        }
-        let mut rules: Vec<Rule> = Vec::with_capacity(written.len());
-        for (position, config) in written.into_iter().enumerate() {
-            scope.at(format!("[{position}]"), |scope| {
-                let rule = config.lower(&rules, scope);
-                rules.extend(rule);
-            });
-        }
-        (scope.problems.len() == before).then(|| Policy { rules, ..Policy::default() })
+        let rules = keyed::each(self.0, scope, |it: RuleConfig, others, scope| it.lower(others, scope))?;
+        Some(Policy { rules, ..Policy::default() })
     }
 }
 
 impl RuleConfig {
+    /// As the only limit of a policy, whose terms stand where the policy does.
+    pub fn lower_alone(self, scope: &mut Scope<'_>) -> Option<Policy> {
+        let rules = vec![self.lower(&[], scope)?];
+        Some(Policy { rules, ..Policy::default() })
+    }
+
     fn lower(self, others: &[Rule], scope: &mut Scope<'_>) -> Option<Rule> {
         let Self { max_tokens, tokens_per_fill, fill_interval: Span(interval), unit, key, name, mode, max_keys } = self;
         let before = scope.problems.len();
@@ -111,10 +96,7 @@ impl RuleConfig {
         if !(INTERVAL_MIN..=INTERVAL_MAX).contains(&interval) {
             scope.problem_at("fillInterval", "write 1ms to 8784h");
         }
-        if !(1..=KEYS_MAX).contains(&max_keys) {
-            scope.problem_at("maxKeys", format!("write 1 to {KEYS_MAX}"));
-        }
-        let key = key.and_then(|text| scope.check("key", key::parse(&text)));
+        let key = keyed::lower(key, max_keys, scope);
         let unit = match unit {
             UnitConfig::Requests => Unit::Requests,
             UnitConfig::Tokens => Unit::Tokens,

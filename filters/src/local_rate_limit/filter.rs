@@ -7,9 +7,9 @@ use http::HeaderValue;
 use http::header::RETRY_AFTER;
 
 use super::bucket::{At, Bucket, Terms};
-use super::config::RULES_MAX;
 use super::policy::{Policy, Rule, Unit};
 use crate::exchange::{Decision, Mode};
+use crate::quota::keyed::RULES_MAX;
 use crate::quota::{Hash, Standing, Table, key};
 use crate::{Exchange, Kind, Reason, Reply, Verdict};
 

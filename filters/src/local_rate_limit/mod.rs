@@ -24,7 +24,7 @@
 //! is charged when its answer ends, into debt if need be. Only LLM backends charge.
 //!
 //! **Headers.** On every answer: `x-ratelimit-limit`, `x-ratelimit-remaining`, `x-ratelimit-reset` (seconds), and
-//! `RateLimit` with `RateLimit-Policy` as of draft-ietf-httpapi-ratelimit-headers-10, under the `name` of the rule; of
+//! `RateLimit` with `RateLimit-Policy` as of draft-ietf-httpapi-ratelimit-headers-11, under the `name` of the rule; of
 //! the rule with least left. On a 429 also `Retry-After`, after which the request would have passed.
 //!
 //! **State** is kept over reloads. A rule is known again by its `key`, `type` and `fillInterval`; what was used stays

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::bucket::Terms;
 use super::ledger::Ledger;
 use crate::exchange::Mode;
-use crate::expr::Expression;
+use crate::expr::{Expression, Needs};
 use crate::keep::{Keep, Slot};
 
 /// What is counted.
@@ -44,6 +44,11 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// What its keys read.
+    pub fn needs(&self) -> Needs {
+        self.rules.iter().filter_map(|it| it.key.as_ref()).fold(Needs::NONE, |needs, it| needs | it.needs())
+    }
+
     /// Finds or makes the buckets of the policy of this name.
     pub fn bind(&self, key: &PolicyKey, keep: &Keep) {
         self.ledger.bind(key, &self.rules, keep);

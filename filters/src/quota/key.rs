@@ -8,8 +8,8 @@ use crate::expr::{Expression, Site, Vocabulary};
 ///
 /// # Errors
 /// What is wrong with it, with its place in the text.
-pub fn parse(text: &str) -> Result<Expression, String> {
-    Expression::parse(text, &Vocabulary::of(Site::Request))
+pub fn parse(text: &str, site: Site) -> Result<Expression, String> {
+    Expression::parse(text, &Vocabulary::of(site))
 }
 
 /// The hash of a request's key. Without an expression, and where it has no value, all requests are one; a value that

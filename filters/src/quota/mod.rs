@@ -5,6 +5,7 @@
 //! request; [`standing`] writes the headers.
 
 pub mod key;
+pub(crate) mod keyed;
 pub mod mode;
 pub mod standing;
 pub mod table;

@@ -1,5 +1,5 @@
 //! What a client is told of its quota: `x-ratelimit-*` as everybody knows them, and the `RateLimit` and
-//! `RateLimit-Policy` fields of draft-ietf-httpapi-ratelimit-headers-10.
+//! `RateLimit-Policy` fields of draft-ietf-httpapi-ratelimit-headers-11.
 //!
 //! Of several quotas the client learns of the one that leaves it least.
 

@@ -22,6 +22,9 @@
 //! **Order.** After CORS and quotas, before `directResponse`. `urlRewrite` on the same route runs
 //! first, and the redirect then shows the rewritten path.
 //!
+//! **Merging.** The most specific policy replaces the others whole, from the instance over gateway, listener and route
+//! down to the rule; one with `inheritance: override` stands against all below it.
+//!
 //! **Telemetry.** The request ends with reason `DirectResponse`.
 
 mod config;

@@ -68,7 +68,7 @@ impl TransformConfig {
             }
         }
         let vocabulary = Vocabulary::of(match side {
-            Side::Request => Site::Request,
+            Side::Request => scope.site,
             Side::Response => Site::Response,
         });
         let one = |scope: &mut Scope<'_>, key: &str, text: Option<String>| {

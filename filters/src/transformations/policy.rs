@@ -71,16 +71,17 @@ pub struct Value {
 impl Policy {
     /// How much of the request's body must be there before this runs.
     pub fn wants(&self) -> Wanted {
+        // Responses may be changed by what was asked.
+        let reads = |it: &Option<Transform>| it.as_ref().map_or(Needs::NONE, |it| it.needs);
         match &self.request {
-            Some(it) if it.body.is_some() || it.needs.intersects(Needs::REQUEST_BODY) => Wanted::Whole,
-            Some(it) if it.needs.intersects(Needs::REQUEST_BODY_PREFIX) => Wanted::Prefix,
-            _ => Wanted::Nothing,
+            Some(it) if it.body.is_some() => Wanted::Whole,
+            _ => Wanted::of(reads(&self.request) | reads(&self.response)),
         }
     }
 
     /// Whether the response's head must wait for its body.
     pub fn wants_response_body(&self) -> bool {
-        self.response.as_ref().is_some_and(|it| it.body.is_some() || it.needs.intersects(RESPONSE_BODY))
+        self.response.as_ref().is_some_and(|it| it.body.is_some() || it.needs.intersects(Needs::ANY_RESPONSE_BODY))
     }
 
     /// Whether a body is set: nothing for messages that stream.
@@ -88,8 +89,6 @@ impl Policy {
         [&self.request, &self.response].into_iter().flatten().any(|it| it.body.is_some())
     }
 }
-
-const RESPONSE_BODY: Needs = Needs::RESPONSE_BODY.or(Needs::RESPONSE_BODY_PREFIX);
 
 impl Transform {
     pub(super) fn new(mut it: Self) -> Self {

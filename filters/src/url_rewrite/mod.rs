@@ -19,6 +19,9 @@
 //!
 //! **Order.** After `requestHeaderModifier`, whose host it replaces.
 //!
+//! **Merging.** The most specific policy replaces the others whole; one with `inheritance: override` stands against all
+//! below it. Of the gateway phase and of the route phase one each may hold, and both run.
+//!
 //! **Limits.** Targets that are no path (`OPTIONS *`, `CONNECT`) keep theirs.
 //!
 //! **Telemetry.** The access log shows the client's path.

@@ -8,7 +8,10 @@ use filters::lower::ServicePort;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::policies::{BackendPolicies, FrontendPolicies, GatewayPolicies, RoutePolicies, TcpRoutePolicies};
+use super::policies::{
+    AuthPolicies, BackendPolicies, FrontendPolicies, GatewayPolicies, LocalRateLimit, RoutePolicies, TcpRoutePolicies,
+    Transformations,
+};
 use super::statics::StaticConfig;
 
 mod discovery;
@@ -142,39 +145,71 @@ pub enum TlsVersion {
     V1_3,
 }
 
-/// A named port. Either one listener written flat, or `listeners`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct Gateway {
-    pub port: Option<u16>,
-    /// An IP address to listen on, or `unix:/path`. Default: all addresses.
-    pub address: Option<String>,
-    pub protocol: Option<Protocol>,
-    pub tls: Option<ServerTls>,
-    pub listeners: Vec<GatewayListener>,
-    /// Policies that run before a route is selected.
-    pub cors: Option<filters::cors::Config>,
-    pub ip_access: Option<filters::ip_access::Config>,
-    pub csrf: Option<filters::csrf::Config>,
-    pub authorization: Option<filters::authorization::Config>,
-    pub local_rate_limit: Option<filters::local_rate_limit::Config>,
-    pub concurrency_limit: Option<filters::concurrency_limit::Config>,
+/// Structs that hold the policies of a gateway beside keys of their own.
+macro_rules! with_gateway_policies {
+    ($( $(#[$doc:meta])* $name:ident { $( $(#[$at:meta])* $field:ident: $type:ty, )* } )*) => { $(
+        $(#[$doc])*
+        #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+        #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+        pub struct $name {
+            $( $(#[$at])* pub $field: $type, )*
+            /// Policies that run before a route is selected.
+            pub authorization: Option<filters::authorization::Config>,
+            pub concurrency_limit: Option<filters::concurrency_limit::Config>,
+            pub local_rate_limit: Option<LocalRateLimit>,
+            pub cors: Option<filters::cors::Config>,
+            pub csrf: Option<filters::csrf::Config>,
+            pub ip_access: Option<filters::ip_access::Config>,
+            pub auth: Option<AuthPolicies>,
+            pub jwt_auth: Option<filters::jwt_auth::Config>,
+            pub basic_auth: Option<filters::basic_auth::Config>,
+            pub api_key: Option<filters::api_key::Config>,
+            pub transformations: Option<Transformations>,
+            pub request_header_modifier: Option<filters::header_modifier::Config>,
+            pub response_header_modifier: Option<filters::header_modifier::Config>,
+        }
+
+        impl $name {
+            /// Its policies, which it has no more then.
+            pub fn take_policies(&mut self) -> GatewayPolicies {
+                GatewayPolicies {
+                    authorization: self.authorization.take(),
+                    concurrency_limit: self.concurrency_limit.take(),
+                    local_rate_limit: self.local_rate_limit.take(),
+                    cors: self.cors.take(),
+                    csrf: self.csrf.take(),
+                    ip_access: self.ip_access.take(),
+                    auth: self.auth.take(),
+                    jwt_auth: self.jwt_auth.take(),
+                    basic_auth: self.basic_auth.take(),
+                    api_key: self.api_key.take(),
+                    transformations: self.transformations.take(),
+                    request_header_modifier: self.request_header_modifier.take(),
+                    response_header_modifier: self.response_header_modifier.take(),
+                }
+            }
+        }
+    )* };
 }
 
-/// One of several listeners of a gateway.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct GatewayListener {
-    pub name: Option<String>,
-    pub hostname: Option<String>,
-    pub protocol: Option<Protocol>,
-    pub tls: Option<ServerTls>,
-    pub cors: Option<filters::cors::Config>,
-    pub ip_access: Option<filters::ip_access::Config>,
-    pub csrf: Option<filters::csrf::Config>,
-    pub authorization: Option<filters::authorization::Config>,
-    pub local_rate_limit: Option<filters::local_rate_limit::Config>,
-    pub concurrency_limit: Option<filters::concurrency_limit::Config>,
+with_gateway_policies! {
+    /// A named port. Either one listener written flat, or `listeners`.
+    Gateway {
+        port: Option<u16>,
+        /// An IP address to listen on, or `unix:/path`. Default: all addresses.
+        address: Option<String>,
+        protocol: Option<Protocol>,
+        tls: Option<ServerTls>,
+        listeners: Vec<GatewayListener>,
+    }
+
+    /// One of several listeners of a gateway.
+    GatewayListener {
+        name: Option<String>,
+        hostname: Option<String>,
+        protocol: Option<Protocol>,
+        tls: Option<ServerTls>,
+    }
 }
 
 /// Gateways a route hangs on: `name` (all its listeners) or `name/listener`.

@@ -42,6 +42,29 @@ macro_rules! unit {
     };
 }
 
+/// As `unit!`, for one that may have conditions. Its entries have the terms of the policy itself.
+macro_rules! conditional {
+    ($module:ident, $variant:ident) => {
+        |config, scope| {
+            let one = |it: filters::$module::Config, scope: &mut Scope<'_>| it.lower(scope).map(Policy::$variant);
+            config.lower(filters::Kind::$variant, scope, one, one)
+        }
+    };
+}
+
+/// `localRateLimit`, of which an entry is one limit.
+fn lower_local_rate_limit(config: LocalRateLimit, scope: &mut Scope<'_>) -> Option<Policy> {
+    use filters::local_rate_limit::{Config, RuleConfig};
+    let plain = |it: Config, scope: &mut Scope<'_>| it.lower(scope).map(Policy::LocalRateLimit);
+    let entry = |it: RuleConfig, scope: &mut Scope<'_>| it.lower_alone(scope).map(Policy::LocalRateLimit);
+    config.lower(filters::Kind::LocalRateLimit, scope, plain, entry)
+}
+
+pub type LocalRateLimit =
+    filters::conditional::Config<filters::local_rate_limit::Config, filters::local_rate_limit::RuleConfig>;
+pub type Transformations = filters::conditional::Config<filters::transformations::Config>;
+type DirectResponse = filters::conditional::Config<filters::direct_response::Config>;
+
 /// A policy can stand in a group and on its own: which one is meant?
 fn twice(lowered: &[Policy], scope: &mut Scope<'_>) {
     for (position, policy) in lowered.iter().enumerate() {
@@ -65,18 +88,18 @@ policy_set! {
     /// Policies of a route.
     RoutePolicies {
         mcp_authorization = "mcpAuthorization": filters::mcp_authorization::Config => |config, scope| filters::mcp_authorization::Policy::lower(config, scope).map(Policy::McpAuthorization);
-        transformations = "transformations": filters::transformations::Config => unit!(transformations, Transformations);
+        transformations = "transformations": Transformations => conditional!(transformations, Transformations);
         request_header_modifier = "requestHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_request(scope).map(Policy::RequestHeaderModifier);
         response_header_modifier = "responseHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_response(scope).map(Policy::ResponseHeaderModifier);
         request_redirect = "requestRedirect": filters::request_redirect::Config => unit!(request_redirect, RequestRedirect);
         url_rewrite = "urlRewrite": filters::url_rewrite::Config => unit!(url_rewrite, UrlRewrite);
         request_mirror = "requestMirror": filters::request_mirror::Config => unit!(request_mirror, RequestMirror);
-        direct_response = "directResponse": filters::direct_response::Config => unit!(direct_response, DirectResponse);
+        direct_response = "directResponse": DirectResponse => conditional!(direct_response, DirectResponse);
         cors = "cors": filters::cors::Config => unit!(cors, Cors);
         authorization = "authorization": filters::authorization::Config => unit!(authorization, Authorization);
         concurrency_limit = "concurrencyLimit": filters::concurrency_limit::Config => unit!(concurrency_limit, ConcurrencyLimit);
         csrf = "csrf": filters::csrf::Config => unit!(csrf, Csrf);
-        local_rate_limit = "localRateLimit": filters::local_rate_limit::Config => unit!(local_rate_limit, LocalRateLimit);
+        local_rate_limit = "localRateLimit": LocalRateLimit => lower_local_rate_limit;
         delay = "delay": filters::delay::Config => unit!(delay, Delay);
         fault = "fault": filters::fault::Config => unit!(fault, Fault);
         ip_access = "ipAccess": filters::ip_access::Config => unit!(ip_access, IpAccess);
@@ -104,7 +127,7 @@ policy_set! {
     /// Policies of a backend.
     BackendPolicies {
         mcp_authorization = "mcpAuthorization": filters::mcp_authorization::Config => |config, scope| filters::mcp_authorization::Policy::lower(config, scope).map(Policy::McpAuthorization);
-        authorization = "authorization": filters::authorization::Config => |config, scope| config.lower_at(filters::expr::Site::Backend, scope).map(Policy::Authorization);
+        authorization = "authorization": filters::authorization::Config => unit!(authorization, Authorization);
         transformations = "transformations": filters::transformations::Config => unit!(transformations, Transformations);
         request_header_modifier = "requestHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_request(scope).map(Policy::RequestHeaderModifier);
         response_header_modifier = "responseHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_response(scope).map(Policy::ResponseHeaderModifier);
@@ -135,7 +158,7 @@ policy_set! {
     GatewayPolicies {
         authorization = "authorization": filters::authorization::Config => unit!(authorization, Authorization);
         concurrency_limit = "concurrencyLimit": filters::concurrency_limit::Config => unit!(concurrency_limit, ConcurrencyLimit);
-        local_rate_limit = "localRateLimit": filters::local_rate_limit::Config => unit!(local_rate_limit, LocalRateLimit);
+        local_rate_limit = "localRateLimit": LocalRateLimit => lower_local_rate_limit;
         cors = "cors": filters::cors::Config => unit!(cors, Cors);
         csrf = "csrf": filters::csrf::Config => unit!(csrf, Csrf);
         ip_access = "ipAccess": filters::ip_access::Config => unit!(ip_access, IpAccess);
@@ -143,7 +166,7 @@ policy_set! {
         jwt_auth = "jwtAuth": filters::jwt_auth::Config => unit!(jwt_auth, JwtAuth);
         basic_auth = "basicAuth": filters::basic_auth::Config => unit!(basic_auth, BasicAuth);
         api_key = "apiKey": filters::api_key::Config => unit!(api_key, ApiKey);
-        transformations = "transformations": filters::transformations::Config => unit!(transformations, Transformations);
+        transformations = "transformations": Transformations => conditional!(transformations, Transformations);
         request_header_modifier = "requestHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_request(scope).map(Policy::RequestHeaderModifier);
         response_header_modifier = "responseHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_response(scope).map(Policy::ResponseHeaderModifier);
     }
@@ -168,17 +191,17 @@ policy_set! {
     /// Any policy that can be attached on its own.
     AnyPolicies {
         mcp_authorization = "mcpAuthorization": filters::mcp_authorization::Config => |config, scope| filters::mcp_authorization::Policy::lower(config, scope).map(Policy::McpAuthorization);
-        transformations = "transformations": filters::transformations::Config => unit!(transformations, Transformations);
+        transformations = "transformations": Transformations => conditional!(transformations, Transformations);
         request_header_modifier = "requestHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_request(scope).map(Policy::RequestHeaderModifier);
         response_header_modifier = "responseHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_response(scope).map(Policy::ResponseHeaderModifier);
         request_redirect = "requestRedirect": filters::request_redirect::Config => unit!(request_redirect, RequestRedirect);
         url_rewrite = "urlRewrite": filters::url_rewrite::Config => unit!(url_rewrite, UrlRewrite);
         request_mirror = "requestMirror": filters::request_mirror::Config => unit!(request_mirror, RequestMirror);
-        direct_response = "directResponse": filters::direct_response::Config => unit!(direct_response, DirectResponse);
+        direct_response = "directResponse": DirectResponse => conditional!(direct_response, DirectResponse);
         cors = "cors": filters::cors::Config => unit!(cors, Cors);
         authorization = "authorization": filters::authorization::Config => unit!(authorization, Authorization);
         concurrency_limit = "concurrencyLimit": filters::concurrency_limit::Config => unit!(concurrency_limit, ConcurrencyLimit);
-        local_rate_limit = "localRateLimit": filters::local_rate_limit::Config => unit!(local_rate_limit, LocalRateLimit);
+        local_rate_limit = "localRateLimit": LocalRateLimit => lower_local_rate_limit;
         csrf = "csrf": filters::csrf::Config => unit!(csrf, Csrf);
         delay = "delay": filters::delay::Config => unit!(delay, Delay);
         fault = "fault": filters::fault::Config => unit!(fault, Fault);

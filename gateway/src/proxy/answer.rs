@@ -34,6 +34,9 @@ pub async fn write(session: &mut Session, ctx: &mut Ctx, reply: Reply) -> Result
     let _ = decorate(session.req_header(), &mut head, ctx)?;
     ctx.facts.fault = None;
     let body = if ctx.is_grpc { Bytes::new() } else { body };
+    if let Some(noted) = ctx.seen.as_mut().and_then(|it| it.response.as_mut()) {
+        noted.replace(&body);
+    }
     let bodiless = session.req_header().method == http::Method::HEAD || matches!(status, 204 | 304) || status < 200;
     if !ctx.is_grpc && !matches!(status, 204 | 304) && status >= 200 {
         head.insert_header(CONTENT_LENGTH, body.len())?;

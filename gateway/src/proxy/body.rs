@@ -138,8 +138,24 @@ pub(super) fn mirror(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx) {
     ctx.mirrors.extend(started);
 }
 
+/// `response_body_filter`.
+pub(super) fn response(body: &Option<Bytes>, ctx: &mut Ctx) {
+    let attempt = ctx.attempt.count;
+    if let Some(noted) = ctx.seen.as_mut().and_then(|it| it.response.as_mut())
+        && let Some(chunk) = body
+    {
+        noted.note(chunk, attempt);
+    }
+}
+
 /// `request_body_filter`.
 pub(super) fn request(body: &Option<Bytes>, end: bool, ctx: &mut Ctx) -> Result<()> {
+    let attempt = ctx.attempt.count;
+    if let Some(noted) = ctx.seen.as_mut().and_then(|it| it.request.as_mut())
+        && let Some(chunk) = body
+    {
+        noted.note(chunk, attempt);
+    }
     if ctx.attempt.count <= 1 {
         if let Some(chunk) = body {
             for mirror in &mut ctx.mirrors {

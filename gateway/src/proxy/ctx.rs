@@ -7,6 +7,7 @@ use std::time::Instant;
 use filters::{Effective, Facts, Reason, Reply};
 
 use super::finish::Left;
+use super::seen::Seen;
 use crate::listen::carried::Load;
 use crate::plan::{Entry, ListenerPlan, Plan, Resolved};
 use crate::session::Slot;
@@ -30,8 +31,10 @@ pub struct Ctx {
     pub wrapped: Option<Slot>,
     /// Most that is held of a body (`maxBufferSize`).
     pub body_bytes_max: usize,
+    /// Bodies as they pass, where the log reads them.
+    pub(super) seen: Option<Box<Seen>>,
     /// What a response that was finished late leaves for the log.
-    pub left: Option<Left>,
+    pub(super) left: Option<Left>,
     pub original: Original,
     pub attempt: Attempt,
     pub outcome: Outcome,
@@ -118,6 +121,7 @@ impl Ctx {
             base: None,
             wrapped: None,
             body_bytes_max: 0,
+            seen: None,
             left: None,
             original: Original::default(),
             attempt: Attempt::default(),

@@ -18,11 +18,19 @@ use super::{Proxy, answer, compression};
 use crate::session::{RESPONSE_REFUSED, RESPONSE_TOO_LARGE};
 
 /// What a response that was finished late leaves for the log.
-pub(super) type Left = Arc<Mutex<Option<Box<Metadata>>>>;
+pub(super) type Left = Arc<Mutex<Leftover>>;
+
+/// See [`Left`].
+#[derive(Default)]
+pub(super) struct Leftover {
+    pub(super) metadata: Option<Box<Metadata>>,
+    /// The body as it went out, where the log reads it.
+    pub(super) body: Option<Bytes>,
+}
 
 /// Whether any policy that holds for the request looks at the body of its response.
 pub(super) fn wants_body(ctx: &Ctx) -> bool {
-    levels(ctx).any(|it| it.wants_response_body())
+    levels(ctx).any(|it| it.wants_response_body(&ctx.facts))
 }
 
 /// Policies with response hooks, in the order of responses.
@@ -53,7 +61,7 @@ pub(super) fn defer(proxy: &Proxy, session: &mut Session, head: &mut ResponseHea
         return Ok(false);
     }
     if session.req_header().method == Method::HEAD {
-        if levels(ctx).any(|it| chain::sets_bodies(it)) {
+        if levels(ctx).any(|it| chain::sets_bodies(it, &ctx.facts)) {
             // It is of a body that nobody would get.
             head.remove_header(&CONTENT_LENGTH);
         }
@@ -78,6 +86,7 @@ pub(super) fn defer(proxy: &Proxy, session: &mut Session, head: &mut ResponseHea
         levels: levels(ctx).cloned().collect(),
         request: session.req_header().clone(),
         facts: ctx.facts.clone(),
+        keeps_body: ctx.seen.as_ref().is_some_and(|it| it.response.is_some()),
         left: Left::default(),
     };
     ctx.left = Some(late.left.clone());
@@ -94,6 +103,7 @@ struct Late {
     levels: Vec<Arc<Effective>>,
     request: pingora_http::RequestHeader,
     facts: filters::Facts,
+    keeps_body: bool,
     left: Left,
 }
 
@@ -108,7 +118,8 @@ impl Late {
                 return Err(Error::explain(RESPONSE_REFUSED, why));
             }
         }
-        *self.left.lock() = self.facts.metadata.take();
+        let body = self.keeps_body.then(|| body.clone());
+        *self.left.lock() = Leftover { metadata: self.facts.metadata.take(), body };
         Ok(())
     }
 }

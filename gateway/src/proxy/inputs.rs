@@ -6,6 +6,7 @@ use filters::expr::{Ambient, Backend, Duration, Env, Inputs, Names, Response, Ti
 use pingora_http::{RequestHeader, ResponseHeader};
 
 use super::ctx::Ctx;
+use super::seen::Noted;
 use crate::plan::{BackendTarget, Entry};
 use crate::statics::Statics;
 
@@ -69,6 +70,12 @@ pub(super) fn log<'a>(head: &'a RequestHeader, ctx: &'a Ctx, status: u16) -> Inp
         grpc_status: ctx.outcome.grpc_status,
         headers: ctx.outcome.response_headers.as_deref(),
     });
+    if let Some(seen) = &ctx.seen {
+        // As it left for the backend, else as far as it was read.
+        let passed = seen.request.as_ref().filter(|_| ctx.attempt.count > 0).map(Noted::input);
+        inputs.request_body = passed.or(inputs.request_body);
+        inputs.response_body = seen.response.as_ref().map(Noted::input);
+    }
     durations(&mut inputs, ctx);
     inputs.times.end = Some(Timestamp::from_system(SystemTime::now()));
     inputs

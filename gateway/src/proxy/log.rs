@@ -10,6 +10,7 @@ use pingora_proxy::Session;
 
 use super::Proxy;
 use super::ctx::Ctx;
+use super::finish::Leftover;
 use crate::listen::{Peer, conn_info};
 use crate::telemetry::RequestEvent;
 
@@ -18,7 +19,13 @@ pub(super) fn ended(proxy: &Proxy, session: &mut Session, error: Option<&Error>,
         slot.restore(&mut session.downstream_session);
     }
     if let Some(left) = ctx.left.take() {
-        ctx.facts.metadata = left.lock().take().or_else(|| ctx.facts.metadata.take());
+        let Leftover { metadata, body } = std::mem::take(&mut *left.lock());
+        ctx.facts.metadata = metadata.or_else(|| ctx.facts.metadata.take());
+        if let Some(noted) = ctx.seen.as_mut().and_then(|it| it.response.as_mut())
+            && let Some(body) = &body
+        {
+            noted.replace(body);
+        }
         if reads(ctx, proxy.telemetry.labels(), Needs::RESPONSE_HEADERS) {
             let head = session.response_written();
             ctx.outcome.response_headers = head.map(|head| Box::new(head.headers.clone()));

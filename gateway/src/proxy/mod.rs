@@ -21,9 +21,11 @@ mod peer;
 pub mod request;
 mod response;
 mod route;
+mod seen;
 mod upstream_request;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -99,6 +101,17 @@ impl ProxyHttp for Proxy {
     async fn response_filter(&self, session: &mut Session, head: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
         response::carry(self, head, ctx);
         response::filter(self, session, head, ctx)
+    }
+
+    fn response_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        _end: bool,
+        ctx: &mut Ctx,
+    ) -> Result<Option<Duration>> {
+        body::response(body, ctx);
+        Ok(None)
     }
 
     async fn response_trailer_filter(

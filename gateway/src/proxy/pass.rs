@@ -39,7 +39,10 @@ pub(super) async fn route_filters(
         if reply.is_some() {
             return Ok(reply);
         }
-        let wait = delay.wait(&ctx.facts);
+        if ctx.facts.body.lacks(delay.wants()) {
+            body::read_ahead(session, ctx, delay.wants()).await?;
+        }
+        let wait = delay.wait(&ctx.facts, session.req_header());
         if !wait.is_zero() {
             let limit = effective.timeout().and_then(|it| it.request);
             let left = limit.map_or(wait, |limit| limit.saturating_sub(ctx.started.elapsed()));
@@ -72,27 +75,28 @@ async fn run(
             Passed::Through => return Ok(None),
             Passed::Reply(reply) => return Ok(Some(reply)),
             // Only when its turn has come: nobody's body is read before admission.
-            Passed::Body(_) if ctx.is_grpc && chain::sets_bodies(effective) => return Err(streams(ctx)),
+            Passed::Body(_) if ctx.is_grpc && chain::sets_bodies(effective, &ctx.facts) => return Err(streams(ctx)),
             Passed::Body(wanted) => body::read_ahead(session, ctx, wanted).await?,
         }
     }
 }
 
 /// Asks the policies of the backend that was drawn.
-pub(super) fn admission(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx) -> Option<Reply> {
-    let backend = ctx.backend()?;
-    if backend.effective.filters().is_empty() {
-        return None;
-    }
+pub(super) async fn admission(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx) -> Result<Option<Reply>, Stop> {
+    let Some(backend) = ctx.backend().filter(|it| !it.effective.filters().is_empty()) else { return Ok(None) };
     let (effective, name) = (backend.effective.clone(), backend.target.name().into());
     let whereabouts = &mut ctx.facts.whereabouts;
     whereabouts.backend = Some(name);
     whereabouts.listener = ctx.listener.as_ref().map(|it| it.listener.clone());
     whereabouts.route = ctx.entry.as_ref().map(|it| it.route.clone());
-    match chain::on_backend(&effective, &mut exchange(proxy, session, ctx)) {
+    let wanted = chain::wanted_for_admission(&effective);
+    if ctx.facts.body.lacks(wanted) {
+        body::read_ahead(session, ctx, wanted).await?;
+    }
+    Ok(match chain::on_backend(&effective, &mut exchange(proxy, session, ctx)) {
         Verdict::Continue => None,
         Verdict::Reply(reply) => Some(reply),
-    }
+    })
 }
 
 fn exchange<'a>(proxy: &'a Proxy, session: &'a mut Session, ctx: &'a mut Ctx) -> Exchange<'a> {
@@ -125,5 +129,9 @@ fn streams(ctx: &mut Ctx) -> Stop {
 
 fn sets_bodies(ctx: &Ctx) -> bool {
     let backend = ctx.backend().map(|it| &it.effective);
-    backend.into_iter().chain(ctx.effective()).chain(&ctx.gateway_effective).any(|it| chain::sets_bodies(it))
+    backend
+        .into_iter()
+        .chain(ctx.effective())
+        .chain(&ctx.gateway_effective)
+        .any(|it| chain::sets_bodies(it, &ctx.facts))
 }

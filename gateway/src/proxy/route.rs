@@ -38,12 +38,13 @@ pub(super) async fn select(
     ctx.entry = Some(entry);
     ctx.backend = drawn;
     ctx.resolved = Some(resolved);
+    super::seen::prepare(proxy, ctx);
     if let Some(reply) = pass::route_filters(proxy, session, ctx, &effective).await? {
         return Ok(Some(reply));
     }
     Ok(match ctx.backend().map(|it| &it.target) {
         Some(BackendTarget::Cluster { .. } | BackendTarget::Mcp(_) | BackendTarget::Demo) => {
-            pass::admission(proxy, session, ctx)
+            pass::admission(proxy, session, ctx).await?
         }
         Some(BackendTarget::Broken(reason)) => {
             let reason = reason.to_string();

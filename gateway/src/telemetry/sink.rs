@@ -3,6 +3,10 @@
 //! Each producer appends to one of a few bounded buffers under a lock held for a copy; the writer
 //! swaps buffers and writes whole batches. When a buffer is full the line is dropped and counted:
 //! a blocked terminal or pipe costs log lines, never requests.
+//!
+//! Order is kept for each thread and not between threads. A connection may be served by several, so even its own lines
+//! can come in another order, by as much as a batch waits. Each line has its time, to the microsecond: who needs the
+//! order sorts by it. To keep it here would make every thread wait for every other.
 
 use std::io::Write;
 use std::sync::Arc;

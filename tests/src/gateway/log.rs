@@ -69,9 +69,12 @@ impl Log {
         lines.iter().skip(after).find(|it| wanted(&it.text)).cloned()
     }
 
-    /// The access lines so far.
+    /// The access lines so far, in the order of the requests' ends: threads write theirs for themselves.
     pub fn access_lines(&self) -> Vec<Value> {
-        self.lines().iter().filter_map(|it| serde_json::from_str(it).ok()).filter_map(access).collect()
+        let mut lines: Vec<Value> =
+            self.lines().iter().filter_map(|it| serde_json::from_str(it).ok()).filter_map(access).collect();
+        lines.sort_by(|one, other| one["time"].as_str().cmp(&other["time"].as_str()));
+        lines
     }
 
     #[track_caller]

@@ -1,5 +1,6 @@
 //! Who a request is from: tokens, keys, users and certificates, seen from both ends.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
@@ -164,6 +165,51 @@ async fn hostile_key_servers_do_no_harm() {
         gateway.stop().await;
     }
     assert_eq!(backend.stats().requests(), 0);
+}
+
+#[tokio::test]
+async fn a_key_server_that_hangs_delays_no_request_and_takes_nothing_away() {
+    let (backend, old, new) = (Backend::echo(), Issuer::new("old"), Issuer::new("new"));
+    let hangs = Arc::new(AtomicBool::new(true));
+    let (held, jwks) = (hangs.clone(), old.jwks());
+    let server = Backend::http(move |_| {
+        let (hangs, text) = (held.load(Ordering::Relaxed), jwks.clone());
+        async move {
+            if hangs {
+                std::future::pending::<()>().await;
+            }
+            answer::text(200, text)
+        }
+    });
+    let policy = format!("jwtAuth: {{ issuer: '{}', jwks: {{ url: 'http://{}/' }} }}", old.name(), server.addr());
+    let yaml = config::route(&backend, &policy);
+    let gateway = Gateway::start(&yaml).await;
+    let client = gateway.client();
+    // While the first set is under way everybody is answered, though nobody is let in.
+    eventually(PATIENCE, || async { server.stats().in_flight() == 1 }).await;
+    for _ in 0..10 {
+        assert_eq!(refusal(&client, &old.token(&json!({}))).await.expect("closed").0, 503);
+    }
+    assert_eq!((server.stats().in_flight(), server.stats().requests()), (1, 1), "answered during the one fetch");
+    assert!(stale(&gateway).await.contains("pending: the first fetch is under way"));
+    gateway.stop().await;
+    // Once there is a set, one that cannot be refreshed stays in force.
+    hangs.store(false, Ordering::Relaxed);
+    let gateway = Gateway::start(&yaml).await;
+    let client = gateway.client();
+    eventually(PATIENCE, || async { refusal(&client, &old.token(&json!({}))).await.is_none() }).await;
+    hangs.store(true, Ordering::Relaxed);
+    eventually(PATIENCE, || async {
+        assert_eq!(refusal(&client, &new.token(&json!({}))).await.expect("not known").0, 401);
+        server.stats().in_flight() == 1
+    })
+    .await;
+    let asked = server.stats().requests();
+    for _ in 0..10 {
+        assert_eq!(refusal(&client, &old.token(&json!({ "sub": "bob" }))).await, None);
+    }
+    assert_eq!((server.stats().in_flight(), server.stats().requests()), (1, asked), "let in during the fetch");
+    gateway.stop().await;
 }
 
 #[tokio::test]

@@ -43,13 +43,16 @@ pub(super) fn decode(it: pb::Policy, origin: &Origin, scope: &mut Scope<'_>) -> 
         scope.problem("holds no kind of policy this version knows");
         return None;
     };
-    if let Some(target) = &target {
-        scope.check("phase", placement::check(policy::kind(&kind), phase, target));
+    if let Some((target, kind)) = target.as_ref().zip(policy::kind(&kind)) {
+        scope.check("phase", placement::check(kind, phase, target));
     }
-    if matches!(target, Some(Target::Backend(_) | Target::RouteBackend { .. } | Target::Service { .. })) {
-        scope.site = filters::expr::Site::Backend;
+    if let Some(target) = &target {
+        scope.site = placement::site(phase, target);
     }
     let policy = policy::decode(kind, scope);
+    if let Some((target, policy)) = target.as_ref().zip(policy.as_ref()) {
+        scope.check("target", placement::check_policy(policy, target));
+    }
     target.zip(policy).map(|(target, policy)| Attachment {
         key,
         target,

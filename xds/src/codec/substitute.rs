@@ -114,7 +114,7 @@ fn hosts(written: &[String], scope: &mut Scope<'_>) -> Option<Vec<ir::Hostname>>
 
 fn closed_policy(it: pb::Policy, origin: &Origin, scope: &mut Scope<'_>) -> Option<Attachment> {
     let target = attachment::decode_target(it.target, scope)?;
-    let policy = closed(it.kind.as_ref().map(policy::kind), &target)?;
+    let policy = closed(it.kind.as_ref().and_then(policy::kind), &target)?;
     scope.problems.is_empty().then(|| Attachment {
         key: PolicyKey(it.key.into()),
         target,

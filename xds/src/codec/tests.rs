@@ -44,6 +44,41 @@ fn every_policy_comes_back_as_it_was_sent() {
     }
 }
 
+#[test]
+fn policies_with_conditions_come_back_as_they_were_sent() {
+    comes_back(&resources::conditional(), "conditional");
+}
+
+#[test]
+fn conditions_of_several_kinds_or_of_none_are_refused() {
+    use pb::conditional::entry::Kind as Entry;
+    let answer = || Some(Entry::DirectResponse(pb::DirectResponse { status: 200, ..Default::default() }));
+    let other = Some(Entry::Transformations(pb::Transformations::default()));
+    let entry =
+        |condition: Option<&str>, kind| pb::conditional::Entry { condition: condition.map(str::to_owned), kind };
+    for (entries, want) in [
+        (vec![], "holds no entry"),
+        (vec![entry(None, None)], "holds no entry"),
+        (
+            vec![entry(Some("true"), answer()), entry(None, other)],
+            "`transformations` among entries of `directResponse`",
+        ),
+        (vec![entry(Some("true"), answer()), entry(None, None)], "holds no kind of policy"),
+    ] {
+        let policy = pb::Policy {
+            key: "p".to_owned(),
+            target: Some(pb::Target { kind: Some(pb::target::Kind::Instance(pb::Unit {})) }),
+            kind: Some(pb::policy::Kind::Conditional(pb::Conditional { entries })),
+            ..Default::default()
+        };
+        let bytes = pb::Resource { kind: Some(pb::resource::Kind::Policy(policy)) }.encode_to_vec();
+        let fault = decode("policy/p", pb::TYPE_URL, &bytes).expect_err("refused").to_string();
+        assert!(fault.contains(want), "{fault} lacks {want}");
+        let closed = substitute("policy/p", pb::TYPE_URL, &bytes);
+        assert!(matches!(closed, Some(Change::Policy(_, Some(it))) if matches!(it.policy, Policy::DirectResponse(_))));
+    }
+}
+
 /// Damage on the way, or a peer that is not what it says.
 #[test]
 fn bytes_that_were_bent_are_refused_or_come_back_as_they_are_and_never_panic() {

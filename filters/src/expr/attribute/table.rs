@@ -18,6 +18,7 @@ const fn entry(path: &'static str, attribute: Attribute, sites: Sites, needs: Ne
 }
 
 const HTTP: Sites = Sites::HTTP;
+const ROUTED: Sites = Sites::ROUTED;
 const CLIENT: Sites = Sites::CLIENT;
 const CHOSEN: Sites = Sites::CHOSEN;
 const ANSWERED: Sites = Sites::ANSWERED;
@@ -60,14 +61,14 @@ pub(in crate::expr) const TABLE: &[Entry] = &[
     entry("proxy.gateway.namespace", ProxyGatewayNamespace, CLIENT, NAMES, Type::String),
     entry("proxy.gateway.name", ProxyGatewayName, CLIENT, NAMES, Type::String),
     entry("proxy.listener.name", ProxyListenerName, CLIENT, NAMES, Type::String),
-    entry("proxy.route.namespace", ProxyRouteNamespace, HTTP, NAMES, Type::String),
-    entry("proxy.route.name", ProxyRouteName, HTTP, NAMES, Type::String),
-    entry("proxy.route.kind", ProxyRouteKind, HTTP, NAMES, Type::String),
-    entry("proxy.route.rule", ProxyRouteRule, HTTP, NAMES, Type::String),
+    entry("proxy.route.namespace", ProxyRouteNamespace, ROUTED, NAMES, Type::String),
+    entry("proxy.route.name", ProxyRouteName, ROUTED, NAMES, Type::String),
+    entry("proxy.route.kind", ProxyRouteKind, ROUTED, NAMES, Type::String),
+    entry("proxy.route.rule", ProxyRouteRule, ROUTED, NAMES, Type::String),
     entry("proxy.requestProcessingDuration", ProxyRequestProcessing, ANSWERED, TIMES, Type::Duration),
     entry("proxy.upstreamDuration", ProxyUpstream, ANSWERED, TIMES, Type::Duration),
     entry("proxy.responseProcessingDuration", ProxyResponseProcessing, LOG, TIMES, Type::Duration),
-    entry("route.name", ProxyRouteName, HTTP, NAMES, Type::String),
+    entry("route.name", ProxyRouteName, ROUTED, NAMES, Type::String),
     entry("listener.name", ProxyListenerName, CLIENT, NAMES, Type::String),
     entry("env.podName", EnvPodName, Sites::ALL, ENV, Type::String),
     entry("env.namespace", EnvNamespace, Sites::ALL, ENV, Type::String),

@@ -2,7 +2,7 @@
 //! `response.code == "500"` and a filter that is a number.
 
 use super::Compiler;
-use crate::expr::node::{Kind, Node};
+use crate::expr::node::{Kind, Node, truths};
 use crate::expr::types::Type;
 use crate::expr::value::Value;
 
@@ -51,18 +51,7 @@ pub(super) fn type_of(node: &Node) -> Type {
         Kind::Object(_) | Kind::Map(_) => Type::Map,
         Kind::List(_) => Type::List,
         Kind::Cookie(_) | Kind::Parameter(_) | Kind::Replace(..) => Type::String,
-        Kind::Present(_)
-        | Kind::Has(..)
-        | Kind::Not(_)
-        | Kind::All(_)
-        | Kind::Any(_)
-        | Kind::Equal(..)
-        | Kind::EqualText(..)
-        | Kind::Compare(..)
-        | Kind::In(_)
-        | Kind::InTexts(..)
-        | Kind::Text(..)
-        | Kind::Matches(..) => Type::Bool,
+        truths!() => Type::Bool,
         Kind::Let(parts) => {
             let [_, body] = &**parts;
             type_of(body)

@@ -205,7 +205,7 @@ impl Compiler<'_> {
                     self.problem(at, format!("`{path}` does not exist {}", site.label()));
                 }
                 for entry in here {
-                    self.needs |= entry.needs;
+                    self.takes(entry, at);
                 }
                 self.node(at, Kind::Object(path))
             }
@@ -217,11 +217,21 @@ impl Compiler<'_> {
         if !entry.sites.contains(site) {
             self.problem(at, format!("`{}` does not exist {}", entry.path, site.label()));
         }
+        self.takes(entry, at);
+    }
+
+    fn takes(&mut self, entry: &table::Entry, at: u32) {
+        if let Some(why) = self.vocabulary.unread(entry.needs) {
+            self.problem(at, format!("`{}` cannot be read here: {why}", entry.path));
+        }
         self.needs |= entry.needs;
     }
 
     /// Everything there is: `variables()`.
     pub(super) fn everything(&mut self, at: u32) -> Node {
+        if let Some(why) = self.vocabulary.unread(Needs::EVERYTHING) {
+            self.problem(at, format!("`variables()` cannot be read here: {why}"));
+        }
         self.needs |= Needs::EVERYTHING;
         self.node(at, Kind::Object(""))
     }

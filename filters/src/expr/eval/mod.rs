@@ -16,7 +16,7 @@ use super::error::{Cause, Error, Name};
 use super::headers::Headers;
 use super::inputs::Inputs;
 use super::map::{Entries, Map, is_key, json_get};
-use super::node::{Kind, Node, TextTest};
+use super::node::{Kind, Node, TextTest, truths};
 use super::value::{Str, Value};
 
 /// Steps of one evaluation: nodes visited and blocks of bytes handled.
@@ -151,18 +151,7 @@ fn walk<'a>(node: &'a Node, frame: &mut Frame<'a>) -> Evaluated<'a> {
         | Kind::Undeclared(_) => named(&node.kind, frame),
         Kind::List(items) => list(items, frame),
         Kind::Map(entries) => map(entries, frame),
-        Kind::Not(_)
-        | Kind::All(_)
-        | Kind::Any(_)
-        | Kind::Equal(..)
-        | Kind::EqualText(..)
-        | Kind::Compare(..)
-        | Kind::In(_)
-        | Kind::InTexts(..)
-        | Kind::Text(..)
-        | Kind::Matches(..)
-        | Kind::Has(..)
-        | Kind::Present(_) => decide(&node.kind, frame).map(Value::Bool),
+        truths!() => decide(&node.kind, frame).map(Value::Bool),
         Kind::Replace(..)
         | Kind::JsonField(..)
         | Kind::OptionalSelect(..)
@@ -186,18 +175,7 @@ fn within<'a, T>(frame: &mut Frame<'a>, value: Result<Value<'a>, Error>, act: im
 pub(super) fn truth<'a>(node: &'a Node, frame: &mut Frame<'a>) -> Result<bool, Error> {
     match &node.kind {
         Kind::Const(Value::Bool(value)) => Ok(*value),
-        Kind::Not(_)
-        | Kind::All(_)
-        | Kind::Any(_)
-        | Kind::Equal(..)
-        | Kind::EqualText(..)
-        | Kind::Compare(..)
-        | Kind::In(_)
-        | Kind::InTexts(..)
-        | Kind::Text(..)
-        | Kind::Matches(..)
-        | Kind::Has(..)
-        | Kind::Present(_) => {
+        truths!() => {
             frame.step()?;
             decide(&node.kind, frame).map_err(|error| placed(error, node))
         }

@@ -141,6 +141,13 @@ impl<'a> Draw<'a> {
         // Of long lists a few: what excludes each other is rarely drawn together.
         let share = if optional.len() > 6 { optional.len() / 3 } else { 2 };
         chosen.extend(optional.iter().filter(|_| self.below(share) == 0).map(|it| (*it).clone()));
+        chosen.extend(hints::always(&spot.owner).iter().map(|it| (*it).to_owned()));
+        if let Some((key, beside)) = hints::alone(&spot.owner).filter(|it| chosen.contains(it.0)) {
+            match self.below(2) {
+                0 => drop(chosen.remove(key)),
+                _ => chosen.retain(|it| it == key || beside.contains(&it.as_str())),
+            }
+        }
         chosen
     }
 
@@ -155,12 +162,12 @@ impl<'a> Draw<'a> {
     }
 
     fn text(&mut self, schema: &Value, spot: &Spot) -> String {
-        if schema["format"].as_str() == Some(filters::lower::Span::FORMAT) {
-            return (*self.one(&["0", "1s", "250ms", "90s", "1h30m"])).to_owned();
-        }
         if let Some(texts) = hints::texts(&spot.owner, &spot.key) {
             let text: &&str = self.one(texts);
             return text.replace("{dir}", &self.folder.display().to_string());
+        }
+        if schema["format"].as_str() == Some(filters::lower::Span::FORMAT) {
+            return (*self.one(&["0", "1s", "250ms", "90s", "1h30m"])).to_owned();
         }
         // What the reference manual shows of the key is how it may look.
         let mut shown: Vec<&str> = spot.text.split('`').skip(1).step_by(2).collect();

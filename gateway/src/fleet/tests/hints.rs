@@ -11,21 +11,11 @@ pub(super) const CURE: &str = "say in gateway/src/fleet/tests/hints.rs how their
 pub(super) const UNREACHABLE: &[&str] = &[
     // Credentials are looked for in a folder that the environment names.
     "FileRef.credential",
+    "SecretValue.credential",
     // Known keys that this version refuses.
     "AccessLog.database",
     "AccessLog.otlp",
     "BackendTls.spiffe",
-    "DirectResponse.bodyExpression",
-    "Retry.condition",
-    "Retry.precondition",
-    // Certificate, key and these are hardly ever drawn together; the codec's own tests draw such terms.
-    "GatewayListener.tls",
-    "ServerTls.maxTlsVersion",
-    "ServerTls.minTLSVersion",
-    "ServerTls.minTlsVersion",
-    "ServerTls.root",
-    // Drawn with a port, which it must not have.
-    "HostRedirect.host",
     // Refused by name: credentials of clouds and exchanges come later.
     "BackendAuth.aws",
     "BackendAuth.azure",
@@ -33,29 +23,6 @@ pub(super) const UNREACHABLE: &[&str] = &[
     "BackendAuth.gcp",
     "BackendAuth.jwtSign",
     "BackendAuth.oauthTokenExchange",
-    // Credentials are looked for in a folder that the environment names; files are drawn as texts.
-    "SecretValue.credential",
-    "SecretValue.file",
-    // A listener of a gateway that draws this many policies hardly ever draws all of them well; the codec's
-    // own tests draw each of these policies.
-    "AnyPolicies.localRateLimit",
-    "ConcurrencyLimitRule.key",
-    "ConcurrencyLimitRule.status",
-    "Gateway.concurrencyLimit",
-    "Gateway.localRateLimit",
-    "GatewayListener.authorization",
-    "GatewayListener.concurrencyLimit",
-    "GatewayListener.cors",
-    "GatewayListener.csrf",
-    "GatewayListener.hostname",
-    "GatewayListener.ipAccess",
-    "GatewayListener.localRateLimit",
-    "GatewayListener.name",
-    "GatewayListener.protocol",
-    "RateLimitRule.key",
-    "ServerTls.cipherSuites",
-    "Transformation.body",
-    "Transformation.replace",
 ];
 
 /// Key sets, keys and users, as they are written and as files hold them.
@@ -84,6 +51,24 @@ pub(super) fn exactly_one<'a>(owner: &str, optional: &[&'a String]) -> Option<Ve
     Some(optional.iter().copied().filter(|it| !beside.contains(&it.as_str())).collect())
 }
 
+/// Optional keys that are always written: what holds them is hardly ever good without.
+pub(super) fn always(owner: &str) -> &'static [&'static str] {
+    match owner {
+        "ServerTls" => &["cert", "key"],
+        "RateLimitRule" | "ConditionalRateLimitRule" => &["maxTokens", "tokensPerFill"],
+        _ => &[],
+    }
+}
+
+/// A key beside which only some others may stand.
+pub(super) fn alone(owner: &str) -> Option<(&'static str, &'static [&'static str])> {
+    match owner {
+        "Gateway" => Some(("listeners", &["port", "address"])),
+        "HostRedirect" => Some(("host", &[])),
+        _ => None,
+    }
+}
+
 /// Keys of maps.
 pub(super) fn keys(owner: &str, key: &str) -> &'static [&'static str] {
     match (owner, key) {
@@ -97,7 +82,10 @@ pub(super) fn keys(owner: &str, key: &str) -> &'static [&'static str] {
 
 /// Numbers that mean something.
 pub(super) fn numbers(owner: &str, key: &str) -> Option<&'static [u64]> {
-    Some(match (owner, key) {
+    Some(match (owner.strip_prefix("Conditional").unwrap_or(owner), key) {
+        ("RateLimitRule" | "ConcurrencyLimitRule", "maxKeys") => &[1, 100_000],
+        ("RateLimitRule", "maxTokens" | "tokensPerFill") | ("ConcurrencyLimitRule", "maxInFlight") => &[1, 5, 100],
+        ("ConcurrencyLimitRule", "status") => &[429, 503],
         ("Retry", "codes[]") => &[429, 500, 503],
         ("HttpProbe", "expectedStatuses[]") => &[200, 204, 404],
         ("FaultAbort", "status") => &[400, 503],
@@ -131,13 +119,26 @@ const RULES: &[&str] = &["source.address == \"10.0.0.1\"", "source.port > 1024"]
 const CONDITIONS: &[&str] = &["response.code >= 500", "request.path == \"/login\" && !(response.code < 400)"];
 const FIELDS: &[&str] = &["request.headers[\"x-user\"]", "source.address", "request.path"];
 
+const VALUES: &[&str] = &["request.path", "'a'", "{'a': request.method}"];
+/// Valid before a route is selected, and after.
+const WHENS: &[&str] = &["request.path == '/a'", "source.port > 1024", "has(jwt.sub)"];
+
 /// Texts that mean something.
 pub(super) fn texts(owner: &str, key: &str) -> Option<&'static [&'static str]> {
-    Some(match (owner, key) {
+    // The terms of an entry are those of the policy.
+    Some(match (owner.strip_prefix("Conditional").unwrap_or(owner), key) {
+        (_, "condition") if owner.starts_with("Conditional") => WHENS,
+        ("Retry", "condition") => CONDITIONS,
+        ("Retry", "precondition") => &["request.method == 'GET'"],
+        ("DirectResponse", "bodyExpression") | ("Transformation", "body") => VALUES,
+        ("Transformation", "replace") => &["{'x-a': request.path}"],
+        ("Transformation", "add{}" | "set{}" | "metadata{}") => &["request.path", "'a'"],
+        ("RateLimitRule" | "ConcurrencyLimitRule", "key") => &["source.address", "jwt.sub"],
+        ("RateLimitRule", "fillInterval") => &["1s", "250ms", "24h"],
         ("Authorization" | "AuthorizationRule" | "AuthorizationEffect", "rules[]" | "allow" | "deny" | "require") => {
             RULES
         }
-        ("Delay", "duration") => &["250ms", "1s"],
+        ("Delay", "duration") => &["250ms", "1s", "int(request.query.ms)"],
         ("Bind" | "Gateway", "address") => &["127.0.0.1", "::1", "unix:/run/gateway.sock"],
         ("JwtAuth" | "JwtProvider", "jwks") => &[JWKS],
         ("JwtAuth" | "JwtProvider", "file") => &["{dir}/jwks.json"],
@@ -150,6 +151,10 @@ pub(super) fn texts(owner: &str, key: &str) -> Option<&'static [&'static str]> {
         ("ApiKeyAuth", "file") => &["{dir}/keys"],
         ("BasicAuth", "htpasswd") => &[USERS],
         ("BasicAuth", "file") => &["{dir}/users"],
+        ("SecretValue", "file") => &["{dir}/keys"],
+        ("ServerTls", "minTLSVersion" | "minTlsVersion") => &["TLS_V1_2"],
+        ("ServerTls", "maxTLSVersion" | "maxTlsVersion") => &["TLS_V1_3"],
+        ("HostRedirect", "host") => &["a.example.com"],
         (_, "cert" | "root") => &["{dir}/cert.pem"],
         (_, "key") => &["{dir}/key.pem"],
         (_, "cipherSuites[]") => SUITES,

@@ -104,7 +104,7 @@ fn an_unchanged_item_tells_its_problems_again_where_it_now_stands() {
         [
             "f.yaml:3:3: routes[1]: the key `name` is missing",
             "f.yaml:3:3: routes[1].nam: unknown key `nam` (did you mean `name`?)",
-            "f.yaml:4:9: routes[2].port: the variable `NONE` is not defined (write `$$` for a `$`, or `${NAME:-default}` for a default)",
+            "f.yaml:4:9: routes[2].port: the variable at character 1 of this value is not defined (write `$$` for a `$`, or `${NAME:-default}` for a default)",
         ]
     );
     let second = told(&incremental.update(&text.replace("routes:\n", "\nroutes:\n- name: z\n")).unwrap_err());

@@ -78,23 +78,14 @@ impl Lowering<'_> {
         }
     }
 
-    pub fn gateway(&mut self, name: &str, gateway: doc::Gateway) {
+    pub fn gateway(&mut self, name: &str, mut gateway: doc::Gateway) {
         let path = format!("gateways.{name}");
+        let policies = gateway.take_policies();
         let doc::Gateway { port, address, protocol, tls, listeners, .. } = gateway;
-        let doc::Gateway { cors, ip_access, csrf, authorization, local_rate_limit, concurrency_limit, .. } = gateway;
         let Some((_, bind_address)) = self.address(&path, 0, port, address) else { return };
         let key = BindKey::new(format!("gateway/{name}"));
         self.out.binds.push(Arc::new(Bind { key: key.clone(), address: bind_address, origin: self.origin(&path) }));
         let object = ObjectName::new(self.context.namespace.clone(), name);
-        let policies = GatewayPolicies {
-            cors,
-            ip_access,
-            csrf,
-            authorization,
-            local_rate_limit,
-            concurrency_limit,
-            ..GatewayPolicies::default()
-        };
         let mut lowered = Vec::new();
         if listeners.is_empty() {
             let written = Written { path: path.clone(), name: None, hostname: None, protocol, tls, policies };
@@ -105,19 +96,10 @@ impl Lowering<'_> {
                 "with `listeners`, only `port` and `address` may stand beside them: move the rest into a listener",
             );
         }
-        for (position, it) in listeners.into_iter().enumerate() {
-            let doc::GatewayListener { name, hostname, protocol, tls, cors, ip_access, .. } = it;
-            let doc::GatewayListener { csrf, authorization, local_rate_limit, concurrency_limit, .. } = it;
+        for (position, mut it) in listeners.into_iter().enumerate() {
+            let policies = it.take_policies();
+            let doc::GatewayListener { name, hostname, protocol, tls, .. } = it;
             let path = format!("{path}.listeners[{position}]");
-            let policies = GatewayPolicies {
-                cors,
-                ip_access,
-                csrf,
-                authorization,
-                local_rate_limit,
-                concurrency_limit,
-                ..GatewayPolicies::default()
-            };
             let written = Written { path: path.clone(), name, hostname, protocol, tls, policies };
             lowered.extend(self.listener(&key, &object, position, written).map(|it| (path, it)));
         }
@@ -187,7 +169,7 @@ impl Lowering<'_> {
         };
         let target = Target::Listener(key.clone());
         let at = format!("{path}.policies");
-        let lowered = self.scoped(&at, |scope| policies.lower(scope));
+        let lowered = self.scoped_at(&at, Phase::Gateway, &target, |scope| policies.lower(scope));
         self.attach(lowered, &target, Phase::Gateway, &at);
         let listener = Arc::new(ir::Listener {
             key,

@@ -155,6 +155,20 @@ impl<'a> Lowering<'a> {
         lowered
     }
 
+    /// As [`Self::scoped`], for policies: their expressions are those of the place.
+    fn scoped_at<T>(
+        &mut self,
+        path: &str,
+        phase: Phase,
+        target: &Target,
+        lower: impl FnOnce(&mut Scope<'_>) -> T,
+    ) -> T {
+        self.scoped(path, |scope| {
+            scope.site = filters::placement::site(phase, target);
+            lower(scope)
+        })
+    }
+
     fn name(&mut self, kind: &'static str, key: impl Into<String>, path: &str) {
         self.out.names.push(Name { kind, key: key.into(), path: path.to_owned() });
     }

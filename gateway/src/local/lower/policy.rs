@@ -28,8 +28,10 @@ impl Lowering<'_> {
         self.name("backend", plain_name(&name), &format!("{path}.name"));
         let key = BackendKey::new(plain_name(&name));
         let at = format!("{path}.policies");
-        let lowered = self.scoped(&at, |scope| policies.map(|it| it.lower(scope)).unwrap_or_default());
-        self.attach(lowered, &Target::Backend(key.clone()), Phase::Route, &at);
+        let target = Target::Backend(key.clone());
+        let lowered =
+            self.scoped_at(&at, Phase::Route, &target, |scope| policies.map(|it| it.lower(scope)).unwrap_or_default());
+        self.attach(lowered, &target, Phase::Route, &at);
         match (host, mcp) {
             (Some(host), None) => {
                 let Some(target) = self.check(format!("{path}.host"), HostTarget::parse(&host)) else { return };
@@ -48,13 +50,12 @@ impl Lowering<'_> {
         self.name("policy", key.clone(), &format!("{path}.name"));
         let at = format!("{path}.policy");
         let before = self.problems.len();
-        let at_backend = matches!(target, doc::PolicyTarget::Backend(_));
-        let mut lowered = self.scoped(&at, |scope| {
-            if at_backend {
-                scope.site = filters::expr::Site::Backend;
-            }
-            policy.0.lower(scope)
-        });
+        let phase = match phase {
+            doc::PolicyPhase::Route => Phase::Route,
+            doc::PolicyPhase::Gateway => Phase::Gateway,
+        };
+        let target = self.target(target);
+        let mut lowered = self.scoped_at(&at, phase, &target, |scope| policy.0.lower(scope));
         let failed = self.problems.len() > before;
         let Some(policy) = lowered.pop().filter(|_| lowered.is_empty()) else {
             if !failed {
@@ -62,13 +63,12 @@ impl Lowering<'_> {
             }
             return;
         };
-        let phase = match phase {
-            doc::PolicyPhase::Route => Phase::Route,
-            doc::PolicyPhase::Gateway => Phase::Gateway,
-        };
-        let target = self.target(target);
         if let Err(reason) = placement::check(policy.kind(), phase, &target) {
             self.problem(format!("{path}.phase"), reason);
+            return;
+        }
+        if let Err(reason) = placement::check_policy(&policy, &target) {
+            self.problem(format!("{path}.target"), reason);
             return;
         }
         let inheritance = match inheritance {

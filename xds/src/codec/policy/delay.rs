@@ -1,13 +1,17 @@
 //! `delay`. The duration is a text, as in files, since it may be an expression.
 
 use filters::Scope;
-use filters::delay::{Config, Policy};
+use filters::delay::{Config, Length, Policy};
 
 use crate::pb;
 
 pub(super) fn encode(it: &Policy) -> pb::Delay {
     let Policy { duration, fraction } = it;
-    pb::Delay { duration: format!("{}ns", duration.as_nanos()), percentage: Some(*fraction) }
+    let duration = match duration {
+        Length::Fixed(duration) => format!("{}ns", duration.as_nanos()),
+        Length::Computed(expression) => expression.text().to_owned(),
+    };
+    pb::Delay { duration, percentage: Some(*fraction) }
 }
 
 pub(super) fn decode(it: pb::Delay, scope: &mut Scope<'_>) -> Option<Policy> {

@@ -12,6 +12,7 @@ mod buffer;
 mod circuit_breaker;
 mod compression;
 mod concurrency_limit;
+mod conditional;
 mod cors;
 mod credential;
 mod csrf;
@@ -54,6 +55,7 @@ pub(super) fn encode(policy: &Policy) -> Wire {
         Policy::NetworkAuthorization(it) => Wire::NetworkAuthorization(network_authorization::encode(it)),
         Policy::McpAuthorization(it) => Wire::McpAuthorization(mcp_authorization::encode(it)),
         Policy::LocalRateLimit(it) => Wire::LocalRateLimit(local_rate_limit::encode(it)),
+        Policy::Conditional(it) => Wire::Conditional(conditional::encode(it)),
         Policy::ConcurrencyLimit(it) => Wire::ConcurrencyLimit(concurrency_limit::encode(it)),
         Policy::Csrf(it) => Wire::Csrf(csrf::encode(it)),
         Policy::Delay(it) => Wire::Delay(delay::encode(it)),
@@ -86,7 +88,8 @@ pub(super) fn encode(policy: &Policy) -> Wire {
 
 /// The policy, at the key of its kind.
 pub(super) fn decode(wire: Wire, scope: &mut Scope<'_>) -> Option<Policy> {
-    scope.at(kind(&wire).key(), |scope| match wire {
+    scope.at(kind(&wire).map_or("conditional", Kind::key), |scope| match wire {
+        Wire::Conditional(it) => conditional::decode(it, scope).map(Policy::Conditional),
         Wire::IpAccess(it) => ip_access::decode(it, scope).map(Policy::IpAccess),
         Wire::Cors(it) => cors::decode(it, scope).map(Policy::Cors),
         Wire::JwtAuth(it) => jwt_auth::decode(it, scope).map(Policy::JwtAuth),
@@ -130,9 +133,10 @@ pub(super) fn decode(wire: Wire, scope: &mut Scope<'_>) -> Option<Policy> {
     })
 }
 
-/// Which unit a message is for.
-pub(super) fn kind(wire: &Wire) -> Kind {
-    match wire {
+/// Which unit a message is for. `None`: it holds none that this version knows.
+pub(super) fn kind(wire: &Wire) -> Option<Kind> {
+    Some(match wire {
+        Wire::Conditional(it) => return conditional::kind(it),
         Wire::IpAccess(_) => Kind::IpAccess,
         Wire::Cors(_) => Kind::Cors,
         Wire::JwtAuth(_) => Kind::JwtAuth,
@@ -169,5 +173,5 @@ pub(super) fn kind(wire: &Wire) -> Kind {
         Wire::Retry(_) => Kind::Retry,
         Wire::SessionAffinity(_) => Kind::SessionAffinity,
         Wire::Timeout(_) => Kind::Timeout,
-    }
+    })
 }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use filters::expr::{Expression, Site, Vocabulary};
 use filters::lower::Span;
 use filters::*;
 use proptest::collection::vec;
@@ -36,16 +35,6 @@ fn rules(texts: &'static [&'static str]) -> impl Strategy<Value = authorization:
 
 pub(super) fn requests() -> impl Strategy<Value = authorization::Config> {
     rules(CONDITIONS)
-}
-
-/// As rules are read for a backend, which see more.
-pub(super) fn at_backend(policy: authorization::Policy) -> authorization::Policy {
-    let vocabulary = Vocabulary::rule(Site::Backend);
-    let read = |rule: authorization::Rule| authorization::Rule {
-        when: Expression::parse(rule.when.text(), &vocabulary).unwrap(),
-        ..rule
-    };
-    authorization::Policy { rules: policy.rules.into_iter().map(read).collect(), ..policy }
 }
 
 pub(super) fn connections() -> impl Strategy<Value = authorization::Config> {
@@ -89,7 +78,7 @@ pub(super) fn csrf() -> impl Strategy<Value = csrf::Config> {
 }
 
 pub(super) fn delay() -> impl Strategy<Value = delay::Config> {
-    (one_of(&["250ms", "0", "1.5s", "3us"]), 0.0..=1.0f64)
+    (one_of(&["250ms", "0", "1.5s", "3us", "duration(request.headers['x'])", "1 + 1"]), 0.0..=1.0f64)
         .prop_map(|(duration, percentage)| delay::Config { duration, percentage })
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use filters::expr::Site;
 use filters::lower::{Files, ServicePort, SimpleBackend, Span};
 use filters::*;
 use proptest::collection::{btree_map, vec};
@@ -23,6 +24,7 @@ impl Files for Shelf {
 
 /// What a configuration becomes; those that are refused are drawn again.
 fn lowered<C: std::fmt::Debug + 'static, P: std::fmt::Debug + 'static>(
+    site: Site,
     config: impl Strategy<Value = C> + 'static,
     lower: fn(C, &mut Scope<'_>) -> Option<P>,
     wrap: fn(P) -> Policy,
@@ -30,6 +32,7 @@ fn lowered<C: std::fmt::Debug + 'static, P: std::fmt::Debug + 'static>(
     let lowered = move |config| {
         let (mut shelf, mut doors) = (Shelf, Doors);
         let mut scope = Scope::new("policy", &mut shelf, &mut doors);
+        scope.site = site;
         lower(config, &mut scope).map(wrap)
     };
     config.prop_filter_map("refused", lowered).boxed()
@@ -116,69 +119,96 @@ fn keepalives() -> impl Strategy<Value = backend_tcp::KeepalivesConfig> {
     })
 }
 
-/// A policy of one kind. The compiler lists the kinds that are missing.
-pub(super) fn of(kind: Kind) -> BoxedStrategy<Policy> {
+/// A policy of one kind, with expressions of such a place. The compiler lists the kinds that are missing.
+pub(super) fn of(kind: Kind, site: Site) -> BoxedStrategy<Policy> {
     match kind {
-        Kind::IpAccess => lowered(ip_access(), ip_access::Config::lower, Policy::IpAccess),
-        Kind::Cors => lowered(cors(), cors::Config::lower, Policy::Cors),
-        Kind::JwtAuth => lowered(jwt_auth(), jwt_auth::Config::lower, Policy::JwtAuth),
-        Kind::BasicAuth => lowered(basic_auth(), basic_auth::Config::lower, Policy::BasicAuth),
-        Kind::ApiKey => lowered(api_key(), api_key::Config::lower, Policy::ApiKey),
-        Kind::Authorization => lowered(admission::requests(), authorization::Config::lower, Policy::Authorization),
+        Kind::IpAccess => lowered(site, ip_access(), ip_access::Config::lower, Policy::IpAccess),
+        Kind::Cors => lowered(site, cors(), cors::Config::lower, Policy::Cors),
+        Kind::JwtAuth => lowered(site, jwt_auth(), jwt_auth::Config::lower, Policy::JwtAuth),
+        Kind::BasicAuth => lowered(site, basic_auth(), basic_auth::Config::lower, Policy::BasicAuth),
+        Kind::ApiKey => lowered(site, api_key(), api_key::Config::lower, Policy::ApiKey),
+        Kind::Authorization => {
+            lowered(site, admission::requests(), authorization::Config::lower, Policy::Authorization)
+        }
         Kind::McpAuthorization => {
-            lowered(admission::tools(), mcp_authorization::Policy::lower, Policy::McpAuthorization)
+            lowered(site, admission::tools(), mcp_authorization::Policy::lower, Policy::McpAuthorization)
         }
         Kind::NetworkAuthorization => {
-            lowered(admission::connections(), network_authorization::Policy::lower, Policy::NetworkAuthorization)
+            lowered(site, admission::connections(), network_authorization::Policy::lower, Policy::NetworkAuthorization)
         }
-        Kind::LocalRateLimit => lowered(admission::rates(), local_rate_limit::Config::lower, Policy::LocalRateLimit),
+        Kind::LocalRateLimit => {
+            lowered(site, admission::rates(), local_rate_limit::Config::lower, Policy::LocalRateLimit)
+        }
         Kind::ConcurrencyLimit => {
-            lowered(admission::places(), concurrency_limit::Config::lower, Policy::ConcurrencyLimit)
+            lowered(site, admission::places(), concurrency_limit::Config::lower, Policy::ConcurrencyLimit)
         }
-        Kind::Csrf => lowered(admission::csrf(), csrf::Config::lower, Policy::Csrf),
-        Kind::Delay => lowered(admission::delay(), delay::Config::lower, Policy::Delay),
-        Kind::Fault => lowered(admission::fault(), fault::Config::lower, Policy::Fault),
+        Kind::Csrf => lowered(site, admission::csrf(), csrf::Config::lower, Policy::Csrf),
+        Kind::Delay => lowered(site, admission::delay(), delay::Config::lower, Policy::Delay),
+        Kind::Fault => lowered(site, admission::fault(), fault::Config::lower, Policy::Fault),
         Kind::RequestHeaderModifier => {
-            lowered(headers(), header_modifier::Config::lower_request, Policy::RequestHeaderModifier)
+            lowered(site, headers(), header_modifier::Config::lower_request, Policy::RequestHeaderModifier)
         }
         Kind::ResponseHeaderModifier => {
             let plain = headers().prop_map(|mut it| {
                 it.set.retain(|name, _| name.starts_with(['X', 'x']));
                 it
             });
-            lowered(plain, header_modifier::Config::lower_response, Policy::ResponseHeaderModifier)
+            lowered(site, plain, header_modifier::Config::lower_response, Policy::ResponseHeaderModifier)
         }
         Kind::UrlRewrite => {
             let config = (option::of(authority()), option::of(path()));
             let config = config.prop_map(|(authority, path)| url_rewrite::Config { authority, path });
-            lowered(config, url_rewrite::Config::lower, Policy::UrlRewrite)
+            lowered(site, config, url_rewrite::Config::lower, Policy::UrlRewrite)
         }
-        Kind::RequestRedirect => lowered(redirect(), request_redirect::Config::lower, Policy::RequestRedirect),
-        Kind::DirectResponse => lowered(changes::answer(), direct_response::Config::lower, Policy::DirectResponse),
-        Kind::AccessLog => lowered(access_log(), access_log::Config::lower, Policy::AccessLog),
-        Kind::BackendHttp => lowered(backend_http(), backend_http::Config::lower, Policy::BackendHttp),
-        Kind::BackendTcp => lowered(backend_tcp(), backend_tcp::Config::lower, Policy::BackendTcp),
-        Kind::BackendTls => lowered(backend_tls(), backend_tls::Config::lower, Policy::BackendTls),
-        Kind::Buffer => lowered(buffer(), buffer::Config::lower, Policy::Buffer),
-        Kind::CircuitBreaker => lowered(breaker(), circuit_breaker::Config::lower, Policy::CircuitBreaker),
-        Kind::Compression => lowered(compression(), compression::Config::lower, Policy::Compression),
-        Kind::FrontendHttp => lowered(frontend_http(), frontend_http::Config::lower, Policy::FrontendHttp),
-        Kind::FrontendTcp => lowered(frontend_tcp(), frontend_tcp::Config::lower, Policy::FrontendTcp),
-        Kind::FrontendTls => lowered(frontend_tls(), frontend_tls::Config::lower, Policy::FrontendTls),
-        Kind::Health => lowered(health(), health::Config::lower, Policy::Health),
-        Kind::ProxyProtocol => lowered(proxy(), proxy_protocol::Config::lower, Policy::ProxyProtocol),
-        Kind::RequestMirror => lowered(mirror(), request_mirror::Config::lower, Policy::RequestMirror),
-        Kind::Retry => lowered(retry(), retry::Config::lower, Policy::Retry),
+        Kind::RequestRedirect => lowered(site, redirect(), request_redirect::Config::lower, Policy::RequestRedirect),
+        Kind::DirectResponse => {
+            lowered(site, changes::answer(), direct_response::Config::lower, Policy::DirectResponse)
+        }
+        Kind::AccessLog => lowered(site, access_log(), access_log::Config::lower, Policy::AccessLog),
+        Kind::BackendHttp => lowered(site, backend_http(), backend_http::Config::lower, Policy::BackendHttp),
+        Kind::BackendTcp => lowered(site, backend_tcp(), backend_tcp::Config::lower, Policy::BackendTcp),
+        Kind::BackendTls => lowered(site, backend_tls(), backend_tls::Config::lower, Policy::BackendTls),
+        Kind::Buffer => lowered(site, buffer(), buffer::Config::lower, Policy::Buffer),
+        Kind::CircuitBreaker => lowered(site, breaker(), circuit_breaker::Config::lower, Policy::CircuitBreaker),
+        Kind::Compression => lowered(site, compression(), compression::Config::lower, Policy::Compression),
+        Kind::FrontendHttp => lowered(site, frontend_http(), frontend_http::Config::lower, Policy::FrontendHttp),
+        Kind::FrontendTcp => lowered(site, frontend_tcp(), frontend_tcp::Config::lower, Policy::FrontendTcp),
+        Kind::FrontendTls => lowered(site, frontend_tls(), frontend_tls::Config::lower, Policy::FrontendTls),
+        Kind::Health => lowered(site, health(), health::Config::lower, Policy::Health),
+        Kind::ProxyProtocol => lowered(site, proxy(), proxy_protocol::Config::lower, Policy::ProxyProtocol),
+        Kind::RequestMirror => lowered(site, mirror(), request_mirror::Config::lower, Policy::RequestMirror),
+        Kind::Retry => lowered(site, retry(), retry::Config::lower, Policy::Retry),
         Kind::SessionAffinity => {
             let config = one_of(FIELDS).prop_map(|source| session_affinity::Config { source });
-            lowered(config, session_affinity::Config::lower, Policy::SessionAffinity)
+            lowered(site, config, session_affinity::Config::lower, Policy::SessionAffinity)
         }
         Kind::Transformations => {
-            lowered(changes::transformations(), transformations::Config::lower, Policy::Transformations)
+            lowered(site, changes::transformations(), transformations::Config::lower, Policy::Transformations)
         }
-        Kind::BackendAuth => lowered(changes::backend_auth(), backend_auth::Config::lower, Policy::BackendAuth),
-        Kind::Timeout => lowered(timeout(), timeout::Config::lower, Policy::Timeout),
+        Kind::BackendAuth => lowered(site, changes::backend_auth(), backend_auth::Config::lower, Policy::BackendAuth),
+        Kind::Timeout => lowered(site, timeout(), timeout::Config::lower, Policy::Timeout),
     }
+}
+
+/// Kinds that may have conditions.
+pub(super) const CONDITIONAL: &[Kind] = &[Kind::DirectResponse, Kind::LocalRateLimit, Kind::Transformations];
+
+/// A policy of one of these kinds with conditions.
+pub(super) fn conditional(site: Site) -> impl Strategy<Value = Policy> {
+    let condition = subsequence(&["has(jwt.sub)", "request.path == '/a'", "true"][..], 1..=3);
+    let parts = (select(CONDITIONAL), any::<bool>(), condition);
+    parts.prop_flat_map(move |(kind, always, conditions)| {
+        let count = conditions.len() + usize::from(always);
+        vec(of(kind, site), count).prop_map(move |policies| {
+            let conditions = conditions.iter().map(|it| Some((*it).to_owned())).chain([None]);
+            let (mut shelf, mut doors) = (Shelf, Doors);
+            let mut scope = Scope::new("policy", &mut shelf, &mut doors);
+            scope.site = site;
+            let entries = conditions.zip(policies).collect();
+            let policy = conditional::Policy::lower(kind, entries, &mut scope, |it, _| Some(it));
+            Policy::Conditional(policy.expect("the entries are good"))
+        })
+    })
 }
 
 fn mode() -> impl Strategy<Value = credential::Mode> {

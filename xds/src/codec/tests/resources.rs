@@ -13,6 +13,7 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
+use super::policies;
 use crate::codec::Kind;
 
 fn text() -> impl Strategy<Value = Text> {
@@ -300,18 +301,32 @@ fn target() -> impl Strategy<Value = Target> {
 
 /// A policy of one kind, attached anywhere.
 pub(super) fn attached(kind: filters::Kind) -> BoxedStrategy<Change> {
+    placed(move |phase, target| placement::check(kind, phase, target).is_ok(), move |site| policies::of(kind, site))
+}
+
+/// A policy with conditions, attached to a route or a gateway.
+pub(super) fn conditional() -> BoxedStrategy<Change> {
+    let fits = |phase, target: &Target| {
+        let runs_there = |it: &filters::Kind| placement::check(*it, phase, target).is_ok();
+        policies::CONDITIONAL.iter().all(runs_there)
+    };
+    placed(fits, |site| policies::conditional(site).boxed())
+}
+
+/// Policies where they fit, with expressions of that place.
+fn placed(
+    fits: impl Fn(Phase, &Target) -> bool + 'static,
+    of: impl Fn(filters::expr::Site) -> BoxedStrategy<Policy> + 'static,
+) -> BoxedStrategy<Change> {
     let phase = select(&[Phase::Route, Phase::Gateway][..]);
     let inheritance = select(&[Inheritance::Default, Inheritance::Override][..]);
-    let placed = (target(), phase)
-        .prop_filter("a phase that fits", move |(target, phase)| placement::check(kind, *phase, target).is_ok());
-    (text(), placed, inheritance, any::<u64>(), super::policies::of(kind))
-        .prop_map(|(key, (target, phase), inheritance, order, policy)| {
-            let at_backend =
-                matches!(target, Target::Backend(_) | Target::RouteBackend { .. } | Target::Service { .. });
-            let policy = match policy {
-                Policy::Authorization(it) if at_backend => Policy::Authorization(super::admission::at_backend(it)),
-                other => other,
-            };
+    let placed = (target(), phase).prop_filter("a place that fits", move |(target, phase)| fits(*phase, target));
+    let policy = placed.prop_flat_map(move |(target, phase)| {
+        let site = placement::site(phase, &target);
+        (Just(target), Just(phase), of(site))
+    });
+    (text(), policy, inheritance, any::<u64>())
+        .prop_map(|(key, (target, phase, policy), inheritance, order)| {
             let origin = Origin::default();
             let it = Attachment { key: PolicyKey(key), target, phase, inheritance, order, policy, origin };
             Change::Policy(it.key.clone(), Some(it.into()))
