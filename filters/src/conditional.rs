@@ -397,7 +397,7 @@ mod tests {
                 ),
                 (
                     json!({"conditional": [{"condition": "response.code == 1", "status": 200}]}),
-                    "`response.code` does not exist for a request (at 1:1)",
+                    "`response.code` does not exist for a request (at 1:9)",
                 ),
                 (json!({"conditional": [{"condition": "true", "status": 99}]}), "policy.conditional[0].status: 99"),
             ],

@@ -176,7 +176,7 @@ mod tests {
                     "is not a duration: write `250ms`, `10s`, `1h30m`; nor is it CEL: unknown",
                 ),
                 (json!({"duration": "'text'"}), "as CEL it gives neither a duration nor a number"),
-                (json!({"duration": "response.code"}), "`response.code` does not exist for a request (at 1:1)"),
+                (json!({"duration": "response.code"}), "`response.code` does not exist for a request (at 1:9)"),
                 (json!({"duration": "1s", "percentage": 1.5}), "policy.percentage: 1.5 is not a share"),
             ],
             Config::lower,

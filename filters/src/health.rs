@@ -328,7 +328,7 @@ mod tests {
                 (json!({"active": {"tcp": {}, "grpc": {}}}), "policy.active: write exactly one"),
                 (json!({"active": {"http": {"path": "x"}}}), "policy.active.http.path"),
                 (json!({"active": {"tcp": {}, "interval": "0"}}), "policy.active.interval"),
-                (json!({"unhealthyExpression": "response.code > 1 && response.body == b''"}), "(at 1:22)"),
+                (json!({"unhealthyExpression": "response.code > 1 && response.body == b''"}), "(at 1:30)"),
                 (json!({"unhealthyExpression": "string(request).size() > 1"}), "`request.body` cannot be read here"),
                 (json!({"unhealthyExpression": "respons.code == 5"}), "policy.unhealthyExpression: unknown variable"),
             ],

@@ -229,7 +229,11 @@ async fn a_file_and_a_control_plane_bring_the_same_about() {
     drive(&gateway, &backend, &issuer, "file").await;
     gateway.stop().await;
     let plane = Plane::start(&document, &[]).await;
-    let gateway = Gateway::start(&format!("config:\n  xdsAddress: 'http://{}'\n", plane.addr())).await;
+    let gateway = Gateway::start(&format!(
+        "config:\n  xdsAddress: 'http://{}'\n  namespace: default\n  gateway: default\n",
+        plane.addr()
+    ))
+    .await;
     drive(&gateway, &backend, &issuer, "xDS").await;
     gateway.stop().await;
     plane.stop().await;

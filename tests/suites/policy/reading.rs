@@ -8,14 +8,15 @@ use tests::{Backend, Client, Gateway, config};
 async fn rules_decide_by_the_body_of_a_request() {
     let backend = Backend::echo();
     let policies = "authorization: { rules: [{ deny: 'json(request.body).amount > 100' }] }";
-    let gateway = Gateway::start(&config::route(&backend, policies)).await;
+    let head = "frontendPolicies: { http: { maxBufferSize: 10000 } }\n";
+    let gateway = Gateway::start(&format!("{head}{}", config::route(&backend, policies))).await;
     for client in [gateway.client(), Client::h2c(gateway.addr(0))] {
         let reply = client.post("/").json(&json!({ "amount": 7 })).await.expect_status(200);
         assert_eq!(reply.json()["body"]["text"], "{\"amount\":7}", "the backend gets what was read");
         client.post("/").json(&json!({ "amount": 101 })).await.expect_status(403);
         // What cannot be judged is refused.
         client.post("/").body("not json").await.expect_status(403);
-        client.post("/").body(pattern(3 << 20)).await.expect_status(413);
+        client.post("/").body(pattern(300_000)).await.expect_status(413);
     }
     assert_eq!(backend.stats().requests(), 2);
     gateway.stop().await;
@@ -78,8 +79,8 @@ async fn the_log_reads_bodies_as_they_pass() {
   accessLog:
     add:
       asked: string(request.body)
-      begun: string(request.bodyPrefix).size()
-      said: string(response.body).size()
+      begun: size(request.bodyPrefix)
+      said: size(response.body)
 "
     .to_owned()
         + &config::routes(&format!(
@@ -134,7 +135,7 @@ async fn a_body_that_nothing_reads_is_not_waited_for() {
 async fn bodies_and_routes_are_not_named_where_they_never_are() {
     let backend = Backend::echo();
     for (policy, wanted) in [
-        ("health: { unhealthyExpression: 'response.code > 1 || response.body == b\"\"' }", "(at 1:22)"),
+        ("health: { unhealthyExpression: 'response.code > 1 || response.body == b\"\"' }", "(at 1:30)"),
         ("sessionAffinity: { source: 'request.body' }", "`request.body` cannot be read here"),
     ] {
         let refused = Gateway::start_expect_failure(&config::backend(&backend, policy)).await;
@@ -142,6 +143,6 @@ async fn bodies_and_routes_are_not_named_where_they_never_are() {
     }
     let yaml = "gateways: { default: { port: 0, authorization: { rules: ['route.name == \"a\"'] } } }\n";
     let refused = Gateway::start_expect_failure(yaml).await;
-    assert!(refused.log.contains("`route.name` does not exist before a route is selected (at 1:1)"), "{}", refused.log);
+    assert!(refused.log.contains("`route.name` does not exist before a route is selected (at 1:6)"), "{}", refused.log);
     assert!(refused.log.contains("gateways.default.authorization.rules[0]"), "{}", refused.log);
 }
