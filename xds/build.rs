@@ -6,12 +6,14 @@ use std::{env, error, fs};
 use prost::Message as _;
 
 /// Messages whose derived `Debug` would print secrets; `src/pb.rs` writes theirs.
-const SECRETIVE: [&str; 5] = [
+const SECRETIVE: [&str; 7] = [
     ".agentgateway.v1.ServerTls",
     ".agentgateway.v1.BackendTls",
     ".agentgateway.v1.Header",
     ".agentgateway.v1.ApiKeyEntry",
     ".agentgateway.v1.BasicAuth",
+    ".agentgateway.v1.BackendCredential",
+    ".agentgateway.v1.JwtSign",
 ];
 
 fn main() -> Result<(), Box<dyn error::Error>> {

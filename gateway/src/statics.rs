@@ -1,6 +1,6 @@
 //! Static settings: the `config:` block and the environment, read once at start.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -58,6 +58,8 @@ pub struct Statics {
     pub termination_deadline_min: Duration,
     /// Header names (lower case) never shown in logs or dumps, besides the built-in ones.
     pub sensitive_headers: Vec<String>,
+    /// Addresses that the gateway's own fetches may reach though they are usually refused.
+    pub egress_allow: Vec<IpAddr>,
     pub connect_timeout: Duration,
     pub keepalives: Keepalives,
     pub pool_idle_timeout: Duration,
@@ -110,6 +112,7 @@ impl Statics {
             termination_deadline: Duration::from_secs(5),
             termination_deadline_min: Duration::ZERO,
             sensitive_headers: Vec::new(),
+            egress_allow: Vec::new(),
             connect_timeout: Duration::from_secs(5),
             keepalives: Keepalives::default(),
             pool_idle_timeout: Duration::from_secs(90),

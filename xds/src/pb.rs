@@ -54,7 +54,7 @@ macro_rules! secretive {
     };
 }
 
-secretive!(ServerTls, BackendTls, Header, ApiKeyEntry, BasicAuth);
+secretive!(ServerTls, BackendTls, Header, ApiKeyEntry, BasicAuth, BackendCredential, JwtSign);
 
 #[cfg(test)]
 mod tests;

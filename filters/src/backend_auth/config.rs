@@ -5,9 +5,12 @@ use std::fmt;
 use ir::Secret;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
+use serde_json::{Map, Value};
 
 use super::policy::{Credential, Policy, Primary, READ_ONLY};
+use super::sign::{Algorithm, Sign, TTL_DEFAULT, Terms};
 use crate::credential::{self, Location};
+use crate::lower::Span;
 use crate::{FileRef, Scope};
 
 /// Most credentials beside the primary one.
@@ -25,17 +28,17 @@ pub struct Config {
     /// Further keys.
     pub credentials: Vec<CredentialConfig>,
     /// Tokens of Google Cloud. Not supported by this version yet.
-    pub gcp: Option<serde_json::Value>,
+    pub gcp: Option<Value>,
     /// Signatures of AWS. Not supported by this version yet.
-    pub aws: Option<serde_json::Value>,
+    pub aws: Option<Value>,
     /// Tokens of Azure. Not supported by this version yet.
-    pub azure: Option<serde_json::Value>,
-    /// Tokens that the gateway signs itself. Not supported by this version yet.
-    pub jwt_sign: Option<serde_json::Value>,
+    pub azure: Option<Value>,
+    /// Tokens that the gateway signs itself.
+    pub jwt_sign: Option<SignConfig>,
     /// Tokens exchanged for the client's (RFC 8693). Not supported by this version yet.
-    pub oauth_token_exchange: Option<serde_json::Value>,
+    pub oauth_token_exchange: Option<Value>,
     /// Tokens of another application. Not supported by this version yet.
-    pub cross_app_access: Option<serde_json::Value>,
+    pub cross_app_access: Option<Value>,
 }
 
 /// A key, with or without a place.
@@ -78,6 +81,30 @@ pub struct PassthroughConfig {
     pub location: Option<credential::Config>,
 }
 
+/// Tokens that the gateway signs itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "BackendAuthJwtSign")]
+pub struct SignConfig {
+    /// The private key in PEM: PKCS#8, PKCS#1 or SEC 1.
+    pub signing_key: ValueConfig,
+    /// Signature algorithm.
+    #[serde(default)]
+    pub alg: Algorithm,
+    /// Key id, for the header of the token.
+    #[serde(default)]
+    pub kid: Option<String>,
+    /// Claims besides `iat` and `exp`, which are the gateway's.
+    #[serde(default)]
+    pub claims: Map<String, Value>,
+    /// Lifetime, 300 s unless written.
+    #[serde(default)]
+    pub ttl: Option<Span>,
+    /// Where it is written; `Authorization: Bearer` unless set.
+    #[serde(default)]
+    pub location: Option<credential::Config>,
+}
+
 /// A further key.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -111,13 +138,17 @@ impl Config {
     pub fn lower(self, scope: &mut Scope<'_>) -> Option<Policy> {
         let before = scope.problems.len();
         self.refuse_unsupported(scope);
-        let Self { key, passthrough, credentials, .. } = self;
-        if key.is_some() && passthrough.is_some() {
-            scope.problem_at("passthrough", "there is one primary credential: write `key` or `passthrough`");
+        let Self { key, passthrough, jwt_sign, credentials, .. } = self;
+        for (name, other) in [("passthrough", key.is_some()), ("jwtSign", key.is_some() || passthrough.is_some())] {
+            let written = if name == "jwtSign" { jwt_sign.is_some() } else { passthrough.is_some() };
+            if written && other {
+                scope.problem_at(name, "there is one primary credential: write `key`, `passthrough` or `jwtSign`");
+            }
         }
         let key = key.and_then(|key| scope.at("key", |scope| key.lower(scope)));
         let passthrough = passthrough.and_then(|it| scope.at("passthrough", |scope| place(it.location, scope)));
-        let primary = key.map(Primary::Key).or(passthrough.map(Primary::Passthrough));
+        let sign = jwt_sign.and_then(|it| scope.at("jwtSign", |scope| it.lower(scope)));
+        let primary = key.map(Primary::Key).or(passthrough.map(Primary::Passthrough)).or(sign.map(Primary::JwtSign));
         let further = |scope: &mut Scope<'_>, (at, it): (usize, CredentialConfig)| {
             scope.at(format!("[{at}]"), |scope| {
                 let location = scope.at("location", |scope| it.location.lower(scope));
@@ -139,7 +170,6 @@ impl Config {
             ("gcp", &self.gcp),
             ("aws", &self.aws),
             ("azure", &self.azure),
-            ("jwtSign", &self.jwt_sign),
             ("oauthTokenExchange", &self.oauth_token_exchange),
             ("crossAppAccess", &self.cross_app_access),
         ] {
@@ -155,7 +185,7 @@ impl Policy {
     pub fn lower(primary: Option<Primary>, credentials: Vec<Credential>, scope: &mut Scope<'_>) -> Option<Self> {
         let before = scope.problems.len();
         if primary.is_none() && credentials.is_empty() {
-            scope.problem("no credential: write `key`, `passthrough` or `credentials`");
+            scope.problem("no credential: write `key`, `passthrough`, `jwtSign` or `credentials`");
         }
         match &primary {
             Some(Primary::Passthrough(Location::Header { name, .. })) if *name == http::header::HOST => {
@@ -172,6 +202,23 @@ impl Policy {
             scope.problem_at("credentials", "two credentials at one place: only one could be there");
         }
         (scope.problems.len() == before).then_some(policy)
+    }
+}
+
+impl SignConfig {
+    fn lower(self, scope: &mut Scope<'_>) -> Option<Sign> {
+        let Self { signing_key, alg, kid, claims, ttl, location } = self;
+        let key = scope.at("signingKey", |scope| signing_key.lower(scope));
+        let location = place(location, scope);
+        let ttl = ttl.map_or(TTL_DEFAULT, |Span(it)| it);
+        let terms = Terms { location: location?, key: key?, algorithm: alg, key_id: kid.map(Into::into), claims, ttl };
+        match Sign::new(terms) {
+            Ok(sign) => Some(sign),
+            Err((key, reason)) => {
+                scope.problem_at(key, reason);
+                None
+            }
+        }
     }
 }
 

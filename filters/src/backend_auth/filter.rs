@@ -7,11 +7,11 @@ use pingora_http::RequestHeader;
 
 use super::policy::{Policy, Primary, Ready};
 use crate::credential::{Location, scrub};
-use crate::{Facts, destination};
+use crate::{Facts, Outside, destination};
 
 impl Policy {
-    /// Writes every credential in the place of what the client sent there.
-    pub fn on_attempt(&self, request: &mut RequestHeader, facts: &Facts) {
+    /// Writes every credential in the place of what the client sent there; `outside` tells the time.
+    pub fn on_attempt(&self, request: &mut RequestHeader, facts: &Facts, outside: &dyn Outside) {
         match &self.primary {
             Some(Primary::Key(credential)) => write(credential.ready(), credential.location(), request),
             Some(Primary::Passthrough(location)) => {
@@ -19,6 +19,14 @@ impl Policy {
                 // A token that was verified is of characters that fit anywhere (RFC 7515 section 7.1).
                 if let Some(ready) = token.and_then(|token| Ready::new(location, token).ok()) {
                     write(&ready, location, request);
+                }
+            }
+            Some(Primary::JwtSign(sign)) => {
+                let location = &sign.terms().location;
+                match sign.ready(outside.now()) {
+                    Some(ready) => write(&ready, location, request),
+                    // Nobody else's credential goes in its place.
+                    None => location.strip(request),
                 }
             }
             None => {}

@@ -6,6 +6,7 @@ use ir::Secret;
 use serde::ser::SerializeStruct as _;
 use serde::{Serialize, Serializer};
 
+use super::sign::Sign;
 use crate::credential::Location;
 
 /// Why a location that is an expression is refused.
@@ -29,6 +30,8 @@ pub enum Primary {
     Key(Credential),
     /// The verified token of the client, at this place.
     Passthrough(Location),
+    /// A token signed here.
+    JwtSign(Sign),
 }
 
 /// A key at its place, known to be sendable there.
@@ -108,6 +111,7 @@ impl Policy {
         let primary = self.primary.as_ref().map(|it| match it {
             Primary::Key(credential) => &credential.location,
             Primary::Passthrough(location) => location,
+            Primary::JwtSign(sign) => &sign.terms().location,
         });
         primary.into_iter().chain(self.credentials.iter().map(|it| &it.location))
     }

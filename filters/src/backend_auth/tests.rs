@@ -4,7 +4,8 @@ use serde_json::json;
 
 use super::{Config, Policy};
 use crate::identity::Jwt;
-use crate::testing::{lower, refuses, request};
+use crate::outside::still::Still;
+use crate::testing::{NOW, lower, refuses, request};
 
 /// The request a backend gets, in one line; `host` left out.
 fn sent(policy: &Policy, target: &str, headers: &[(&'static str, &str)], token: Option<&str>) -> String {
@@ -16,7 +17,7 @@ fn sent(policy: &Policy, target: &str, headers: &[(&'static str, &str)], token: 
         let token = ir::Secret::new(token.as_bytes());
         Arc::new(Jwt { claims: Default::default(), token, issuer: "i".into() })
     });
-    policy.on_attempt(&mut head, &facts);
+    policy.on_attempt(&mut head, &facts, &Still(NOW));
     let headers = head.headers.iter().filter(|(name, _)| *name != "host");
     let headers: Vec<_> = headers.map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
     format!("{} {}", head.uri, headers.join(", "))
@@ -119,7 +120,8 @@ fn what_cannot_be_sent_or_is_not_supported_is_refused_without_showing_the_key() 
             (json!({"key": "k", "passthrough": {}}), "policy.passthrough: there is one primary"),
             (json!({"passthrough": {"location": {"expression": "request.path"}}}), "policy.passthrough: an expression"),
             (json!({"gcp": {}}), "policy.gcp: not supported by this version yet"),
-            (json!({"key": "k", "jwtSign": {"signingKey": "x"}}), "policy.jwtSign: not supported"),
+            (json!({"key": "k", "gcp": {"type": "idToken"}}), "policy.gcp: not supported"),
+            (json!({"jwtSign": {"signingKey": "hunter2"}}), "policy.jwtSign.signingKey: there is no PEM block"),
             (
                 json!({"key": "k", "credentials": [
                     {"location": {"header": {"name": "Authorization", "prefix": "Basic "}}, "key": "k"}

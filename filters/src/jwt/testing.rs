@@ -34,6 +34,19 @@ pub(crate) fn b64(bytes: impl AsRef<[u8]>) -> String {
 }
 
 impl Signer {
+    /// The private key as PKCS#8 and, for curves, as SEC 1.
+    pub(crate) fn private_keys(&self) -> (Vec<u8>, Vec<u8>) {
+        use aws_lc_rs::encoding::{AsDer, EcPrivateKeyRfc5915Der, Pkcs8V1Der};
+        match self {
+            Self::Rsa(key) => (AsDer::<Pkcs8V1Der<'_>>::as_der(&**key).unwrap().as_ref().to_vec(), Vec::new()),
+            Self::Ec(key) => {
+                let sec1 = AsDer::<EcPrivateKeyRfc5915Der<'_>>::as_der(&key.private_key()).unwrap();
+                (key.to_pkcs8v1().unwrap().as_ref().to_vec(), sec1.as_ref().to_vec())
+            }
+            Self::Ed(key) => (key.to_pkcs8().unwrap().as_ref().to_vec(), Vec::new()),
+        }
+    }
+
     /// The public key.
     pub(crate) fn jwk(&self, id: &str) -> Value {
         match self {

@@ -6,7 +6,7 @@ mod session;
 mod telemetry;
 mod xds;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -59,6 +59,9 @@ pub struct StaticConfig {
     pub custom_functions: Option<String>,
     /// Header names never shown, besides the usual ones.
     pub sensitive_headers: Vec<String>,
+    /// Addresses that URLs of the configuration may lead to though the gateway usually fetches nothing there: metadata
+    /// services and link-local ones. Never by a redirect.
+    pub egress_allow: Vec<IpAddr>,
     /// Threads that serve traffic: a number, or a share of the CPUs such as `50%` (`WORKER_THREADS`).
     pub worker_threads: Option<StringOrInt>,
     /// Longest drain (`CONNECTION_TERMINATION_DEADLINE`, or from `TERMINATION_GRACE_PERIOD_SECONDS`). Default: 5s.
@@ -275,6 +278,7 @@ impl StaticConfig {
             termination_deadline: deadline,
             termination_deadline_min: minimum.min(deadline),
             sensitive_headers: self.sensitive_headers.iter().map(|name| name.to_ascii_lowercase()).collect(),
+            egress_allow: self.egress_allow,
             connect_timeout: backend.connect_timeout.map_or(Duration::from_secs(10), |span| span.0),
             keepalives: backend.keepalives.unwrap_or_default().into(),
             pool_idle_timeout: backend.pool_idle_timeout.map_or(Duration::from_secs(90), |span| span.0),

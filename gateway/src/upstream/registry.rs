@@ -35,6 +35,8 @@ pub(super) const RECENT_HOSTS_MAX: usize = 1024;
 pub struct Upstreams {
     here: Here,
     names: Arc<Names>,
+    /// Addresses that fetches may reach though they are usually refused.
+    egress_allow: Arc<[IpAddr]>,
     checker: Arc<Checker>,
     table: Mutex<Table>,
 }
@@ -107,12 +109,18 @@ impl Upstreams {
             v4: statics.lookup_family != LookupFamily::V6Only,
             v6,
         };
-        Self { here, names: Arc::new(Names::new(resolver)), checker: Arc::default(), table: Mutex::default() }
+        Self {
+            here,
+            names: Arc::new(Names::new(resolver)),
+            egress_allow: statics.egress_allow.as_slice().into(),
+            checker: Arc::default(),
+            table: Mutex::default(),
+        }
     }
 
     /// The connector for what the gateway itself fetches.
     pub fn egress(&self) -> Egress {
-        Egress::new(self.names.clone())
+        Egress::new(self.names.clone(), self.egress_allow.clone())
     }
 
     /// Key sets behind URLs; to be run as long as the process lives.

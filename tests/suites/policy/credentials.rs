@@ -1,9 +1,53 @@
 //! `backendAuth`: what a backend gets from the gateway itself, and that nobody else sees it.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
 use tests::issuer::Issuer;
 use tests::wait::PATIENCE;
 use tests::{Backend, Client, Gateway, config, eventually};
+
+#[tokio::test]
+async fn a_backend_gets_tokens_that_the_gateway_has_signed() {
+    let backend = Backend::echo();
+    let key = rcgen::KeyPair::generate().expect("a key on P-256");
+    let point = key.public_key_raw();
+    let encode = |it: &[u8]| URL_SAFE_NO_PAD.encode(it);
+    let jwks = json!({ "keys": [{ "kty": "EC", "crv": "P-256", "alg": "ES256", "kid": "gw", "x": encode(&point[1..33]), "y": encode(&point[33..]) }] });
+    // The one route signs, and leads to the other, which verifies.
+    let yaml = |target: &str| {
+        config::routes(&format!(
+            "- matches: [{{ path: {{ pathPrefix: /verified }} }}]
+  policies: {{ jwtAuth: {{ issuer: gateway, audiences: [backend], jwks: '{jwks}', claimsToHeaders: {{ x-for: tenant }} }} }}
+  backends: [{{ host: '{}' }}]
+- policies:
+    urlRewrite: {{ path: {{ full: /verified }} }}
+    backendAuth:
+      jwtSign:
+        signingKey: {{ file: '{{{{dir}}}}/signing.pem' }}
+        alg: ES256
+        kid: gw
+        claims: {{ iss: gateway, aud: backend, tenant: acme }}
+  backends: [{{ host: '{target}' }}]
+",
+            backend.addr()
+        ))
+    };
+    let setup = Gateway::setup(&yaml("127.0.0.1:1")).file("signing.pem", key.serialize_pem());
+    let gateway = setup.start().await;
+    gateway.reload(&yaml(&gateway.addr(0).to_string())).await;
+    let client = gateway.client();
+    client.get("/verified").await.expect_status(401);
+    for _ in 0..3 {
+        client.get("/x").header("authorization", "Bearer mine").await.expect_status(200);
+    }
+    assert_eq!(backend.stats().last().header("x-for"), Some("acme"));
+    let dump = gateway.admin("GET", "/config_dump").await.text();
+    assert!(dump.contains("\"alg\": \"ES256\"") || dump.contains("\"alg\":\"ES256\""), "{dump}");
+    let secret = key.serialize_pem().lines().nth(1).expect("a line of the key").to_owned();
+    assert!(!dump.contains(&secret) && !gateway.log().text().contains(&secret));
+    gateway.stop().await;
+}
 
 #[tokio::test]
 async fn a_backend_gets_the_gateways_key_in_place_of_the_clients() {
@@ -158,7 +202,7 @@ async fn keys_appear_in_no_output() {
 #[tokio::test]
 async fn kinds_that_come_later_are_refused_by_name() {
     let backend = Backend::echo();
-    for kind in ["gcp", "aws", "azure", "jwtSign", "oauthTokenExchange", "crossAppAccess"] {
+    for kind in ["gcp", "aws", "azure", "oauthTokenExchange", "crossAppAccess"] {
         let policy = format!("backendAuth: {{ {kind}: {{}} }}");
         let refusal = Gateway::start_expect_failure(&config::backend(&backend, &policy)).await;
         let said = format!("backendAuth.{kind}: not supported by this version yet");

@@ -21,12 +21,13 @@ pub(super) const UNREACHABLE: &[&str] = &[
     "BackendAuth.azure",
     "BackendAuth.crossAppAccess",
     "BackendAuth.gcp",
-    "BackendAuth.jwtSign",
     "BackendAuth.oauthTokenExchange",
 ];
 
 /// Key sets, keys and users, as they are written and as files hold them.
 const JWKS: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+/// A key of nobody's, on P-256.
+const SIGNING_KEY: &str = "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgfbLd+IRV3CkYlhrS\nESVOVFAqzuUXMkzN463OtQXtXMOhRANCAATU+RQ2RG/4nsX9rGF7kKl7S0oi9yHL\noQcZTMsQU7bWMK04w7PpOcaKwueQEBrUSyc6ladRC5/Ay37DB+dIZGOc\n-----END PRIVATE KEY-----";
 const USERS: &str = "a:{SHA}AAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 
 /// A certificate and its key, for files that must hold some, and what files of credentials hold.
@@ -151,7 +152,8 @@ pub(super) fn texts(owner: &str, key: &str) -> Option<&'static [&'static str]> {
         ("ApiKeyAuth", "file") => &["{dir}/keys"],
         ("BasicAuth", "htpasswd") => &[USERS],
         ("BasicAuth", "file") => &["{dir}/users"],
-        ("SecretValue", "file") => &["{dir}/keys"],
+        ("BackendAuthJwtSign", "signingKey") => &[SIGNING_KEY],
+        ("BackendAuth" | "BackendAuthKey" | "BackendAuthCredential", "file") => &["{dir}/keys"],
         ("ServerTls", "minTLSVersion" | "minTlsVersion") => &["TLS_V1_2"],
         ("ServerTls", "maxTLSVersion" | "maxTlsVersion") => &["TLS_V1_3"],
         ("HostRedirect", "host") => &["a.example.com"],

@@ -22,6 +22,11 @@ pub(super) fn judge(ip: IpAddr, nearest: Option<Reach>) -> Result<(), &'static s
     }
 }
 
+/// Whether an address is one of these, in whatever form it comes.
+pub(super) fn is_among(ip: IpAddr, allowed: &[IpAddr]) -> bool {
+    allowed.iter().any(|it| innermost(*it) == innermost(ip))
+}
+
 pub(super) fn reach(ip: IpAddr) -> Reach {
     let ip = innermost(ip);
     let private = match ip {
@@ -113,6 +118,14 @@ mod tests {
             "240.0.0.1",
         ] {
             assert!(judge(text.parse().unwrap(), None).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_known_in_every_form() {
+        let allowed: [IpAddr; 1] = ["169.254.169.254".parse().unwrap()];
+        for (text, want) in [("169.254.169.254", true), ("::ffff:169.254.169.254", true), ("169.254.169.253", false)] {
+            assert_eq!(is_among(text.parse().unwrap(), &allowed), want, "{text}");
         }
     }
 

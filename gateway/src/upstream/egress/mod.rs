@@ -7,7 +7,8 @@
 //! - `https` with the system's roots (or those of `SSL_CERT_FILE`), `http` only where the URL itself says so.
 //! - Addresses are judged after DNS, and it is the judged address that is dialled: a name cannot change its mind in
 //!   between. See [`address`]: metadata services, link-local, multicast and unspecified addresses are never dialled;
-//!   private and loopback ones only for a URL that an operator wrote, not because a public server redirected there.
+//!   private and loopback ones only for a URL that an operator wrote, not because a public server redirected there. What
+//!   `config.egressAllow` lists may be dialled for such a URL as well.
 //! - Redirects are followed at most [`REDIRECTS_MAX`] times, each judged anew, never from `https` down to `http`.
 //! - Answers have a size limit; a fetch has a deadline, name, connection and redirects included.
 //!
@@ -49,6 +50,8 @@ const HEAD_BYTES_MAX: usize = 32 * 1024;
 #[derive(Clone)]
 pub struct Egress {
     names: Arc<Names>,
+    /// Addresses that a URL may lead to though nothing is fetched there usually.
+    allow: Arc<[IpAddr]>,
     tls: Arc<OnceLock<Result<Arc<ClientConfig>, String>>>,
 }
 
@@ -84,8 +87,8 @@ struct Hop {
 }
 
 impl Egress {
-    pub(super) fn new(names: Arc<Names>) -> Self {
-        Self { names, tls: Arc::default() }
+    pub(super) fn new(names: Arc<Names>, allow: Arc<[IpAddr]>) -> Self {
+        Self { names, allow, tls: Arc::default() }
     }
 
     /// Gets a URL that an operator wrote. 200 and 304 are answers, everything else is a fault.
@@ -130,6 +133,10 @@ impl Egress {
         };
         let mut refused = Fault::Name(hop.host.to_string(), "no addresses".to_owned());
         for ip in found {
+            // For what an operator wrote, not for where a server sends us on.
+            if nearest.is_none() && address::is_among(ip, &self.allow) {
+                return Ok(SocketAddr::new(ip, hop.port));
+            }
             match address::judge(ip, nearest) {
                 Ok(()) => return Ok(SocketAddr::new(ip, hop.port)),
                 Err(why) => refused = Fault::Refused(ip, why),

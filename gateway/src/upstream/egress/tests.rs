@@ -45,7 +45,7 @@ async fn server(answers: Vec<String>) -> (Egress, u16) {
     let names = Arc::new(Names::new(Box::new(Zone)));
     let running = names.clone();
     tokio::spawn(async move { running.run().await });
-    (Egress::new(names), port)
+    (Egress::new(names, Arc::new([])), port)
 }
 
 fn ask() -> Ask {

@@ -45,6 +45,13 @@ fn place() -> impl Strategy<Value = credential::Config> {
     ]
 }
 
+/// A key of nobody's, on P-256.
+const EC_KEY: &str = "-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgfbLd+IRV3CkYlhrS
+ESVOVFAqzuUXMkzN463OtQXtXMOhRANCAATU+RQ2RG/4nsX9rGF7kKl7S0oi9yHL
+oQcZTMsQU7bWMK04w7PpOcaKwueQEBrUSyc6ladRC5/Ay37DB+dIZGOc
+-----END PRIVATE KEY-----";
+
 pub(super) fn backend_auth() -> impl Strategy<Value = backend_auth::Config> {
     use backend_auth::*;
     let value = || one_of(&["k", "a/b+c=", "é"]).prop_map(|it| ValueConfig::Inline(SecretText(it)));
@@ -58,7 +65,17 @@ pub(super) fn backend_auth() -> impl Strategy<Value = backend_auth::Config> {
         option::of(place()).prop_map(|location| (None, Some(PassthroughConfig { location }))),
         Just((None, None)),
     ];
-    (primary, vec(further, 0..3)).prop_map(|((key, passthrough), credentials)| Config {
+    let sign = (option::of(place()), option::of(one_of(&["k1"])), select(&["{}", r#"{"a":[1,"é"]}"#][..]));
+    let sign = sign.prop_map(|(location, kid, claims)| SignConfig {
+        signing_key: ValueConfig::Inline(SecretText(EC_KEY.to_owned())),
+        alg: Algorithm::ES256,
+        kid,
+        claims: serde_json::from_str(claims).unwrap(),
+        ttl: None,
+        location,
+    });
+    (primary, option::of(sign), vec(further, 0..3)).prop_map(|((key, passthrough), sign, credentials)| Config {
+        jwt_sign: sign.filter(|_| key.is_none() && passthrough.is_none()),
         key,
         passthrough,
         credentials,
