@@ -2,9 +2,9 @@
 //! file and once through a control plane. What is seen must be the same.
 
 use serde_json::{Value, json};
+use tests::control::Plane;
 use tests::issuer::Issuer;
 use tests::wait::{PATIENCE, eventually};
-use tests::control::Plane;
 use tests::{Backend, Client, Gateway};
 
 /// A request to a case's route and what must come of it.
