@@ -95,7 +95,7 @@ impl Talk {
         }
         // Last: nothing that runs for a request sees the credential.
         if let Some(policy) = effective.backend_auth() {
-            policy.on_attempt(&mut head, &self.facts);
+            policy.on_attempt(&mut head, &self.facts, &*self.world);
         }
         Ok(head)
     }
