@@ -105,6 +105,11 @@ impl<C: Cells> Family<C> {
         });
     }
 
+    /// The calling thread's cells of a series, for who keeps them beside others; takes the table's lock.
+    pub(super) fn cells(&self, values: &[&str]) -> Option<Arc<C>> {
+        self.resolve(values)
+    }
+
     /// Every series, sorted by its values.
     pub(super) fn collect(&self) -> Vec<Series<C>> {
         type Kept<C> = (Arc<[Box<str>]>, Vec<Arc<C>>);

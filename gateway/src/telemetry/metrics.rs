@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
@@ -65,11 +66,19 @@ pub(super) struct RequestCells {
     pub(super) retries: Counter,
     pub(super) bytes_sent: Counter,
     pub(super) duration: Histogram<Request>,
+    beside: OnceLock<Beside>,
+}
+
+/// Cells of other families that a request of the series counts in too: their labels are among those of the series, so
+/// that one look finds all. They are of the same shard, for whoever asks first is of its threads.
+struct Beside {
+    processing: Option<Arc<Histogram<Processing>>>,
+    primary: Option<Arc<Histogram<Request>>>,
 }
 
 impl Cells for RequestCells {
     fn absorb(&self, other: &Self) {
-        let Self { requests, retries, bytes_sent, duration } = self;
+        let Self { requests, retries, bytes_sent, duration, beside: _ } = self;
         requests.absorb(&other.requests);
         retries.absorb(&other.retries);
         bytes_sent.absorb(&other.bytes_sent);
@@ -210,20 +219,24 @@ impl Metrics {
         let status = status_label(event.status, &mut digits);
         let RequestEvent { bind, gateway, listener, backend, protocol, .. } = *event;
         let (method, reason) = (method_label(event.method), event.reason.label());
+        let scope: &[&str] = match self.per_route {
+            true => &[bind, gateway, listener, event.route, event.route_rule, backend],
+            false => &[bind, gateway, listener, backend],
+        };
         let count = |cells: &RequestCells| {
             cells.requests.add(1);
             cells.retries.add(u64::from(event.retry_attempt));
             cells.bytes_sent.add(event.bytes_sent);
             cells.duration.observe(event.duration);
-        };
-        let observe = |cells: &Histogram<Processing>| {
-            if let Some(spent) = event.request_processing {
+            let Some(spent) = event.request_processing else { return };
+            let beside = cells.beside.get_or_init(|| Beside {
+                processing: self.processing.cells(scope),
+                primary: self.calls.cells(&["Primary", "Http"]),
+            });
+            beside.processing.iter().for_each(|cells| cells.observe(spent));
+            if let (Some(cells), Some(spent)) = (&beside.primary, event.upstream) {
                 cells.observe(spent);
             }
-        };
-        let scope: &[&str] = match self.per_route {
-            true => &[bind, gateway, listener, event.route, event.route_rule, backend],
-            false => &[bind, gateway, listener, backend],
         };
         if self.labels.is_empty() {
             let mut labels = [""; LABELS];
@@ -235,9 +248,6 @@ impl Metrics {
             labels.extend(added.iter().map(|it| &**it));
             self.requests.record(&labels, count);
         }
-        if event.request_processing.is_some() {
-            self.processing.record(scope, observe);
-        }
         for decision in event.decisions {
             let mode = match decision.mode {
                 Mode::Enforce => "enforce",
@@ -245,7 +255,8 @@ impl Metrics {
             };
             self.denials.record(&[decision.kind.key(), mode], |cells| cells.add(1));
         }
-        if let Some(spent) = event.upstream {
+        // Of requests that were forwarded it is counted above.
+        if let Some(spent) = event.upstream.filter(|_| event.request_processing.is_none()) {
             self.calls.record(&["Primary", "Http"], |cells| cells.observe(spent));
         }
     }
