@@ -1,11 +1,12 @@
 //! Running the filters of one place: requests in order, responses in reverse.
 //!
 //! Dispatch is by the closed enum, so a hook costs a branch and no allocation. Most hooks answer at
-//! once; those that may have to wait (a password hash, later a call) do it in [`in_time`], on the
-//! request's own future: nothing is boxed for a request that does not wait.
+//! once; those that may have to wait (a password hash, a call) do it in [`in_time`]: nothing is boxed for
+//! a request that does not wait.
 
 use crate::exchange::Answer;
-use crate::{Effective, Exchange, Facts, Policy, Reply, Verdict, Wanted, authorization};
+use crate::rung::Rung;
+use crate::{Effective, Exchange, Facts, Kind, Policy, Reply, Verdict, Wanted, authorization};
 
 /// How far a request came.
 #[derive(Debug)]
@@ -79,10 +80,9 @@ pub fn wanted_for_backend(effective: &Effective) -> Wanted {
     effective.filters().iter().map(|it| it.policy.wanted()).max().unwrap_or(Wanted::Nothing)
 }
 
-/// How much of a request's body the rules of a backend read.
-pub fn wanted_for_admission(effective: &Effective) -> Wanted {
-    let rules = effective.filters().iter().filter(|it| matches!(it.policy, Policy::Authorization(_)));
-    rules.map(|it| it.policy.wanted()).max().unwrap_or(Wanted::Nothing)
+/// Whether any filter asks a server, on whatever condition.
+pub fn asks(effective: &Effective) -> bool {
+    effective.filters().iter().any(|it| matches!(it.policy.kind(), Kind::ExtAuthz | Kind::RemoteRateLimit))
 }
 
 /// Whether any policy that applies sets a body, of the request or the response.
@@ -124,13 +124,16 @@ pub fn on_attempt(effective: &Effective, exchange: &mut Exchange<'_>) -> Verdict
     Verdict::Continue
 }
 
-/// Asks a backend's own policies whether a request may go there, once it is drawn.
-pub fn on_backend(effective: &Effective, exchange: &mut Exchange<'_>) -> Verdict {
-    let filters = effective.filters();
-    match filters.iter().position(|it| matches!(it.policy, Policy::Authorization(_))) {
-        Some(at) => authorization::on_request(filters, at, exchange),
-        None => Verdict::Continue,
+/// As [`on_request`], but for a backend's own policies that decide whether it is asked at all: once, before the first
+/// try.
+pub async fn on_backend(effective: &Effective, exchange: &mut Exchange<'_>) -> Passed {
+    let asked = effective.positions_of(Rung::Authority);
+    exchange.facts.passed = exchange.facts.passed.max(asked.start);
+    let passed = run(effective, asked.end, exchange).await;
+    if matches!(passed, Passed::Through) {
+        exchange.facts.passed = 0;
     }
+    passed
 }
 
 /// Runs response hooks, the last filter first. Also for answers of the gateway's own.
@@ -179,6 +182,7 @@ fn at_once(policy: &Policy, exchange: &mut Exchange<'_>) -> Option<Verdict> {
         Policy::Fault(policy) => policy.on_request(exchange),
         Policy::RequestRedirect(policy) => policy.on_request(exchange),
         Policy::DirectResponse(policy) => policy.on_request(exchange),
+        Policy::ExtAuthz(_) | Policy::RemoteRateLimit(_) => return None,
         // Response side only, or settings.
         Policy::ResponseHeaderModifier(_)
         | Policy::AccessLog(_)
@@ -212,6 +216,8 @@ fn at_once(policy: &Policy, exchange: &mut Exchange<'_>) -> Option<Verdict> {
 async fn in_time(policy: &Policy, exchange: &mut Exchange<'_>) -> Verdict {
     match policy {
         Policy::BasicAuth(policy) => policy.in_time(exchange).await,
+        Policy::ExtAuthz(policy) => Box::pin(policy.on_request(exchange)).await,
+        Policy::RemoteRateLimit(policy) => Box::pin(policy.on_request(exchange)).await,
         _ => Verdict::Continue,
     }
 }

@@ -153,6 +153,12 @@ impl Effective {
         self.wanted.get(position).copied().unwrap_or(Wanted::Nothing)
     }
 
+    /// Where the filters of one rung are.
+    pub(crate) fn positions_of(&self, rung: Rung) -> std::ops::Range<usize> {
+        let start = self.filters.partition_point(|it| it.policy.kind().rung() < rung);
+        start..self.filters.partition_point(|it| it.policy.kind().rung() <= rung)
+    }
+
     pub fn has_response_hooks(&self) -> bool {
         self.has_response_hooks
     }

@@ -9,6 +9,7 @@
 //!
 //! This crate makes no connection, reads no file and no clock: see `clippy.toml`.
 
+pub mod callout;
 pub mod chain;
 pub mod effective;
 pub mod exchange;
@@ -47,6 +48,7 @@ pub mod csrf;
 pub mod delay;
 pub mod destination;
 pub mod direct_response;
+pub mod ext_authz;
 pub mod fault;
 pub mod frontend_http;
 pub mod frontend_tcp;
@@ -61,6 +63,7 @@ pub mod local_rate_limit;
 pub mod mcp_authorization;
 pub mod network_authorization;
 pub mod proxy_protocol;
+pub mod remote_rate_limit;
 pub mod request_mirror;
 pub mod request_redirect;
 pub mod retry;
@@ -97,6 +100,8 @@ impl Policy {
             Self::Authorization(policy) => Wanted::of(policy.needs()),
             Self::LocalRateLimit(policy) => Wanted::of(policy.needs()),
             Self::ConcurrencyLimit(policy) => Wanted::of(policy.needs()),
+            Self::ExtAuthz(policy) => policy.wants(),
+            Self::RemoteRateLimit(policy) => policy.wants(),
             Self::Conditional(policy) => Wanted::of(policy.needs()),
             _ => Wanted::Nothing,
         }
@@ -110,6 +115,7 @@ impl Policy {
             Self::LocalRateLimit(policy) => policy.bind(key, keep),
             Self::ConcurrencyLimit(policy) => policy.bind(key, keep),
             Self::Conditional(policy) => policy.bind(key, keep),
+            Self::ExtAuthz(policy) => policy.bind(key, keep),
             _ => {}
         }
     }
@@ -123,10 +129,12 @@ unit::units! {
     BasicAuth               = "basicAuth"              in basic_auth       @ Identity;
     ApiKey                  = "apiKey"                 in api_key          @ Identity;
     Csrf                    = "csrf"                   in csrf             @ Admission;
+    ExtAuthz                = "extAuthz"               in ext_authz        @ Authority;
     Authorization           = "authorization"          in authorization    @ Authority;
     McpAuthorization        = "mcpAuthorization"       in mcp_authorization @ Authority;
     LocalRateLimit          = "localRateLimit"         in local_rate_limit @ Quota;
     ConcurrencyLimit        = "concurrencyLimit"       in concurrency_limit @ Quota;
+    RemoteRateLimit         = "remoteRateLimit"        in remote_rate_limit @ Quota;
     Transformations         = "transformations"        in transformations  @ Transformation;
     RequestHeaderModifier   = "requestHeaderModifier"  in header_modifier  @ Transformation;
     ResponseHeaderModifier  = "responseHeaderModifier" in header_modifier  @ Transformation;

@@ -30,6 +30,7 @@ use crate::statics::Statics;
 use crate::status::Status;
 use crate::systemd::{Attendance, Brought, Store, Supervisor};
 use crate::telemetry::{LogControl, Telemetry, Upgrades, logging};
+use crate::upstream::callout::Callouts;
 use crate::upstream::{Endpoints, KeySets, Mirrors, Upstreams};
 use crate::xds_source::{Estate, XdsSource};
 
@@ -197,6 +198,7 @@ fn app(
         carried: drain.carried().clone(),
         world: Arc::default(),
         mcp: Arc::new(Mcp::new(sessions.clone())),
+        callouts: Arc::new(Callouts::new(telemetry.clone())),
     };
     let mut app = pingora_proxy::http_proxy(&server.configuration, proxy);
     app.server_options = Some(Default::default());

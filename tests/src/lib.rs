@@ -19,6 +19,7 @@ pub mod issuer;
 pub mod load;
 pub mod manager;
 pub mod mcp;
+pub mod pb;
 pub mod wait;
 
 pub use backend::Backend;

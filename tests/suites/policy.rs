@@ -6,6 +6,8 @@ mod answers;
 mod attached;
 #[path = "policy/authority.rs"]
 mod authority;
+#[path = "policy/authz.rs"]
+mod authz;
 #[path = "policy/bodies.rs"]
 mod bodies;
 #[path = "policy/both.rs"]
@@ -24,6 +26,8 @@ mod identity;
 mod quotas;
 #[path = "policy/reading.rs"]
 mod reading;
+#[path = "policy/remote_quotas.rs"]
+mod remote_quotas;
 #[path = "policy/rewrites.rs"]
 mod rewrites;
 #[path = "policy/tls.rs"]

@@ -89,6 +89,8 @@ policy_set! {
     RoutePolicies {
         mcp_authorization = "mcpAuthorization": filters::mcp_authorization::Config => |config, scope| filters::mcp_authorization::Policy::lower(config, scope).map(Policy::McpAuthorization);
         transformations = "transformations": Transformations => conditional!(transformations, Transformations);
+        remote_rate_limit = "remoteRateLimit": filters::remote_rate_limit::Config => unit!(remote_rate_limit, RemoteRateLimit);
+        ext_authz = "extAuthz": filters::ext_authz::Config => unit!(ext_authz, ExtAuthz);
         request_header_modifier = "requestHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_request(scope).map(Policy::RequestHeaderModifier);
         response_header_modifier = "responseHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_response(scope).map(Policy::ResponseHeaderModifier);
         request_redirect = "requestRedirect": filters::request_redirect::Config => unit!(request_redirect, RequestRedirect);
@@ -129,6 +131,7 @@ policy_set! {
         mcp_authorization = "mcpAuthorization": filters::mcp_authorization::Config => |config, scope| filters::mcp_authorization::Policy::lower(config, scope).map(Policy::McpAuthorization);
         authorization = "authorization": filters::authorization::Config => unit!(authorization, Authorization);
         transformations = "transformations": filters::transformations::Config => unit!(transformations, Transformations);
+        ext_authz = "extAuthz": filters::ext_authz::Config => unit!(ext_authz, ExtAuthz);
         request_header_modifier = "requestHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_request(scope).map(Policy::RequestHeaderModifier);
         response_header_modifier = "responseHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_response(scope).map(Policy::ResponseHeaderModifier);
         backend_auth = "backendAuth": filters::backend_auth::Config => unit!(backend_auth, BackendAuth);
@@ -159,6 +162,7 @@ policy_set! {
         authorization = "authorization": filters::authorization::Config => unit!(authorization, Authorization);
         concurrency_limit = "concurrencyLimit": filters::concurrency_limit::Config => unit!(concurrency_limit, ConcurrencyLimit);
         local_rate_limit = "localRateLimit": LocalRateLimit => lower_local_rate_limit;
+        ext_authz = "extAuthz": filters::ext_authz::Config => unit!(ext_authz, ExtAuthz);
         cors = "cors": filters::cors::Config => unit!(cors, Cors);
         csrf = "csrf": filters::csrf::Config => unit!(csrf, Csrf);
         ip_access = "ipAccess": filters::ip_access::Config => unit!(ip_access, IpAccess);
@@ -192,6 +196,8 @@ policy_set! {
     AnyPolicies {
         mcp_authorization = "mcpAuthorization": filters::mcp_authorization::Config => |config, scope| filters::mcp_authorization::Policy::lower(config, scope).map(Policy::McpAuthorization);
         transformations = "transformations": Transformations => conditional!(transformations, Transformations);
+        remote_rate_limit = "remoteRateLimit": filters::remote_rate_limit::Config => unit!(remote_rate_limit, RemoteRateLimit);
+        ext_authz = "extAuthz": filters::ext_authz::Config => unit!(ext_authz, ExtAuthz);
         request_header_modifier = "requestHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_request(scope).map(Policy::RequestHeaderModifier);
         response_header_modifier = "responseHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_response(scope).map(Policy::ResponseHeaderModifier);
         request_redirect = "requestRedirect": filters::request_redirect::Config => unit!(request_redirect, RequestRedirect);

@@ -29,6 +29,10 @@ impl Outside for Still {
         NOW
     }
 
+    fn callout(&self) -> &dyn filters::callout::Callout {
+        &filters::callout::Nobody
+    }
+
     fn work(&self, _: Work) -> Later<'_, Option<bool>> {
         Box::pin(async { None })
     }
