@@ -113,7 +113,7 @@ impl Line {
             }
         }
         if let Some(credentials) = self.effective.backend_auth() {
-            credentials.on_attempt(head, &facts);
+            credentials.on_attempt(head, &facts, &Aside);
         }
         if let (Some(body), Some(held)) = (body, facts.body.held()) {
             *body = held.bytes.clone();
