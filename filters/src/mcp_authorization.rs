@@ -80,7 +80,7 @@ mod tests {
             (json!(["mcp.tool.target == 'other'"]), [false, false, false]),
             (json!([{"deny": "has(mcp.tool) && mcp.tool.target == 'db'"}]), [false, false, true]),
             (json!([{"deny": "mcp.tool.target == 'other'"}]), [true, true, false]),
-            (json!([{"require": "!has(mcp.tool.arguments) || mcp.tool.arguments.n < 3"}]), [false, true, false]),
+            (json!([{"require": "!has(mcp.tool.arguments) || mcp.tool.arguments.n < 3"}]), [false, true, true]),
             (json!(["mcp.resource.name.startsWith('file://')"]), [false, false, true]),
             (json!(["has(jwt.sub)"]), [false, false, false]),
         ] {

@@ -121,7 +121,7 @@ async fn keys_that_are_unknown_misplaced_or_of_a_later_version() {
             ],
         ),
         ("llm: {}\n", &["2:1: llm: `llm` is not supported by this version yet"]),
-        ("mcp: {}\n", &["2:1: mcp: `mcp` is not supported by this version yet"]),
+        ("mcp: {}\n", &["2:6: mcp: the key `targets` is missing"]),
         (
             "routes: [{backends: [{ai: {}}]}]\n",
             &["2:23: routes[0].backends[0].ai: `ai` is not supported by this version yet"],
@@ -230,7 +230,7 @@ async fn values_that_cannot_be_read() {
             &[
                 "2:23: routes[0].backends[0].host: `a:70000` is not a host: write `name:port`, `ip:port` or `unix:/path`",
                 "2:42: routes[0].backends[1].host: `a` is not a host: write `name:port`, `ip:port` or `unix:/path`",
-                "2:52: routes[0].backends[2]: a backend is exactly one of `host`, `backend`, `service`, `routeGroup`, `demo`",
+                "2:52: routes[0].backends[2]: a backend is exactly one of `host`, `backend`, `service`, `routeGroup`, `mcp`, `demo`",
             ],
         ),
     ])

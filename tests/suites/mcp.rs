@@ -21,8 +21,6 @@ fn federation_of(servers: &[(&str, &McpServer)], more: &str) -> String {
     let targets: String = servers.iter().map(target).collect();
     let more: String = more.lines().map(|it| format!("          {it}\n")).collect();
     format!(
-        "binds:\n- port: 0\n  address: 127.0.0.1\n  listeners:\n  - routes:\n    - name: tools\n      backends:\n      - mcp:\n{}{}",
-        more,
-        format!("          targets:\n{targets}")
+        "binds:\n- port: 0\n  address: 127.0.0.1\n  listeners:\n  - routes:\n    - name: tools\n      backends:\n      - mcp:\n{more}          targets:\n{targets}"
     )
 }

@@ -43,6 +43,8 @@
 //!
 //! **Shadow.** `mode: shadow` asks, counts and logs (`policy.wouldDeny`), but refuses and changes nothing.
 //!
+//! **Merging.** The most specific policy alone holds; with `inheritance: override` the one above stands.
+//!
 //! **Order.** After authentication, before authorization rules; before routing when written at a gateway or listener,
 //! once a backend is chosen when written at a backend.
 //!

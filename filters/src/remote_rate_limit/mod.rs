@@ -34,6 +34,8 @@
 //! **Shadow.** `mode: shadow` asks, counts and logs (`policy.wouldDeny`), but refuses and changes nothing. The server counts
 //! all the same.
 //!
+//! **Merging.** The most specific policy alone holds; with `inheritance: override` the one above stands.
+//!
 //! **Order.** After authentication and authorization, before headers are changed. Route phase only.
 //!
 //! **Limits.** 64 descriptors of 16 entries; answers as for `extAuthz`.

@@ -108,8 +108,8 @@ impl<'a> Draw<'a> {
         let required: Vec<&str> =
             schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         let properties: Vec<(&String, &Value)> = schema["properties"].as_object().into_iter().flatten().collect();
-        let optional: Vec<&String> =
-            properties.iter().map(|it| it.0).filter(|it| !required.contains(&it.as_str())).collect();
+        let mut optional: Vec<&String> = properties.iter().map(|it| it.0).collect();
+        optional.retain(|it| !required.contains(&it.as_str()) && !hints::stays(&spot.owner, it));
         let chosen = self.chosen(&optional, spot);
         for (key, property) in properties {
             let wanted = required.contains(&key.as_str()) || (chosen.contains(key) && depth < DEPTH_MAX);

@@ -22,7 +22,18 @@ pub(super) const UNREACHABLE: &[&str] = &[
     "BackendAuth.crossAppAccess",
     "BackendAuth.gcp",
     "BackendAuth.oauthTokenExchange",
+    // Programs are bound to the machine: they do not travel.
+    "McpTarget.stdio",
+    "McpStdio.cmd",
+    "McpStdio.args",
+    "McpStdio.env",
+    "McpStdio.clear_env",
 ];
+
+/// Whether a key is good in a file and means nothing elsewhere.
+pub(super) fn stays(owner: &str, key: &str) -> bool {
+    (owner, key) == ("McpTarget", "stdio")
+}
 
 /// Key sets, keys and users, as they are written and as files hold them.
 const JWKS: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
@@ -51,6 +62,7 @@ pub(super) fn exactly_one<'a>(owner: &str, optional: &[&'a String]) -> Option<Ve
             &["policies", "protocol", "failureMode", "includeRequestHeaders", "includeRequestBody", "mode", "cache"]
         }
         "RemoteRateLimit" => &["policies", "failureMode", "mode"],
+        "McpTarget" => &["policies"],
         _ => return None,
     };
     Some(optional.iter().copied().filter(|it| !beside.contains(&it.as_str())).collect())

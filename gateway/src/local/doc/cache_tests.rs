@@ -45,7 +45,9 @@ fn full(text: &str) -> Result<Node, Vec<Problem>> {
 /// The problems, but for the schema's where variables are undefined: items are independent there.
 fn told(problems: &[Problem]) -> Vec<String> {
     let source: Arc<str> = Arc::from("f.yaml");
-    problems.iter().map(|it| it.clone().from_source(&source).to_string()).collect()
+    let mut problems = problems.to_vec();
+    Problem::sort(&mut problems);
+    problems.into_iter().map(|it| it.from_source(&source).to_string()).collect()
 }
 
 fn ids(document: &Document, key: &str) -> Vec<u64> {

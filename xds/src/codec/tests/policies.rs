@@ -119,6 +119,10 @@ pub(super) fn keepalives() -> impl Strategy<Value = backend_tcp::KeepalivesConfi
     })
 }
 
+fn rewrite() -> impl Strategy<Value = url_rewrite::Config> {
+    (option::of(authority()), option::of(path())).prop_map(|(authority, path)| url_rewrite::Config { authority, path })
+}
+
 /// A policy of one kind, with expressions of such a place. The compiler lists the kinds that are missing.
 pub(super) fn of(kind: Kind, site: Site) -> BoxedStrategy<Policy> {
     match kind {
@@ -155,11 +159,7 @@ pub(super) fn of(kind: Kind, site: Site) -> BoxedStrategy<Policy> {
             });
             lowered(site, plain, header_modifier::Config::lower_response, Policy::ResponseHeaderModifier)
         }
-        Kind::UrlRewrite => {
-            let config = (option::of(authority()), option::of(path()));
-            let config = config.prop_map(|(authority, path)| url_rewrite::Config { authority, path });
-            lowered(site, config, url_rewrite::Config::lower, Policy::UrlRewrite)
-        }
+        Kind::UrlRewrite => lowered(site, rewrite(), url_rewrite::Config::lower, Policy::UrlRewrite),
         Kind::RequestRedirect => lowered(site, redirect(), request_redirect::Config::lower, Policy::RequestRedirect),
         Kind::DirectResponse => {
             lowered(site, changes::answer(), direct_response::Config::lower, Policy::DirectResponse)
