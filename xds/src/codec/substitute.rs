@@ -6,7 +6,7 @@
 //! | a route | the matches that can be read, answered with 500; one that cannot be read never matches |
 //! | a TCP route | its names, with a backend that refuses |
 //! | `ipAccess` | nobody is let in |
-//! | `authorization`, `networkAuthorization` | everybody is refused |
+//! | `authorization`, `networkAuthorization`, `extAuthz` of a backend | everybody is refused |
 //! | another filter, or a kind that is not known, above the backend | 500 for all that the target governs |
 //! | `backendTLS`, or a kind that is not known, at a backend | TLS that no certificate satisfies |
 //! | a setting | nothing: the default holds |
@@ -145,6 +145,7 @@ fn closed(kind: Option<Kind>, target: &Target) -> Option<Policy> {
         }
         // Of a backend, too: nothing of its servers is shown.
         Some(Kind::McpAuthorization) => nobody(Site::Mcp).map(mcp_authorization::Policy).map(Policy::McpAuthorization),
+        Some(Kind::ExtAuthz) if at_backend => nobody(Site::Backend).map(Policy::Authorization),
         Some(Kind::Authorization) => nobody(Site::Request).map(Policy::Authorization),
         Some(kind) if kind.rung() == Rung::Setting && kind != Kind::BackendTls => None,
         Some(_) if at_backend => None,

@@ -143,8 +143,47 @@ const VALUES: &[&str] = &["request.path", "'a'", "{'a': request.method}"];
 /// Valid before a route is selected, and after.
 const WHENS: &[&str] = &["request.path == '/a'", "source.port > 1024", "has(jwt.sub)"];
 
+/// Of who somebody is, and how the gateway says who it is.
+fn credentials(owner: &str, key: &str) -> Option<&'static [&'static str]> {
+    Some(match (owner, key) {
+        ("JwtAuth" | "JwtProvider", "jwks") => &[JWKS],
+        ("JwtAuth" | "JwtProvider", "file") => &["{dir}/jwks.json"],
+        ("JwtAuth" | "JwtProvider", "url") => &["https://issuer.example/keys", "http://a.test:8080/?a=b"],
+        ("JwtAuth" | "JwtProvider", "issuer") => &["https://issuer.example/", "a"],
+        ("JwtAuth", "claimsToHeaders{}") => &["sub", "realm.roles"],
+        ("AuthorizationLocation" | "JwtAuth" | "ApiKeyAuth" | "BasicAuth", "expression") => &["request.headers['x-a']"],
+        ("ApiKeyEntry", "key") => &["k-1", "k-2", "k-3"],
+        ("ApiKeyEntry", "keyHash") => &["sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"],
+        ("ApiKeyAuth", "file") => &["{dir}/keys"],
+        ("BasicAuth", "htpasswd") => &[USERS],
+        ("BasicAuth", "file") => &["{dir}/users"],
+        ("BackendAuthJwtSign", "signingKey") => &[SIGNING_KEY],
+        ("BackendAuth" | "BackendAuthKey" | "BackendAuthCredential", "file") => &["{dir}/keys"],
+        _ => return None,
+    })
+}
+
+/// Of what other servers are asked.
+fn asked(owner: &str, key: &str) -> Option<&'static [&'static str]> {
+    Some(match (owner, key) {
+        ("ExtAuthzCache", "key[]") | ("ExtAuthzHttp", "path" | "redirect" | "body") => VALUES,
+        ("ExtAuthzHttp", "addRequestHeaders{}" | "metadata{}") | ("ExtAuthzGrpc", "metadata{}") => VALUES,
+        ("ExtAuthzHttp", "includeResponseHeaders[]") | ("ExtAuthz", "includeRequestHeaders[]") => HEADERS,
+        ("ExtAuthzCache", "ttl") => &["duration('30s')", "1800000000"],
+        ("RateLimitEntry", "key") | ("RemoteRateLimit", "domain") => &["user", "path"],
+        ("RateLimitEntry", "value") => VALUES,
+        ("RateLimitDescriptor", "cost") => &["2", "size(request.path)"],
+        ("RateLimitDescriptor", "limitOverride") => &["{'unit': 'hour', 'requestsPerUnit': 9}"],
+        ("RateLimitDescriptor", "type") => &["requests", "tokens"],
+        _ => return None,
+    })
+}
+
 /// Texts that mean something.
 pub(super) fn texts(owner: &str, key: &str) -> Option<&'static [&'static str]> {
+    if let Some(texts) = credentials(owner, key).or_else(|| asked(owner, key)) {
+        return Some(texts);
+    }
     // The terms of an entry are those of the policy.
     Some(match (owner.strip_prefix("Conditional").unwrap_or(owner), key) {
         (_, "condition") if owner.starts_with("Conditional") => WHENS,
@@ -160,31 +199,9 @@ pub(super) fn texts(owner: &str, key: &str) -> Option<&'static [&'static str]> {
         }
         ("Delay", "duration") => &["250ms", "1s", "int(request.query.ms)"],
         ("Bind" | "Gateway", "address") => &["127.0.0.1", "::1", "unix:/run/gateway.sock"],
-        ("JwtAuth" | "JwtProvider", "jwks") => &[JWKS],
-        ("JwtAuth" | "JwtProvider", "file") => &["{dir}/jwks.json"],
-        ("JwtAuth" | "JwtProvider", "url") => &["https://issuer.example/keys", "http://a.test:8080/?a=b"],
-        ("JwtAuth" | "JwtProvider", "issuer") => &["https://issuer.example/", "a"],
-        ("JwtAuth", "claimsToHeaders{}") => &["sub", "realm.roles"],
-        ("AuthorizationLocation" | "JwtAuth" | "ApiKeyAuth" | "BasicAuth", "expression") => &["request.headers['x-a']"],
-        ("ApiKeyEntry", "key") => &["k-1", "k-2", "k-3"],
-        ("ApiKeyEntry", "keyHash") => &["sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"],
-        ("ApiKeyAuth", "file") => &["{dir}/keys"],
-        ("BasicAuth", "htpasswd") => &[USERS],
-        ("BasicAuth", "file") => &["{dir}/users"],
-        ("BackendAuthJwtSign", "signingKey") => &[SIGNING_KEY],
-        ("BackendAuth" | "BackendAuthKey" | "BackendAuthCredential", "file") => &["{dir}/keys"],
         ("ServerTls", "minTLSVersion" | "minTlsVersion") => &["TLS_V1_2"],
         ("ServerTls", "maxTLSVersion" | "maxTlsVersion") => &["TLS_V1_3"],
         ("HostRedirect", "host") => &["a.example.com"],
-        ("ExtAuthzCache", "key[]") | ("ExtAuthzHttp", "path" | "redirect" | "body") => VALUES,
-        ("ExtAuthzHttp", "addRequestHeaders{}" | "metadata{}") | ("ExtAuthzGrpc", "metadata{}") => VALUES,
-        ("ExtAuthzHttp", "includeResponseHeaders[]") | ("ExtAuthz", "includeRequestHeaders[]") => HEADERS,
-        ("ExtAuthzCache", "ttl") => &["duration('30s')", "1800000000"],
-        ("RateLimitEntry", "key") | ("RemoteRateLimit", "domain") => &["user", "path"],
-        ("RateLimitEntry", "value") => VALUES,
-        ("RateLimitDescriptor", "cost") => &["2", "size(request.path)"],
-        ("RateLimitDescriptor", "limitOverride") => &["{'unit': 'hour', 'requestsPerUnit': 9}"],
-        ("RateLimitDescriptor", "type") => &["requests", "tokens"],
         (_, "cert" | "root") => &["{dir}/cert.pem"],
         (_, "key") => &["{dir}/key.pem"],
         (_, "cipherSuites[]") => SUITES,
