@@ -103,6 +103,8 @@ async fn servers_of_the_first_revision_are_spoken_to_over_their_stream() {
     assert_eq!(client.text("old", json!({})).await, "tools/call");
     old.down().await;
     old.up();
+    // A call that meets the end of the old stream fails and is not asked again: nobody knows how far it came.
+    eventually(PATIENCE, || async { client.call("old", json!({})).await["result"].is_object() }).await;
     assert_eq!(client.text("old", json!({})).await, "tools/call", "over another stream");
     client.end().await.expect_status(200);
     eventually(PATIENCE, || async { old.stats().open() == 0 || old.stats().in_flight() == 0 }).await;
