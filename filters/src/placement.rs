@@ -29,6 +29,7 @@ fn acts_at_backends(kind: Kind) -> bool {
     matches!(
         kind,
         Kind::Authorization
+            | Kind::ExtAuthz
             | Kind::McpAuthorization
             | Kind::RequestHeaderModifier
             | Kind::ResponseHeaderModifier
