@@ -1,12 +1,13 @@
 //! Running the filters of one place: requests in order, responses in reverse.
 //!
 //! Dispatch is by the closed enum, so a hook costs a branch and no allocation. Most hooks answer at
-//! once; those that may have to wait (a password hash, later a call) do it in [`in_time`], on the
-//! request's own future: nothing is boxed for a request that does not wait.
+//! once; those that may have to wait (a password hash, a call) do it in [`in_time`]: nothing is boxed for
+//! a request that does not wait.
 
 use std::sync::Arc;
 
 use crate::exchange::Answer;
+use crate::rung::Rung;
 use crate::{Attachment, Effective, Exchange, Policy, Reply, Verdict, Wanted, authorization};
 
 /// How far a request came.
@@ -66,8 +67,15 @@ fn wanted(policy: &Policy) -> Wanted {
     match policy {
         Policy::Transformations(policy) => policy.wants(),
         Policy::DirectResponse(policy) => policy.wants(),
+        Policy::ExtAuthz(policy) => policy.wants(),
+        Policy::RemoteRateLimit(policy) => policy.wants(),
         _ => Wanted::Nothing,
     }
+}
+
+/// Whether any filter asks a server.
+pub fn asks(effective: &Effective) -> bool {
+    effective.filters().iter().any(|it| matches!(it.policy, Policy::ExtAuthz(_) | Policy::RemoteRateLimit(_)))
 }
 
 /// How much of a request's body the policies of a backend read.
@@ -110,13 +118,14 @@ pub fn on_attempt(effective: &Effective, exchange: &mut Exchange<'_>) -> Verdict
     Verdict::Continue
 }
 
-/// Asks a backend's own policies whether a request may go there, once it is drawn.
-pub fn on_backend(effective: &Effective, exchange: &mut Exchange<'_>) -> Verdict {
-    let filters = effective.filters();
-    match filters.iter().position(|it| matches!(it.policy, Policy::Authorization(_))) {
-        Some(at) => authorization::on_request(filters, at, exchange),
-        None => Verdict::Continue,
+/// As [`on_request`], but for a backend's own policies that decide whether it is asked at all: once, before the first
+/// try.
+pub async fn on_backend(effective: &Effective, exchange: &mut Exchange<'_>) -> Passed {
+    let passed = run(effective.filters_of(Rung::Authority), exchange).await;
+    if matches!(passed, Passed::Through) {
+        exchange.facts.passed = 0;
     }
+    passed
 }
 
 /// Runs response hooks, the last filter first. Also for answers of the gateway's own.
@@ -158,6 +167,7 @@ fn at_once(attachment: &Arc<Attachment>, exchange: &mut Exchange<'_>) -> Option<
         Policy::Fault(policy) => policy.on_request(exchange),
         Policy::RequestRedirect(policy) => policy.on_request(exchange),
         Policy::DirectResponse(policy) => policy.on_request(exchange),
+        Policy::ExtAuthz(_) | Policy::RemoteRateLimit(_) => return None,
         // Response side only, or settings.
         Policy::ResponseHeaderModifier(_)
         | Policy::AccessLog(_)
@@ -184,10 +194,13 @@ fn at_once(attachment: &Arc<Attachment>, exchange: &mut Exchange<'_>) -> Option<
     })
 }
 
-/// Hooks that may wait; what `at_once` answers does not come here.
+/// Hooks that may wait; what `at_once` answers does not come here. A call is boxed: next to what it waits for that is
+/// nothing, and requests that make none do not carry its state.
 async fn in_time(attachment: &Arc<Attachment>, exchange: &mut Exchange<'_>) -> Verdict {
     match &attachment.policy {
         Policy::BasicAuth(policy) => policy.in_time(exchange).await,
+        Policy::ExtAuthz(policy) => Box::pin(policy.on_request(exchange)).await,
+        Policy::RemoteRateLimit(policy) => Box::pin(policy.on_request(exchange)).await,
         _ => Verdict::Continue,
     }
 }

@@ -127,6 +127,13 @@ impl Effective {
         self.filters.get(..end).unwrap_or_default()
     }
 
+    /// Filters of one rung.
+    pub fn filters_of(&self, rung: Rung) -> &[Arc<Attachment>] {
+        let start = self.filters.partition_point(|it| it.policy.kind().rung() < rung);
+        let end = self.filters.partition_point(|it| it.policy.kind().rung() <= rung);
+        self.filters.get(start..end).unwrap_or_default()
+    }
+
     pub fn has_response_hooks(&self) -> bool {
         self.has_response_hooks
     }

@@ -11,6 +11,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use serde::Serialize;
 
 use crate::Kind;
+use crate::callout::apply::Owed;
 use crate::expr;
 use crate::identity::Identity;
 use crate::outside::Outside;
@@ -20,8 +21,15 @@ use crate::whereabouts::Whereabouts;
 pub struct Exchange<'a> {
     pub request: &'a mut RequestHeader,
     pub facts: &'a mut Facts,
-    /// The clock, and work off the traffic threads.
+    /// The clock, servers that are asked, and work off the traffic threads.
     pub outside: &'a dyn Outside,
+}
+
+impl Exchange<'_> {
+    /// What expressions may read of the request so far.
+    pub fn inputs(&self) -> expr::Inputs<'_> {
+        self.facts.inputs(self.request)
+    }
 }
 
 /// What is known of a request beyond its head. A filter never adds a field here.
@@ -49,7 +57,7 @@ pub struct Facts {
     pub metadata: Option<Box<Metadata>>,
     /// Filters of this place that the request has passed, while it waits for its body.
     pub passed: usize,
-    /// Why a filter refused, for the log only.
+    /// Why a filter refused, or what went wrong without ending the request; for the log only.
     pub fault: Option<String>,
     /// How many bytes of the request path the route's prefix match covered; 0 otherwise.
     pub matched_prefix: usize,
@@ -60,6 +68,10 @@ pub struct Facts {
     pub decisions: Vec<Decision>,
     /// Kept until the exchange ends.
     held: Held,
+    /// What servers that were asked want changed on whatever answer the client gets.
+    pub response_changes: Vec<Owed>,
+    /// What an authorization server left: `extauthz` of expressions.
+    pub extauthz: Option<Box<Metadata>>,
     /// Set by a rewrite of the authority: the `Host` sent upstream. Stops the automatic rewrite.
     pub upstream_host: Option<HeaderValue>,
     /// The host sent upstream follows the backend even where it would not by default.
@@ -86,6 +98,8 @@ impl Facts {
             owed: Vec::new(),
             decisions: Vec::new(),
             held: Held::default(),
+            response_changes: Vec::new(),
+            extauthz: None,
             upstream_host: None,
             upstream_host_auto: false,
         }
@@ -104,6 +118,13 @@ impl Facts {
         x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         x ^= x >> 31;
         ((x >> 11) as f64 / (1_u64 << 53) as f64) < share
+    }
+
+    /// Notes what went wrong, for the log.
+    pub fn note(&mut self, what: impl FnOnce() -> String) {
+        if self.fault.is_none() {
+            self.fault = Some(what());
+        }
     }
 
     /// `https` or `http`.
@@ -143,9 +164,12 @@ impl RequestBody {
     /// Whether more has to be read for a filter that wants this much.
     pub fn lacks(&self, wanted: Wanted) -> bool {
         match (self, wanted) {
-            (_, Wanted::Nothing) | (Self::Streams, _) | (Self::Held(_), Wanted::Prefix) => false,
-            (Self::Unread, Wanted::Prefix | Wanted::Whole) => true,
-            (Self::Held(held), Wanted::Whole) => !held.whole,
+            (_, Wanted::Nothing) | (Self::Streams, _) => false,
+            (Self::Unread, _) => true,
+            (Self::Held(held), _) if held.whole || held.rest == Rest::Streams => false,
+            (Self::Held(held), Wanted::Beyond(bytes)) => held.rest == Rest::More && held.bytes.len() <= bytes,
+            (Self::Held(held), Wanted::Prefix) => held.rest == Rest::More,
+            (Self::Held(_), Wanted::Whole) => true,
         }
     }
 }
@@ -154,10 +178,36 @@ impl RequestBody {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Wanted {
     Nothing,
+    /// So many bytes, and whether there are more.
+    Beyond(usize),
     /// As much as may be held, be it all or not.
     Prefix,
     /// All; a larger one is refused.
     Whole,
+}
+
+impl Wanted {
+    /// What expressions need that read so much.
+    pub fn of(needs: expr::Needs) -> Self {
+        if needs.intersects(expr::Needs::REQUEST_BODY) {
+            Self::Whole
+        } else if needs.intersects(expr::Needs::REQUEST_BODY_PREFIX) {
+            Self::Prefix
+        } else {
+            Self::Nothing
+        }
+    }
+}
+
+/// What may be read ahead of a body of which the beginning is held.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Rest {
+    #[default]
+    More,
+    /// Nothing: as much is held as may be.
+    Beyond,
+    /// Nothing: it streams, and no more than was asked for is held up.
+    Streams,
 }
 
 /// A body, or the beginning of one, that was read ahead.
@@ -166,6 +216,8 @@ pub struct HeldBody {
     pub bytes: Bytes,
     /// Nothing follows.
     pub whole: bool,
+    /// What of it may be read ahead where it is not whole.
+    pub rest: Rest,
     /// It is not what the client sent any more.
     pub replaced: bool,
 }
@@ -298,10 +350,12 @@ pub enum Reason {
     FaultInjected,
     /// Rules refuse the request.
     Authorization,
-    /// A rate limit was reached.
+    /// A rate limit was reached, or its server could not be asked.
     RateLimit,
     /// A limit on requests under way was reached.
     ConcurrencyLimit,
+    /// An authorization server refused, or could not be asked.
+    ExtAuth,
     /// A deadline passed.
     Timeout,
     /// The backend failed (refused, reset, malformed).
@@ -333,6 +387,7 @@ impl Reason {
         Self::Authorization,
         Self::RateLimit,
         Self::ConcurrencyLimit,
+        Self::ExtAuth,
         Self::Timeout,
         Self::UpstreamFailure,
         Self::ClientGone,
@@ -361,6 +416,7 @@ impl Reason {
             Self::Authorization => "Authorization",
             Self::RateLimit => "RateLimit",
             Self::ConcurrencyLimit => "ConcurrencyLimit",
+            Self::ExtAuth => "ExtAuth",
             Self::Timeout => "Timeout",
             Self::UpstreamFailure => "UpstreamFailure",
             Self::ClientGone => "ClientGone",

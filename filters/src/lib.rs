@@ -9,6 +9,7 @@
 //!
 //! This crate makes no connection, reads no file and no clock: see `clippy.toml`.
 
+pub mod callout;
 pub mod chain;
 pub mod effective;
 pub mod exchange;
@@ -46,6 +47,7 @@ pub mod csrf;
 pub mod delay;
 pub mod destination;
 pub mod direct_response;
+pub mod ext_authz;
 pub mod fault;
 pub mod field;
 pub mod frontend_http;
@@ -60,6 +62,7 @@ pub mod jwt_auth;
 pub mod local_rate_limit;
 pub mod network_authorization;
 pub mod proxy_protocol;
+pub mod remote_rate_limit;
 pub mod request_mirror;
 pub mod request_redirect;
 pub mod retry;
@@ -94,6 +97,7 @@ impl Policy {
             Self::BasicAuth(policy) => policy.state.bind(key, policy, keep),
             Self::LocalRateLimit(policy) => policy.bind(key, keep),
             Self::ConcurrencyLimit(policy) => policy.bind(key, keep),
+            Self::ExtAuthz(policy) => policy.bind(key, keep),
             _ => {}
         }
     }
@@ -107,9 +111,11 @@ unit::units! {
     BasicAuth               = "basicAuth"              in basic_auth       @ Identity;
     ApiKey                  = "apiKey"                 in api_key          @ Identity;
     Csrf                    = "csrf"                   in csrf             @ Admission;
+    ExtAuthz                = "extAuthz"               in ext_authz        @ Authority;
     Authorization           = "authorization"          in authorization    @ Authority;
     LocalRateLimit          = "localRateLimit"         in local_rate_limit @ Quota;
     ConcurrencyLimit        = "concurrencyLimit"       in concurrency_limit @ Quota;
+    RemoteRateLimit         = "remoteRateLimit"        in remote_rate_limit @ Quota;
     Transformations         = "transformations"        in transformations  @ Transformation;
     RequestHeaderModifier   = "requestHeaderModifier"  in header_modifier  @ Transformation;
     ResponseHeaderModifier  = "responseHeaderModifier" in header_modifier  @ Transformation;

@@ -147,6 +147,7 @@ mod the_example_on_the_page_of {
         delay: "delay.rs", "delay", delay::Config, delay::Config::lower;
         direct_response: "direct_response/mod.rs", "directResponse", direct_response::Config, direct_response::Config::lower;
         fault: "fault.rs", "fault", fault::Config, fault::Config::lower;
+        ext_authz: "ext_authz/mod.rs", "extAuthz", ext_authz::Config, ext_authz::Config::lower;
         frontend_http: "frontend_http.rs", "http", frontend_http::Config, frontend_http::Config::lower;
         frontend_tcp: "frontend_tcp.rs", "tcp", frontend_tcp::Config, frontend_tcp::Config::lower;
         frontend_tls: "frontend_tls.rs", "tls", frontend_tls::Config, frontend_tls::Config::lower;
@@ -160,6 +161,8 @@ mod the_example_on_the_page_of {
         local_rate_limit: "local_rate_limit/mod.rs", "localRateLimit", local_rate_limit::Config, local_rate_limit::Config::lower;
         network_authorization: "network_authorization.rs", "networkAuthorization", network_authorization::Config, network_authorization::Policy::lower;
         proxy_protocol: "proxy_protocol.rs", "proxyProtocol", proxy_protocol::Config, proxy_protocol::Config::lower;
+        remote_rate_limit: "remote_rate_limit/mod.rs", "remoteRateLimit",
+            remote_rate_limit::Config, remote_rate_limit::Config::lower;
         request_mirror: "request_mirror.rs", "requestMirror", request_mirror::Config, request_mirror::Config::lower;
         request_redirect: "request_redirect/mod.rs", "requestRedirect", request_redirect::Config, request_redirect::Config::lower;
         retry: "retry.rs", "retry", retry::Config, retry::Config::lower;

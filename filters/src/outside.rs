@@ -8,6 +8,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
+use crate::callout::Callout;
+
 /// What a call gives back later.
 pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -19,6 +21,9 @@ pub trait Outside: Send + Sync {
     /// The wall clock: time since 1970. It may jump.
     fn now(&self) -> Duration;
 
+    /// Who asks servers on a policy's behalf.
+    fn callout(&self) -> &dyn Callout;
+
     /// Does costly work off the traffic threads. `None`: too much of it is waiting already.
     fn work(&self, work: Work) -> Later<'_, Option<bool>>;
 }
@@ -26,6 +31,7 @@ pub trait Outside: Send + Sync {
 #[cfg(test)]
 pub(crate) mod still {
     use super::*;
+    use crate::callout::Nobody;
 
     /// A world in which it is always the same moment and work is done on the spot.
     pub(crate) struct Still(pub(crate) Duration);
@@ -33,6 +39,10 @@ pub(crate) mod still {
     impl Outside for Still {
         fn now(&self) -> Duration {
             self.0
+        }
+
+        fn callout(&self) -> &dyn Callout {
+            &Nobody
         }
 
         fn work(&self, work: Work) -> Later<'_, Option<bool>> {

@@ -11,6 +11,7 @@ fn runs_before_routing(kind: Kind) -> bool {
         Kind::Authorization
             | Kind::ConcurrencyLimit
             | Kind::Cors
+            | Kind::ExtAuthz
             | Kind::LocalRateLimit
             | Kind::IpAccess
             | Kind::JwtAuth

@@ -10,7 +10,8 @@ pub enum Rung {
     Admission,
     /// Who it is: before everything that asks, and before anything changes what was signed or sent.
     Identity,
-    /// Who may do what: after identity, which it asks for, and before quotas, which refusals do not use up.
+    /// Who may do what: after identity, which it asks for, and before quotas, which refusals do not use up. Servers that
+    /// are asked come first, so that rules see what they answered.
     Authority,
     /// Who and what the request may be is known: how much of it there may be. What was refused before uses nothing up.
     Quota,

@@ -29,6 +29,7 @@ use crate::statics::Statics;
 use crate::status::Status;
 use crate::systemd::{Attendance, Brought, Store, Supervisor};
 use crate::telemetry::{LogControl, Telemetry, Upgrades, logging};
+use crate::upstream::callout::Callouts;
 use crate::upstream::{Endpoints, KeySets, Mirrors, Upstreams};
 use crate::xds_source::{Estate, XdsSource};
 
@@ -192,6 +193,7 @@ fn app(
         mirrors: Arc::new(Mirrors::default()),
         carried: drain.carried().clone(),
         world: Arc::default(),
+        callouts: Arc::new(Callouts::new(telemetry.clone())),
     };
     let mut app = pingora_proxy::http_proxy(&server.configuration, proxy);
     app.server_options = Some(Default::default());

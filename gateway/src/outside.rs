@@ -3,8 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use filters::callout::Callout;
 use filters::outside::{Later, Outside, Work};
 use tokio::sync::Semaphore;
+
+use crate::upstream::callout::Caller;
 
 /// Pieces of costly work (password hashes) under way or waiting at once.
 const WORK_PENDING_MAX: usize = 64;
@@ -26,12 +29,28 @@ impl Default for World {
     }
 }
 
-impl Outside for World {
+/// The world as one request sees it: whom it asks is of the plan that it sees.
+pub struct Around<'a> {
+    pub world: &'a World,
+    pub caller: Caller<'a>,
+}
+
+impl Outside for Around<'_> {
     fn now(&self) -> Duration {
         // A clock before 1970 is broken; everything is expired then or nothing is.
         SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
     }
 
+    fn callout(&self) -> &dyn Callout {
+        &self.caller
+    }
+
+    fn work(&self, work: Work) -> Later<'_, Option<bool>> {
+        self.world.work(work)
+    }
+}
+
+impl World {
     fn work(&self, work: Work) -> Later<'_, Option<bool>> {
         Box::pin(async move {
             let pending = self.pending.clone().try_acquire_owned().ok()?;

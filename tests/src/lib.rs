@@ -18,6 +18,7 @@ pub mod io;
 pub mod issuer;
 pub mod load;
 pub mod manager;
+pub mod pb;
 pub mod wait;
 
 pub use backend::Backend;

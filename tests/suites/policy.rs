@@ -6,6 +6,8 @@ mod answers;
 mod attached;
 #[path = "policy/authority.rs"]
 mod authority;
+#[path = "policy/authz.rs"]
+mod authz;
 #[path = "policy/bodies.rs"]
 mod bodies;
 #[path = "policy/credentials.rs"]
@@ -18,6 +20,8 @@ mod faults;
 mod identity;
 #[path = "policy/quotas.rs"]
 mod quotas;
+#[path = "policy/remote_quotas.rs"]
+mod remote_quotas;
 #[path = "policy/rewrites.rs"]
 mod rewrites;
 #[path = "policy/tls.rs"]

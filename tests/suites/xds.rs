@@ -2,6 +2,8 @@
 //!
 //! The control plane is the real server library (`tests::Control`); what it says is in `tests::control::objects`.
 
+#[path = "xds/asked.rs"]
+mod asked;
 #[path = "xds/disk.rs"]
 mod disk;
 #[path = "xds/hostile.rs"]

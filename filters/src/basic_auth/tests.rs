@@ -41,6 +41,10 @@ impl Outside for World {
         *self.now.lock().unwrap()
     }
 
+    fn callout(&self) -> &dyn crate::callout::Callout {
+        &crate::callout::Nobody
+    }
+
     fn work(&self, work: Work) -> Later<'_, Option<bool>> {
         *self.worked.lock().unwrap() += 1;
         Box::pin(async move { (!self.busy).then(work) })

@@ -33,13 +33,7 @@ impl Policy {
         }
         let expressions = self.computed.iter().map(|it| &it.1).chain(&self.body_expression);
         let needs = expressions.fold(Needs::NONE, |needs, it| needs | it.needs());
-        if needs.intersects(Needs::REQUEST_BODY) {
-            Wanted::Whole
-        } else if needs.intersects(Needs::REQUEST_BODY_PREFIX) {
-            Wanted::Prefix
-        } else {
-            Wanted::Nothing
-        }
+        Wanted::of(needs)
     }
 }
 

@@ -72,9 +72,9 @@ impl Policy {
     /// How much of the request's body must be there before this runs.
     pub fn wants(&self) -> Wanted {
         match &self.request {
-            Some(it) if it.body.is_some() || it.needs.intersects(Needs::REQUEST_BODY) => Wanted::Whole,
-            Some(it) if it.needs.intersects(Needs::REQUEST_BODY_PREFIX) => Wanted::Prefix,
-            _ => Wanted::Nothing,
+            Some(it) if it.body.is_some() => Wanted::Whole,
+            Some(it) => Wanted::of(it.needs),
+            None => Wanted::Nothing,
         }
     }
 

@@ -20,7 +20,7 @@ fn run(policy: &Policy, target: &str, headers: &[(&'static str, &str)]) -> (Requ
         head.append_header(*name, *value).unwrap();
     }
     facts.body =
-        RequestBody::Held(HeldBody { bytes: Bytes::from_static(BODY.as_bytes()), whole: true, replaced: false });
+        RequestBody::Held(HeldBody { bytes: Bytes::from_static(BODY.as_bytes()), whole: true, ..HeldBody::default() });
     let verdict = policy.on_request(&mut exchange(&mut head, &mut facts));
     let status = match verdict {
         Verdict::Continue => None,
@@ -166,7 +166,7 @@ fn what_streams_has_no_body_to_set_and_an_upgrade_none_at_all() {
 fn an_attempt_changes_its_own_head_only() {
     let policy = policy(json!({"set": {"x-a": "request.host", "host": "'b.internal'"}, "body": "'new'"}));
     let (mut head, mut facts) = request("POST", "/");
-    facts.body = RequestBody::Held(HeldBody { bytes: Bytes::from_static(b"old"), whole: true, replaced: false });
+    facts.body = RequestBody::Held(HeldBody { bytes: Bytes::from_static(b"old"), whole: true, ..HeldBody::default() });
     assert!(matches!(policy.on_attempt(&mut exchange(&mut head, &mut facts)), Verdict::Continue));
     assert_eq!(
         (&head.headers["host"], &head.headers["x-a"]),

@@ -65,6 +65,8 @@ policy_set! {
     /// Policies of a route.
     RoutePolicies {
         transformations = "transformations": filters::transformations::Config => unit!(transformations, Transformations);
+        remote_rate_limit = "remoteRateLimit": filters::remote_rate_limit::Config => unit!(remote_rate_limit, RemoteRateLimit);
+        ext_authz = "extAuthz": filters::ext_authz::Config => unit!(ext_authz, ExtAuthz);
         request_header_modifier = "requestHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_request(scope).map(Policy::RequestHeaderModifier);
         response_header_modifier = "responseHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_response(scope).map(Policy::ResponseHeaderModifier);
         request_redirect = "requestRedirect": filters::request_redirect::Config => unit!(request_redirect, RequestRedirect);
@@ -104,6 +106,7 @@ policy_set! {
     BackendPolicies {
         authorization = "authorization": filters::authorization::Config => |config, scope| config.lower_at(filters::expr::Site::Backend, scope).map(Policy::Authorization);
         transformations = "transformations": filters::transformations::Config => unit!(transformations, Transformations);
+        ext_authz = "extAuthz": filters::ext_authz::Config => unit!(ext_authz, ExtAuthz);
         request_header_modifier = "requestHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_request(scope).map(Policy::RequestHeaderModifier);
         response_header_modifier = "responseHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_response(scope).map(Policy::ResponseHeaderModifier);
         backend_auth = "backendAuth": filters::backend_auth::Config => unit!(backend_auth, BackendAuth);
@@ -122,6 +125,7 @@ policy_set! {
         authorization = "authorization": filters::authorization::Config => unit!(authorization, Authorization);
         concurrency_limit = "concurrencyLimit": filters::concurrency_limit::Config => unit!(concurrency_limit, ConcurrencyLimit);
         local_rate_limit = "localRateLimit": filters::local_rate_limit::Config => unit!(local_rate_limit, LocalRateLimit);
+        ext_authz = "extAuthz": filters::ext_authz::Config => unit!(ext_authz, ExtAuthz);
         cors = "cors": filters::cors::Config => unit!(cors, Cors);
         csrf = "csrf": filters::csrf::Config => unit!(csrf, Csrf);
         ip_access = "ipAccess": filters::ip_access::Config => unit!(ip_access, IpAccess);
@@ -154,6 +158,8 @@ policy_set! {
     /// Any policy that can be attached on its own.
     AnyPolicies {
         transformations = "transformations": filters::transformations::Config => unit!(transformations, Transformations);
+        remote_rate_limit = "remoteRateLimit": filters::remote_rate_limit::Config => unit!(remote_rate_limit, RemoteRateLimit);
+        ext_authz = "extAuthz": filters::ext_authz::Config => unit!(ext_authz, ExtAuthz);
         request_header_modifier = "requestHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_request(scope).map(Policy::RequestHeaderModifier);
         response_header_modifier = "responseHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_response(scope).map(Policy::ResponseHeaderModifier);
         request_redirect = "requestRedirect": filters::request_redirect::Config => unit!(request_redirect, RequestRedirect);

@@ -147,7 +147,7 @@ fn target_of(plan: &Plan, it: &Reached, effective: &Effective) -> BackendTarget 
 }
 
 /// The host name of a backend that has one, with its port unless that is the scheme's own.
-fn host_of(backend: &ir::Backend, tls: bool) -> Option<http::HeaderValue> {
+pub(super) fn host_of(backend: &ir::Backend, tls: bool) -> Option<http::HeaderValue> {
     let BackendKind::Host(HostTarget::Name { host, port }) = &backend.kind else {
         return None;
     };

@@ -62,6 +62,15 @@ pub struct TcpChoice {
     pub effective: Arc<Effective>,
 }
 
+/// A backend that a policy asks.
+pub struct Asked {
+    pub cluster: Arc<Cluster>,
+    pub template: Arc<Template>,
+    pub effective: Arc<Effective>,
+    /// What it is called, where it has a name.
+    pub host: Option<http::HeaderValue>,
+}
+
 impl Plan {
     pub fn bind(&self, key: &BindKey) -> Option<&Arc<BindPlan>> {
         self.binds.get(key)
@@ -106,6 +115,29 @@ impl Plan {
         let cluster = self.cluster(it)?;
         let template = self.template(&cluster, &self.backend_effective(it)).ok()?;
         Some((cluster, template))
+    }
+
+    /// Whom a policy asks: a backend under its own policies, and those written beside the reference. The error says why
+    /// it leads nowhere.
+    pub fn asked(&self, it: &BackendRef, beside: &Level) -> Result<Asked, Text> {
+        let cluster = self.cluster(it).ok_or_else(|| self.broken(it))?;
+        let mut effective = self.backend_effective(it);
+        if !beside.is_empty() {
+            effective = effective.under(beside);
+        }
+        let template = self.template(&cluster, &effective)?;
+        let host = self.host_of(it, template.is_tls());
+        Ok(Asked { cluster, template, effective: Arc::new(effective), host })
+    }
+
+    /// What a backend is called: its name, else its address.
+    fn host_of(&self, it: &BackendRef, tls: bool) -> Option<http::HeaderValue> {
+        let BackendRef::Backend(key) = it else { return None };
+        let backend = self.snapshot.backends.get(key)?;
+        match &backend.kind {
+            ir::BackendKind::Host(ir::HostTarget::Address(address)) => address.to_string().try_into().ok(),
+            _ => merged::host_of(backend, tls),
+        }
     }
 
     /// A backend's own policies, with no route above.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use filters::callout::How;
 use filters::exchange::Answer;
 use filters::{Effective, Facts, Reason, Reply, chain};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
@@ -53,6 +54,17 @@ pub(super) async fn write(session: &mut Session, ctx: &mut Ctx, reply: Reply) ->
 
 /// Headers owed to the client on whatever answer it gets.
 pub(super) fn owe(head: &mut ResponseHeader, facts: &Facts) -> Result<()> {
+    for (name, value, how) in &facts.response_changes {
+        let held = head.headers.contains_key(name);
+        match how {
+            How::Append => {
+                head.append_header(name.clone(), value.clone())?;
+            }
+            How::AddIfAbsent if held => {}
+            How::OverwriteIfExists if !held => {}
+            _ => head.insert_header(name.clone(), value.clone())?,
+        }
+    }
     for (name, value) in &facts.owed {
         head.insert_header(name.clone(), value.clone())?;
     }

@@ -1,6 +1,7 @@
 //! Bodies: what must be held, recorded or copied on the way.
 
 use bytes::{Bytes, BytesMut};
+use filters::exchange::Rest;
 use filters::{HeldBody, Reason, Reply, RequestBody, Wanted, buffer};
 use pingora_error::{Error, Result};
 use pingora_proxy::Session;
@@ -52,11 +53,19 @@ fn recording(held: &HeldBody, bytes_max: usize) -> Recording {
 
 /// Reads the request's body before the request goes on, as far as a filter looks at it.
 pub(super) async fn read_ahead(session: &mut Session, ctx: &mut Ctx, wanted: Wanted) -> Result<(), Stop> {
-    if ctx.is_grpc || ctx.is_upgrade {
-        ctx.facts.body = RequestBody::Streams;
+    // What streams is held up for a policy that asks for its beginning, and no longer.
+    let beginning = match wanted {
+        Wanted::Beyond(bytes) => Some(bytes),
+        Wanted::Nothing | Wanted::Prefix | Wanted::Whole => None,
+    };
+    if ctx.is_upgrade || (ctx.is_grpc && beginning.is_none()) {
+        match &mut ctx.facts.body {
+            RequestBody::Held(held) => held.rest = Rest::Streams,
+            body => *body = RequestBody::Streams,
+        }
         return Ok(());
     }
-    let bytes_max = ctx.body_bytes_max;
+    let bytes_max = beginning.unwrap_or(usize::MAX).min(ctx.body_bytes_max);
     let held = ctx.facts.body.held().cloned().unwrap_or_default();
     if wanted == Wanted::Whole {
         let declared = session.req_header().headers.get(http::header::CONTENT_LENGTH);
@@ -68,7 +77,7 @@ pub(super) async fn read_ahead(session: &mut Session, ctx: &mut Ctx, wanted: Wan
     }
     answer_expect(session).await?;
     let mut bytes = BytesMut::from(held.bytes);
-    let mut whole = true;
+    let (mut whole, mut rest) = (true, Rest::More);
     while let Some(chunk) = session.downstream_session.read_request_body().await.map_err(|it| it.into_down())? {
         bytes.extend_from_slice(&chunk);
         if bytes.len() > bytes_max {
@@ -77,10 +86,13 @@ pub(super) async fn read_ahead(session: &mut Session, ctx: &mut Ctx, wanted: Wan
                 return Err(too_large());
             }
             whole = false;
+            if bytes.len() > ctx.body_bytes_max {
+                rest = Rest::Beyond;
+            }
             break;
         }
     }
-    ctx.facts.body = RequestBody::Held(HeldBody { bytes: bytes.freeze(), whole, replaced: false });
+    ctx.facts.body = RequestBody::Held(HeldBody { bytes: bytes.freeze(), whole, rest, replaced: false });
     Ok(())
 }
 

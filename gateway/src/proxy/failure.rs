@@ -189,6 +189,8 @@ pub(super) fn grpc_code(reason: Reason, status: u16) -> Code {
         Reason::RateLimit | Reason::ConcurrencyLimit => Code::Unavailable,
         Reason::InvalidRequest | Reason::Transformation => Code::Internal,
         Reason::ClientGone => Code::Cancelled,
+        // Whatever the status of a refusal is, it does not say that the call succeeded.
+        Reason::ExtAuth if status < 400 => Code::PermissionDenied,
         // Worth another try, elsewhere or later.
         Reason::NoBackend | Reason::NoHealthyBackend | Reason::Overflow | Reason::UpstreamFailure => Code::Unavailable,
         Reason::JwtAuth | Reason::ApiKeyAuth | Reason::BasicAuth if status != 503 => Code::Unauthenticated,
@@ -197,6 +199,7 @@ pub(super) fn grpc_code(reason: Reason, status: u16) -> Code {
         | Reason::FaultInjected
         | Reason::Misdirected
         | Reason::Internal
+        | Reason::ExtAuth
         | Reason::JwtAuth
         | Reason::ApiKeyAuth
         | Reason::BasicAuth => Code::from_http(status),
@@ -246,6 +249,9 @@ mod tests {
             (Reason::DirectResponse, 401, Code::Unauthenticated),
             (Reason::JwtAuth, 401, Code::Unauthenticated),
             (Reason::JwtAuth, 503, Code::Unavailable),
+            (Reason::ExtAuth, 403, Code::PermissionDenied),
+            (Reason::ExtAuth, 401, Code::Unauthenticated),
+            (Reason::ExtAuth, 302, Code::PermissionDenied),
             (Reason::BasicAuth, 407, Code::Unauthenticated),
             (Reason::DirectResponse, 429, Code::Unavailable),
             (Reason::DirectResponse, 504, Code::Unavailable),

@@ -24,6 +24,7 @@ mod route;
 mod upstream_request;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -36,10 +37,12 @@ use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 pub use ctx::Ctx;
 
 use crate::listen::carried::Carried;
-use crate::outside::World;
+use crate::outside::{Around, World};
+use crate::plan::Plan;
 use crate::state::State;
 use crate::telemetry::Telemetry;
 use crate::upstream::Mirrors;
+use crate::upstream::callout::{Caller, Callouts};
 
 /// The proxy: one for the process, shared by all connections.
 pub struct Proxy {
@@ -48,6 +51,14 @@ pub struct Proxy {
     pub mirrors: Arc<Mirrors>,
     pub carried: Arc<Carried>,
     pub world: Arc<World>,
+    pub callouts: Arc<Callouts>,
+}
+
+impl Proxy {
+    /// The world as a request under this plan sees it, which is to end by then.
+    fn around<'a>(&'a self, plan: &'a Plan, until: Option<Instant>) -> Around<'a> {
+        Around { world: &self.world, caller: Caller { callouts: &self.callouts, plan, until } }
+    }
 }
 
 #[async_trait]

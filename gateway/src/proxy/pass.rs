@@ -1,12 +1,20 @@
 //! The filters of one place, with the request's body read ahead where one of them looks at it.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use filters::chain::{self, Passed};
 use filters::{Effective, Exchange, Reason, Reply, Verdict};
+use pingora_core::protocols::SocketDigest;
+use pingora_error::{Error, ErrorType};
 use pingora_proxy::Session;
 
 use super::ctx::Ctx;
 use super::request::Stop;
 use super::{Proxy, body};
+
+/// How often it is looked whether the client still waits while a server is asked.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// How far the filters are run.
 #[derive(Clone, Copy)]
@@ -14,6 +22,8 @@ enum Until {
     /// To those that answer in a backend's place.
     Answers,
     End,
+    /// Through those of a backend that decide whether it is asked.
+    Admitted,
 }
 
 /// Runs the filters; a reply ends the request.
@@ -62,11 +72,27 @@ async fn run(
     effective: &Effective,
     until: Until,
 ) -> Result<Option<Reply>, Stop> {
+    let deadline = effective.timeout().and_then(|it| it.request).map(|it| ctx.started + it);
+    let asks = chain::asks(effective);
     loop {
-        let mut exchange = exchange(proxy, session, ctx);
-        let passed = match until {
-            Until::Answers => chain::on_request_before_answers(effective, &mut exchange).await,
-            Until::End => chain::on_request(effective, &mut exchange).await,
+        let socket = asks.then(|| session.downstream_session.digest()?.socket_digest.clone()).flatten();
+        let around = proxy.around(&ctx.plan, deadline);
+        let mut exchange = Exchange { request: session.req_header_mut(), facts: &mut ctx.facts, outside: &around };
+        let passing = async {
+            match until {
+                Until::Answers => chain::on_request_before_answers(effective, &mut exchange).await,
+                Until::End => chain::on_request(effective, &mut exchange).await,
+                Until::Admitted => chain::on_backend(effective, &mut exchange).await,
+            }
+        };
+        let passed = match socket {
+            None => passing.await,
+            // Dropping a call ends it.
+            Some(socket) => tokio::select! {
+                biased;
+                passed = passing => passed,
+                () = left(&socket) => return Err(Stop::Broken(Error::new(ErrorType::ConnectionClosed).into_down())),
+            },
         };
         match passed {
             Passed::Through => return Ok(None),
@@ -78,25 +104,26 @@ async fn run(
     }
 }
 
-/// Asks the policies of the backend that was drawn.
-pub(super) fn admission(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx) -> Option<Reply> {
-    let backend = ctx.backend()?;
-    if backend.effective.filters().is_empty() {
-        return None;
+/// Until the client has closed its connection. Nothing reads from it meanwhile that would tell.
+async fn left(socket: &Arc<SocketDigest>) {
+    const ESTABLISHED: u8 = 1;
+    loop {
+        tokio::time::sleep(LOOK).await;
+        if socket.tcp_info().is_some_and(|it| it.tcpi_state != ESTABLISHED) {
+            return;
+        }
     }
+}
+
+/// Asks the policies of the backend that was drawn.
+pub(super) async fn admission(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx) -> Result<Option<Reply>, Stop> {
+    let Some(backend) = ctx.backend().filter(|it| !it.effective.filters().is_empty()) else { return Ok(None) };
     let (effective, name) = (backend.effective.clone(), backend.target.name().into());
     let whereabouts = &mut ctx.facts.whereabouts;
     whereabouts.backend = Some(name);
     whereabouts.listener = ctx.listener.as_ref().map(|it| it.listener.clone());
     whereabouts.route = ctx.entry.as_ref().map(|it| it.route.clone());
-    match chain::on_backend(&effective, &mut exchange(proxy, session, ctx)) {
-        Verdict::Continue => None,
-        Verdict::Reply(reply) => Some(reply),
-    }
-}
-
-fn exchange<'a>(proxy: &'a Proxy, session: &'a mut Session, ctx: &'a mut Ctx) -> Exchange<'a> {
-    Exchange { request: session.req_header_mut(), facts: &mut ctx.facts, outside: &*proxy.world }
+    run(proxy, session, ctx, &effective, Until::Admitted).await
 }
 
 /// What policies do with the body once the backend is known, before the first attempt.
@@ -112,7 +139,9 @@ pub(super) async fn bodies(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx) 
     if ctx.facts.body.lacks(wanted) {
         body::read_ahead(session, ctx, wanted).await?;
     }
-    match chain::on_body(&effective, &mut exchange(proxy, session, ctx)) {
+    let around = proxy.around(&ctx.plan, ctx.request_deadline);
+    let mut exchange = Exchange { request: session.req_header_mut(), facts: &mut ctx.facts, outside: &around };
+    match chain::on_body(&effective, &mut exchange) {
         Verdict::Continue => Ok(()),
         Verdict::Reply(reply) => Err(Stop::Reply(reply)),
     }

@@ -42,7 +42,7 @@ pub(super) async fn select(
         return Ok(Some(reply));
     }
     Ok(match ctx.backend().map(|it| &it.target) {
-        Some(BackendTarget::Cluster { .. } | BackendTarget::Demo) => pass::admission(proxy, session, ctx),
+        Some(BackendTarget::Cluster { .. } | BackendTarget::Demo) => pass::admission(proxy, session, ctx).await?,
         Some(BackendTarget::Broken(reason)) => {
             let reason = reason.to_string();
             Some(broken(ctx, reason))

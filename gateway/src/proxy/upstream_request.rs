@@ -47,7 +47,8 @@ pub(super) fn filter(proxy: &Proxy, session: &mut Session, head: &mut RequestHea
     if let Some(effective) = ctx.backend().map(|it| it.effective.clone())
         && !effective.filters().is_empty()
     {
-        let mut exchange = Exchange { request: head, facts: &mut ctx.facts, outside: &*proxy.world };
+        let around = proxy.around(&ctx.plan, ctx.request_deadline);
+        let mut exchange = Exchange { request: head, facts: &mut ctx.facts, outside: &around };
         if let Verdict::Reply(reply) = chain::on_attempt(&effective, &mut exchange) {
             let error = ctx.facts.fault.take().unwrap_or_default();
             ctx.fail(reply.reason, reply.status, error);

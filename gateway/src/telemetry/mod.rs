@@ -138,6 +138,12 @@ impl Telemetry {
         self.metrics.untouched.record(&[why], |cells| cells.add(1));
     }
 
+    /// A call of a policy ended; `outcome` is `ok`, or one of a closed set of words for why there is no answer.
+    pub fn callout(&self, subtype: &'static str, outcome: &'static str, spent: Duration) {
+        self.metrics.calls.record(&["Policy", subtype], |cells| cells.observe(spent));
+        self.metrics.callouts.record(&[subtype, outcome], |cells| cells.add(1));
+    }
+
     /// An upgrade ended, after so long.
     pub fn upgraded(&self, outcome: Upgrade, seconds: f64) {
         self.metrics.upgrades.record(&[outcome.label()], |cells| {

@@ -87,6 +87,8 @@ impl Metrics {
         out.histogram("upstream_connect_duration_seconds", help, (&self.connects, |cells| cells));
         let help = "Time from the hand-over of a call to the head of its response.";
         out.histogram("upstream_call_duration_seconds", help, (&self.calls, |cells| cells));
+        let help = "Calls that policies made, by how they ended.";
+        out.counter("policy_calls", help, (&self.callouts, |cells| cells));
     }
 
     fn encode_config(&self, out: &mut Encoder<'_>) {

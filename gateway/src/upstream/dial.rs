@@ -49,6 +49,16 @@ pub(super) enum Flow {
     Tls(Box<TlsStream<Socket>>),
 }
 
+impl Flow {
+    /// Whether HTTP/2 was agreed on, or nothing was: then it takes prior knowledge.
+    pub(super) fn may_speak_h2(&self) -> bool {
+        match self {
+            Self::Plain(_) => true,
+            Self::Tls(stream) => matches!(stream.get_ref().1.alpn_protocol(), None | Some(b"h2")),
+        }
+    }
+}
+
 /// Connects; sets what every socket towards a backend has set.
 pub(super) async fn open(address: &Address, keepalives: Option<&Keepalives>) -> io::Result<Socket> {
     match address {

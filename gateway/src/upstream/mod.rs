@@ -4,7 +4,7 @@
 //! backend reference and compiles a [`Template`] for each set of policies over it. A request admits
 //! itself ([`Cluster::admit`]), picks an endpoint ([`Cluster::draw`]), gets its peer
 //! ([`Template::peer`]), and reports how it went ([`Lease::report`]). Raw connections use
-//! [`connect_tcp`]; copies of requests go through [`Mirrors`].
+//! [`connect_tcp`]; copies of requests go through [`Mirrors`]; calls of policies are in [`callout`].
 //!
 //! Names are resolved and endpoints are checked in the background ([`Upstreams::run`]), never while
 //! a request waits, save for the very first answer. Nothing here decides on routes or retries.
@@ -12,6 +12,7 @@
 mod admit;
 mod agenda;
 mod balance;
+pub mod callout;
 mod cluster;
 mod dial;
 pub mod dns;

@@ -119,6 +119,11 @@ impl Template {
         self.connect_timeout
     }
 
+    /// How long a connection is kept that nobody uses.
+    pub(super) fn idle_timeout(&self) -> Duration {
+        self.idle_timeout
+    }
+
     /// Whether the backend is dialled with TLS.
     pub fn is_tls(&self) -> bool {
         self.tls.is_some()

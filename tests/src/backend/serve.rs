@@ -35,7 +35,9 @@ type Handler = Arc<dyn Fn(Asking) -> BoxFuture<'static, Outcome> + Send + Sync>;
 
 /// Ready-made answers.
 pub mod answer {
-    use super::{Answer, Bytes, Response, full};
+    use super::{Answer, Bytes, HeaderMap, Response, full};
+    use crate::grpc::frame;
+    use crate::http::channel;
 
     pub fn text(status: u16, body: impl Into<String>) -> Answer {
         with_type(status, "text/plain", body.into())
@@ -51,6 +53,19 @@ pub mod answer {
             .header("content-type", content_type)
             .body(full(body))
             .expect("a status and a content type that HTTP allows")
+    }
+
+    /// The answer to a unary call of gRPC that succeeds.
+    pub fn grpc(message: &[u8]) -> Answer {
+        let (sender, body) = channel();
+        let frame = frame(message);
+        tokio::spawn(async move {
+            let ok = HeaderMap::from_iter([(http::HeaderName::from_static("grpc-status"), http::HeaderValue::from(0))]);
+            if sender.data(frame).await {
+                sender.trailers(ok).await;
+            }
+        });
+        Response::builder().header("content-type", "application/grpc").body(body).expect("a header that HTTP allows")
     }
 
     /// A whole `text/event-stream`, one `data:` event each, sent at once.

@@ -26,15 +26,16 @@ const LADDER: [Crate; 10] = [
 ];
 
 /// Dependencies that only some crates may name.
-const RESERVED: [(&str, &[&str]); 12] = [
+const RESERVED: [(&str, &[&str]); 13] = [
     ("pingora-core", &["gateway", "floor"]),
     ("pingora-proxy", &["gateway", "floor"]),
     // The benchmark of tokens makes heads.
     ("pingora-http", &["gateway", "filters", "units"]),
     ("tonic", &["xds", "gateway", "tests"]),
     ("prost", &["xds", "gateway", "protocols", "tests"]),
-    ("prost-types", &["xds"]),
-    ("protox", &["xds"]),
+    ("prost-types", &["xds", "gateway"]),
+    ("protox", &["xds", "gateway"]),
+    ("prost-build", &["gateway"]),
     ("tonic-prost", &["xds", "gateway", "tests"]),
     ("tonic-prost-build", &["xds"]),
     ("kube", &["controller"]),

@@ -1,4 +1,5 @@
 mod admission;
+mod callouts;
 mod changes;
 mod policies;
 mod resources;

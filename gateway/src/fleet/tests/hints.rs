@@ -79,6 +79,10 @@ pub(super) fn exactly_one<'a>(owner: &str, optional: &[&'a String]) -> Option<Ve
         "ActiveHealth" => &["interval", "timeout", "unhealthyThreshold", "healthyThreshold"],
         "DetachedContent" | "AnyPolicies" | "AuthPolicies" => &[],
         "ApiKeyEntry" => &["metadata"],
+        "ExtAuthz" => {
+            &["policies", "protocol", "failureMode", "includeRequestHeaders", "includeRequestBody", "mode", "cache"]
+        }
+        "RemoteRateLimit" => &["policies", "failureMode", "mode"],
         _ => return None,
     };
     Some(optional.iter().copied().filter(|it| !beside.contains(&it.as_str())).collect())
@@ -102,6 +106,9 @@ pub(super) fn numbers(owner: &str, key: &str) -> Option<&'static [u64]> {
         ("HttpProbe", "expectedStatuses[]") => &[200, 204, 404],
         ("FaultAbort", "status") => &[400, 503],
         ("DirectResponse", "status") => &[200, 404, 503],
+        ("ExtAuthzFailureMode", "denyWithStatus") => &[401, 503],
+        ("ExtAuthzCache", "maxEntries") => &[1, 10_000],
+        ("BodyOptions", "maxRequestBytes") => &[0, 1024],
         ("RequestRedirect", "status") => &[301, 302, 307, 308],
         ("Bind" | "Gateway", "port") => &[0, 3000, 8443, 15001, 20001, 30001],
         ("CircuitBreaker", _) => &[1, 2, 100],
@@ -131,6 +138,8 @@ const RULES: &[&str] = &["source.address == \"10.0.0.1\"", "source.port > 1024"]
 const CONDITIONS: &[&str] = &["response.code >= 500", "request.path == \"/login\" && !(response.code < 400)"];
 const FIELDS: &[&str] = &["request.headers[\"x-user\"]", "source.address", "request.path"];
 
+const VALUES: &[&str] = &["request.path", "request.headers['x-a']", "jwt.sub"];
+
 /// Texts that mean something.
 pub(super) fn texts(owner: &str, key: &str) -> Option<&'static [&'static str]> {
     Some(match (owner, key) {
@@ -150,6 +159,15 @@ pub(super) fn texts(owner: &str, key: &str) -> Option<&'static [&'static str]> {
         ("ApiKeyAuth", "file") => &["{dir}/keys"],
         ("BasicAuth", "htpasswd") => &[USERS],
         ("BasicAuth", "file") => &["{dir}/users"],
+        ("ExtAuthzCache", "key[]") | ("ExtAuthzHttp", "path" | "redirect" | "body") => VALUES,
+        ("ExtAuthzHttp", "addRequestHeaders{}" | "metadata{}") | ("ExtAuthzGrpc", "metadata{}") => VALUES,
+        ("ExtAuthzHttp", "includeResponseHeaders[]") | ("ExtAuthz", "includeRequestHeaders[]") => HEADERS,
+        ("ExtAuthzCache", "ttl") => &["duration('30s')", "1800000000"],
+        ("RateLimitEntry", "key") | ("RemoteRateLimit", "domain") => &["user", "path"],
+        ("RateLimitEntry", "value") => VALUES,
+        ("RateLimitDescriptor", "cost") => &["2", "size(request.path)"],
+        ("RateLimitDescriptor", "limitOverride") => &["{'unit': 'hour', 'requestsPerUnit': 9}"],
+        ("RateLimitDescriptor", "type") => &["requests", "tokens"],
         (_, "cert" | "root") => &["{dir}/cert.pem"],
         (_, "key") => &["{dir}/key.pem"],
         (_, "cipherSuites[]") => SUITES,

@@ -207,7 +207,7 @@ async fn answer(stream: impl AsyncRead + AsyncWrite + Unpin + 'static + Send, se
 }
 
 /// Waits for something that happens elsewhere.
-pub(super) async fn eventually(what: &str, done: impl Fn() -> bool) {
+pub(in crate::upstream) async fn eventually(what: &str, done: impl Fn() -> bool) {
     for _ in 0..400 {
         if done() {
             return;

@@ -1,6 +1,6 @@
 //! The parts together, over loopback: TLS, pools, raw connections, checks, mirrors.
 
-mod fixture;
+pub(super) mod fixture;
 mod registry;
 mod tls;
 mod traffic;

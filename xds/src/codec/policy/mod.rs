@@ -9,6 +9,7 @@ mod backend_tcp;
 mod backend_tls;
 mod basic_auth;
 mod buffer;
+mod callout;
 mod circuit_breaker;
 mod compression;
 mod concurrency_limit;
@@ -18,6 +19,7 @@ mod csrf;
 mod delay;
 mod destination;
 mod direct_response;
+mod ext_authz;
 mod fault;
 mod frontend_http;
 mod frontend_tcp;
@@ -30,6 +32,7 @@ mod local_rate_limit;
 mod mode;
 mod network_authorization;
 mod proxy_protocol;
+mod remote_rate_limit;
 mod request_mirror;
 mod request_redirect;
 mod retry;
@@ -62,6 +65,8 @@ pub(super) fn encode(policy: &Policy) -> Wire {
         Policy::RequestRedirect(it) => Wire::RequestRedirect(request_redirect::encode(it)),
         Policy::DirectResponse(it) => Wire::DirectResponse(direct_response::encode(it)),
         Policy::Transformations(it) => Wire::Transformations(transformations::encode(it)),
+        Policy::ExtAuthz(it) => Wire::ExtAuthz(ext_authz::encode(it)),
+        Policy::RemoteRateLimit(it) => Wire::RemoteRateLimit(remote_rate_limit::encode(it)),
         Policy::AccessLog(it) => Wire::AccessLog(access_log::encode(it)),
         Policy::BackendAuth(it) => Wire::BackendAuth(backend_auth::encode(it)),
         Policy::BackendHttp(it) => Wire::Http(backend_http::encode(it)),
@@ -107,6 +112,8 @@ pub(super) fn decode(wire: Wire, scope: &mut Scope<'_>) -> Option<Policy> {
         Wire::RequestRedirect(it) => request_redirect::decode(it, scope).map(Policy::RequestRedirect),
         Wire::DirectResponse(it) => direct_response::decode(it, scope).map(Policy::DirectResponse),
         Wire::Transformations(it) => transformations::decode(it, scope).map(Policy::Transformations),
+        Wire::ExtAuthz(it) => ext_authz::decode(it, scope).map(Policy::ExtAuthz),
+        Wire::RemoteRateLimit(it) => remote_rate_limit::decode(it, scope).map(Policy::RemoteRateLimit),
         Wire::AccessLog(it) => access_log::decode(it, scope).map(Policy::AccessLog),
         Wire::BackendAuth(it) => backend_auth::decode(it, scope).map(Policy::BackendAuth),
         Wire::Http(it) => backend_http::decode(it, scope).map(Policy::BackendHttp),
@@ -148,6 +155,8 @@ pub(super) fn kind(wire: &Wire) -> Kind {
         Wire::RequestRedirect(_) => Kind::RequestRedirect,
         Wire::DirectResponse(_) => Kind::DirectResponse,
         Wire::Transformations(_) => Kind::Transformations,
+        Wire::ExtAuthz(_) => Kind::ExtAuthz,
+        Wire::RemoteRateLimit(_) => Kind::RemoteRateLimit,
         Wire::AccessLog(_) => Kind::AccessLog,
         Wire::BackendAuth(_) => Kind::BackendAuth,
         Wire::Http(_) => Kind::BackendHttp,

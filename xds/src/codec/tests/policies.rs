@@ -9,7 +9,7 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::{Index, select, subsequence};
 
-use super::{admission, changes};
+use super::{admission, callouts, changes};
 use crate::codec::read::Doors;
 
 /// A PEM file for every name.
@@ -92,7 +92,7 @@ fn path() -> impl Strategy<Value = destination::PathConfig> {
     ]
 }
 
-fn headers() -> impl Strategy<Value = header_modifier::Config> {
+pub(super) fn headers() -> impl Strategy<Value = header_modifier::Config> {
     let set = select(&["host", ":method", ":path", "X-Set", "x-another"][..]).prop_map(|name| {
         let value = match name {
             "host" => "b.internal:81",
@@ -110,7 +110,7 @@ fn headers() -> impl Strategy<Value = header_modifier::Config> {
     })
 }
 
-fn keepalives() -> impl Strategy<Value = backend_tcp::KeepalivesConfig> {
+pub(super) fn keepalives() -> impl Strategy<Value = backend_tcp::KeepalivesConfig> {
     (any::<bool>(), seconds(), seconds(), 1..=127u32).prop_map(|(enabled, time, interval, retries)| {
         backend_tcp::KeepalivesConfig { enabled, time, interval, retries }
     })
@@ -159,11 +159,15 @@ pub(super) fn of(kind: Kind) -> BoxedStrategy<Policy> {
         Kind::Buffer => lowered(buffer(), buffer::Config::lower, Policy::Buffer),
         Kind::CircuitBreaker => lowered(breaker(), circuit_breaker::Config::lower, Policy::CircuitBreaker),
         Kind::Compression => lowered(compression(), compression::Config::lower, Policy::Compression),
+        Kind::ExtAuthz => lowered(callouts::ext_authz(), ext_authz::Config::lower, Policy::ExtAuthz),
         Kind::FrontendHttp => lowered(frontend_http(), frontend_http::Config::lower, Policy::FrontendHttp),
         Kind::FrontendTcp => lowered(frontend_tcp(), frontend_tcp::Config::lower, Policy::FrontendTcp),
         Kind::FrontendTls => lowered(frontend_tls(), frontend_tls::Config::lower, Policy::FrontendTls),
         Kind::Health => lowered(health(), health::Config::lower, Policy::Health),
         Kind::ProxyProtocol => lowered(proxy(), proxy_protocol::Config::lower, Policy::ProxyProtocol),
+        Kind::RemoteRateLimit => {
+            lowered(callouts::remote_rate_limit(), remote_rate_limit::Config::lower, Policy::RemoteRateLimit)
+        }
         Kind::RequestMirror => lowered(mirror(), request_mirror::Config::lower, Policy::RequestMirror),
         Kind::Retry => lowered(retry(), retry::Config::lower, Policy::Retry),
         Kind::SessionAffinity => {
@@ -298,7 +302,7 @@ fn access_log() -> impl Strategy<Value = access_log::Config> {
         .prop_map(|(filter, add, remove)| access_log::Config { filter, add, remove, otlp: None, database: None })
 }
 
-fn backend_http() -> impl Strategy<Value = backend_http::Config> {
+pub(super) fn backend_http() -> impl Strategy<Value = backend_http::Config> {
     let version = option::of(one_of(&["1.1", "h2"]));
     (version, option::of(span()), option::of(1..9u32), option::of(span())).prop_map(
         |(version, request_timeout, max_concurrent_streams, pool_idle_timeout)| backend_http::Config {
@@ -315,7 +319,7 @@ fn backend_tcp() -> impl Strategy<Value = backend_tcp::Config> {
         .prop_map(|(keepalives, connect_timeout)| backend_tcp::Config { keepalives, connect_timeout })
 }
 
-fn backend_tls() -> impl Strategy<Value = backend_tls::Config> {
+pub(super) fn backend_tls() -> impl Strategy<Value = backend_tls::Config> {
     let shown = any::<bool>();
     let lists =
         (at_least_one(&["h2", "http/1.1"]), at_least_one(&["A.example.com", "spiffe://Td/Ns"]), at_least_one(GROUPS));

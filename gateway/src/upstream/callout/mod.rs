@@ -1,0 +1,142 @@
+//! Calls that policies make before a request goes on: the port of `filters::callout` over the same
+//! clusters, endpoints, DNS, health and TLS terms as traffic.
+//!
+//! [`line`] resolves a target once for each plan that changed something about it; [`channel`] keeps
+//! one HTTP/2 connection for each endpoint, which all calls of gRPC share ([`grpc`]); [`exchange`]
+//! sends requests of HTTP through Pingora's connector. [`check`] and [`rate_limit`] say in messages
+//! of those protocols what a policy asks, and read the answers; nothing outside this folder knows
+//! the messages.
+//!
+//! A call has one deadline from the first look at the target to the last byte of the answer. All of
+//! them together are bounded, and dropping one ends it on the wire.
+
+mod channel;
+mod check;
+mod exchange;
+mod grpc;
+mod line;
+mod pb;
+mod rate_limit;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use filters::callout::{self, Call, Check, Checked, Fault, HttpAnswer, HttpRequest, Kind, Limited, RateLimit, Target};
+use pingora_core::connectors::ConnectorOptions;
+use pingora_core::connectors::http::Connector;
+use tokio::sync::Semaphore;
+
+use crate::plan::Plan;
+use crate::telemetry::Telemetry;
+use channel::Channels;
+use line::{Line, Lines};
+
+/// Calls under way at once, in the whole process.
+pub(super) const CALLS_MAX: usize = 8192;
+/// Endpoints tried for one call, while nothing was asked yet.
+const ATTEMPTS_MAX: usize = 3;
+/// Idle connections of HTTP to servers that are asked.
+const POOL_MAX: usize = 256;
+
+/// Everything that calls share; one for the process.
+pub struct Callouts {
+    telemetry: Arc<Telemetry>,
+    /// Made with the first call of HTTP: it reads the system's roots.
+    connector: OnceLock<Arc<Connector>>,
+    channels: Arc<Channels>,
+    lines: Lines,
+    places: Semaphore,
+}
+
+/// Makes the calls of one request, under the plan that it sees.
+#[derive(Clone, Copy)]
+pub struct Caller<'a> {
+    pub callouts: &'a Callouts,
+    pub plan: &'a Plan,
+    /// The request's own deadline, which no call outlives.
+    pub until: Option<Instant>,
+}
+
+impl Callouts {
+    pub fn new(telemetry: Arc<Telemetry>) -> Self {
+        Self {
+            telemetry,
+            connector: OnceLock::new(),
+            channels: Arc::default(),
+            lines: Lines::default(),
+            places: Semaphore::new(CALLS_MAX),
+        }
+    }
+
+    fn connector(&self) -> &Arc<Connector> {
+        self.connector.get_or_init(|| Arc::new(Connector::new(Some(ConnectorOptions::new(POOL_MAX)))))
+    }
+}
+
+impl<'a> Caller<'a> {
+    /// Runs one call within its bounds, and counts it.
+    async fn bounded<T, F>(self, kind: Kind, target: &Arc<Target>, ask: impl FnOnce(Arc<Line>) -> F) -> Result<T, Fault>
+    where
+        F: Future<Output = Result<T, Fault>>,
+    {
+        let begun = Instant::now();
+        let answer = self.timed(begun, target, ask).await;
+        let outcome = answer.as_ref().err().map_or("ok", Fault::label);
+        self.callouts.telemetry.callout(kind.label(), outcome, begun.elapsed());
+        if let Err(fault) = &answer {
+            tracing::debug!(kind = kind.label(), %fault, "call of a policy failed");
+        }
+        answer
+    }
+
+    async fn timed<T, F>(
+        self,
+        begun: Instant,
+        target: &Arc<Target>,
+        ask: impl FnOnce(Arc<Line>) -> F,
+    ) -> Result<T, Fault>
+    where
+        F: Future<Output = Result<T, Fault>>,
+    {
+        let _place = self.callouts.places.try_acquire().map_err(|_| Fault::Overflow)?;
+        let line = self.callouts.lines.find(target, self.plan)?;
+        let limit = line.effective.backend_http().and_then(|it| it.request_timeout).unwrap_or(callout::CALL_TIMEOUT);
+        let left = self.until.map_or(Duration::MAX, |until| until.saturating_duration_since(begun));
+        let limit = limit.min(left);
+        let admitted = async {
+            let permit = line.cluster.admit(line.effective.circuit_breaker()).await;
+            let _permit = permit.map_err(|_| Fault::Overflow)?;
+            ask(line.clone()).await
+        };
+        match tokio::time::timeout(limit, admitted).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Fault::Timeout(limit)),
+        }
+    }
+}
+
+impl callout::Callout for Caller<'_> {
+    fn check<'a>(&'a self, target: &'a Arc<Target>, check: Check<'a>) -> Call<'a, Checked> {
+        Box::pin(self.bounded(Kind::ExtAuthz, target, async move |line| {
+            let answer = grpc::unary(self.callouts, &line, check::METHOD, &check::encode(&check), check.facts).await?;
+            check::decode(answer)
+        }))
+    }
+
+    fn rate_limit<'a>(&'a self, target: &'a Arc<Target>, asked: RateLimit<'a>) -> Call<'a, Limited> {
+        Box::pin(self.bounded(Kind::RateLimit, target, async move |line| {
+            let facts = asked.facts;
+            let message = rate_limit::encode(asked);
+            let answer = grpc::unary(self.callouts, &line, rate_limit::METHOD, &message, facts).await?;
+            rate_limit::decode(answer)
+        }))
+    }
+
+    fn http<'a>(&'a self, target: &'a Arc<Target>, kind: Kind, request: HttpRequest<'a>) -> Call<'a, HttpAnswer> {
+        Box::pin(self.bounded(kind, target, async move |line| exchange::send(self.callouts, &line, request).await))
+    }
+}
