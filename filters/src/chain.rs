@@ -186,6 +186,7 @@ fn at_once(attachment: &Arc<Attachment>, exchange: &mut Exchange<'_>) -> Option<
         | Policy::FrontendTls(_)
         | Policy::Health(_)
         | Policy::NetworkAuthorization(_)
+        | Policy::NetworkExtAuthz(_)
         | Policy::ProxyProtocol(_)
         | Policy::RequestMirror(_)
         | Policy::Retry(_)

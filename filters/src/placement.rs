@@ -27,8 +27,8 @@ fn runs_before_routing(kind: Kind) -> bool {
 
 /// That the phase fits kind and target; the error names the cure.
 pub fn check(kind: Kind, phase: Phase, target: &Target) -> Result<(), String> {
-    if kind == Kind::NetworkAuthorization && *target != Target::Instance {
-        return Err("`networkAuthorization` is for connections of the whole process: target the instance".to_owned());
+    if matches!(kind, Kind::NetworkAuthorization | Kind::NetworkExtAuthz) && *target != Target::Instance {
+        return Err(format!("`{}` is for connections of the whole process: target the instance", kind.key()));
     }
     if phase == Phase::Route {
         return Ok(());

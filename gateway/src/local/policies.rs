@@ -142,6 +142,7 @@ policy_set! {
 policy_set! {
     /// Terms of client connections and of the access log, for the whole process.
     FrontendPolicies {
+        network_ext_authz = "networkExtAuthz": filters::network_ext_authz::Config => |config, scope| filters::network_ext_authz::Policy::lower(config, scope).map(Policy::NetworkExtAuthz);
         network_authorization = "networkAuthorization": filters::network_authorization::Config => |config, scope| filters::network_authorization::Policy::lower(config, scope).map(Policy::NetworkAuthorization);
         http = "http": filters::frontend_http::Config => unit!(frontend_http, FrontendHttp);
         tls = "tls": filters::frontend_tls::Config => unit!(frontend_tls, FrontendTls);

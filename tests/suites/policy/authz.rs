@@ -299,3 +299,37 @@ async fn a_client_that_leaves_ends_the_question() {
     assert_eq!(line["reason"], "ClientGone", "{line}");
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn connections_are_let_in_by_a_server_that_is_asked_once_each() {
+    let authz = Backend::http(|asked: Asked| async move {
+        let known = asked.uri.path() == "/connect/127.0.0.1" && asked.header("x-port").is_some_and(|it| it != "0");
+        answer::text(if known && !asked.uri.query().is_some_and(|it| it == "no") { 200 } else { 403 }, "")
+    });
+    let (dead, backend) = (Backend::dead().await, Backend::echo());
+    let yaml = |server: &Backend, query: &str, more: &str| {
+        let path = format!("'\"/connect/\" + string(source.address) + \"{query}\"'");
+        let http = format!("{{ path: {path}, addRequestHeaders: {{ x-port: string(destination.port) }} }}");
+        let policy = format!("{{ host: '{}', protocol: {{ http: {http} }}, {more} }}", server.addr());
+        config::route(&backend, "") + &format!("frontendPolicies: {{ networkExtAuthz: {policy} }}\n")
+    };
+    let gateway = Gateway::start(&yaml(&authz, "", "")).await;
+    let client = gateway.client();
+    for _ in 0..3 {
+        client.get("/").await.expect_status(200);
+    }
+    assert_eq!((client.connections(), authz.stats().requests()), (1, 1), "once for each connection");
+    let refused = |why: &'static str| gateway.metric_sum("agentgateway_connections_refused_total", &[("reason", why)]);
+    for (server, query, more, pass) in [
+        (&authz, "?no", "", false),
+        (&authz, "?no", "mode: shadow", true),
+        (&dead, "", "", false),
+        (&dead, "", "failureMode: allow", true),
+    ] {
+        gateway.reload(&yaml(server, query, more)).await;
+        let answered = gateway.client().get("/").try_send().await.is_ok_and(|it| it.status == 200);
+        assert_eq!(answered, pass, "{query} {more}");
+    }
+    assert_eq!((refused("network_ext_authz").await, refused("network_ext_authz_shadow").await), (2.0, 1.0));
+    gateway.stop().await;
+}

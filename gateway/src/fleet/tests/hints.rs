@@ -82,6 +82,7 @@ pub(super) fn exactly_one<'a>(owner: &str, optional: &[&'a String]) -> Option<Ve
         "ExtAuthz" => {
             &["policies", "protocol", "failureMode", "includeRequestHeaders", "includeRequestBody", "mode", "cache"]
         }
+        "NetworkExtAuthz" => &["policies", "protocol", "failureMode", "mode", "cache"],
         "RemoteRateLimit" => &["policies", "failureMode", "mode"],
         _ => return None,
     };
@@ -159,7 +160,9 @@ pub(super) fn texts(owner: &str, key: &str) -> Option<&'static [&'static str]> {
         ("ApiKeyAuth", "file") => &["{dir}/keys"],
         ("BasicAuth", "htpasswd") => &[USERS],
         ("BasicAuth", "file") => &["{dir}/users"],
-        ("ExtAuthzCache", "key[]") | ("ExtAuthzHttp", "path" | "redirect" | "body") => VALUES,
+        ("NetworkExtAuthzHttp", "path" | "body" | "addRequestHeaders{}") => &["'/' + string(source.address)"],
+        ("ExtAuthzCache", "key[]") => &["string(source.address)", "destination.port"],
+        ("ExtAuthzHttp", "path" | "redirect" | "body") => VALUES,
         ("ExtAuthzHttp", "addRequestHeaders{}" | "metadata{}") | ("ExtAuthzGrpc", "metadata{}") => VALUES,
         ("ExtAuthzHttp", "includeResponseHeaders[]") | ("ExtAuthz", "includeRequestHeaders[]") => HEADERS,
         ("ExtAuthzCache", "ttl") => &["duration('30s')", "1800000000"],

@@ -31,6 +31,7 @@ mod jwt_auth;
 mod local_rate_limit;
 mod mode;
 mod network_authorization;
+mod network_ext_authz;
 mod proxy_protocol;
 mod remote_rate_limit;
 mod request_mirror;
@@ -53,6 +54,7 @@ pub(super) fn encode(policy: &Policy) -> Wire {
         Policy::BasicAuth(it) => Wire::BasicAuth(basic_auth::encode(it)),
         Policy::ApiKey(it) => Wire::ApiKey(api_key::encode(it)),
         Policy::Authorization(it) => Wire::Authorization(authorization::encode(it)),
+        Policy::NetworkExtAuthz(it) => Wire::NetworkExtAuthz(network_ext_authz::encode(it)),
         Policy::NetworkAuthorization(it) => Wire::NetworkAuthorization(network_authorization::encode(it)),
         Policy::LocalRateLimit(it) => Wire::LocalRateLimit(local_rate_limit::encode(it)),
         Policy::ConcurrencyLimit(it) => Wire::ConcurrencyLimit(concurrency_limit::encode(it)),
@@ -96,6 +98,7 @@ pub(super) fn decode(wire: Wire, scope: &mut Scope<'_>) -> Option<Policy> {
         Wire::BasicAuth(it) => basic_auth::decode(it, scope).map(Policy::BasicAuth),
         Wire::ApiKey(it) => api_key::decode(it, scope).map(Policy::ApiKey),
         Wire::Authorization(it) => authorization::decode(it, scope).map(Policy::Authorization),
+        Wire::NetworkExtAuthz(it) => network_ext_authz::decode(it, scope).map(Policy::NetworkExtAuthz),
         Wire::NetworkAuthorization(it) => network_authorization::decode(it, scope).map(Policy::NetworkAuthorization),
         Wire::LocalRateLimit(it) => local_rate_limit::decode(it, scope).map(Policy::LocalRateLimit),
         Wire::ConcurrencyLimit(it) => concurrency_limit::decode(it, scope).map(Policy::ConcurrencyLimit),
@@ -144,6 +147,7 @@ pub(super) fn kind(wire: &Wire) -> Kind {
         Wire::ApiKey(_) => Kind::ApiKey,
         Wire::Authorization(_) => Kind::Authorization,
         Wire::NetworkAuthorization(_) => Kind::NetworkAuthorization,
+        Wire::NetworkExtAuthz(_) => Kind::NetworkExtAuthz,
         Wire::LocalRateLimit(_) => Kind::LocalRateLimit,
         Wire::ConcurrencyLimit(_) => Kind::ConcurrencyLimit,
         Wire::Csrf(_) => Kind::Csrf,

@@ -125,6 +125,9 @@ pub(super) fn of(kind: Kind) -> BoxedStrategy<Policy> {
         Kind::BasicAuth => lowered(basic_auth(), basic_auth::Config::lower, Policy::BasicAuth),
         Kind::ApiKey => lowered(api_key(), api_key::Config::lower, Policy::ApiKey),
         Kind::Authorization => lowered(admission::requests(), authorization::Config::lower, Policy::Authorization),
+        Kind::NetworkExtAuthz => {
+            lowered(callouts::network_ext_authz(), network_ext_authz::Policy::lower, Policy::NetworkExtAuthz)
+        }
         Kind::NetworkAuthorization => {
             lowered(admission::connections(), network_authorization::Policy::lower, Policy::NetworkAuthorization)
         }
