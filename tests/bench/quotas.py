@@ -6,7 +6,7 @@ import json
 import subprocess
 import time
 
-from proxies import LOAD_CORE, PROXY_CORE, TOP, free_port, memory, wait_for
+from proxies import LOAD_CORE, PROXY_CORE, free_port, memory, wait_for
 
 API_KEYS = 1000
 RATE_KEYS = 100_000
@@ -73,7 +73,6 @@ def elsewhere(bench, report, rounds):
 
 @contextlib.contextmanager
 def authorization_server(bench):
-    subprocess.run(["cargo", "build", "--release", "-q", "-p", "bench-authz"], cwd=TOP, check=True)
     binary = str(bench.bin.parent / "release" / "bench-authz")
     address = f"127.0.0.1:{free_port()}"
     process = subprocess.Popen(["taskset", "-c", LOAD_CORE, binary, "serve", address], stdin=subprocess.DEVNULL)
