@@ -30,7 +30,7 @@ pub fn check(tool: Raw<'_>, arguments: Option<Raw<'_>>, headers: &HeaderMap) -> 
         let Some(value) = value.and_then(text) else { continue };
         let Some(said) = said else { return wrong("is missing") };
         let numbers = || said.parse::<f64>().ok().zip(value.parse::<f64>().ok());
-        if said != value && !numbers().is_some_and(|(a, b)| a.to_bits() == b.to_bits()) {
+        if said != value && numbers().is_none_or(|(a, b)| a.to_bits() != b.to_bits()) {
             return wrong("does not say what the arguments say");
         }
     }
