@@ -20,7 +20,7 @@ use crate::listen::carried::Kind;
 use crate::listen::tickets::Keys;
 use crate::listen::{Drain, Listeners, Offer, Reports, Setup};
 use crate::local::source::{Input, Refused, Source};
-use crate::mcp::{Mcp, SessionKeys, Sessions};
+use crate::mcp::{EndedSessions, Mcp, SessionKeys, Sessions};
 use crate::plan::Compiler;
 use crate::proxy::Proxy;
 use crate::quota::{Buckets, Seeds};
@@ -60,7 +60,9 @@ pub fn run(input: Input, takeover: Option<Takeover>, inherited: Option<Inherited
     let supervisor = Arc::new(Supervisor::from_env(predecessor.is_some()));
 
     let upstreams = Arc::new(Upstreams::new(&statics));
-    let state = State::new(Compiler::new(upstreams.clone(), statics.clone()));
+    let compiler = Compiler::new(upstreams.clone(), statics.clone());
+    let state = State::new(compiler.clone());
+    telemetry.mcp_servers(Arc::new(move || compiler.servers.figures()));
     let status = Arc::new(Status::default());
     let key_sets = upstreams.key_sets(state.keep(), &status);
     let estate = Arc::new(Estate::default());
@@ -92,7 +94,7 @@ pub fn run(input: Input, takeover: Option<Takeover>, inherited: Option<Inherited
     let life = Life::new(&statics, parts);
 
     let mut server = server(&statics);
-    let app = app(&server, &state, &telemetry, &drain, &sessions);
+    let app = app(&server, &state, &telemetry, &drain, (&sessions, statics.mcp_session_ttl));
     let setup = setup(app, &state, (&telemetry, &drain), (&statics, inherited));
     let (listeners, reports) = Listeners::new(setup, state.wanted());
     life.offer(reports.clone(), servers.offers()?);
@@ -158,6 +160,7 @@ fn transfers(
     transfers.add(Arc::new(Text::of(written)));
     transfers.add(Arc::new(Keys));
     transfers.add(Arc::new(SessionKeys(sessions.clone())));
+    transfers.add(Arc::new(EndedSessions(sessions.clone())));
     transfers.add(Arc::new(Endpoints(upstreams.clone())));
     transfers.add(key_sets.clone());
     transfers.add(Arc::new(Upgrades(telemetry.clone())));
@@ -189,7 +192,7 @@ fn app(
     state: &Arc<State>,
     telemetry: &Arc<Telemetry>,
     drain: &Arc<Drain>,
-    sessions: &Arc<Sessions>,
+    (sessions, ttl): (&Arc<Sessions>, Duration),
 ) -> pingora_proxy::HttpProxy<Proxy> {
     let proxy = Proxy {
         state: state.clone(),
@@ -197,7 +200,7 @@ fn app(
         mirrors: Arc::new(Mirrors::default()),
         carried: drain.carried().clone(),
         world: Arc::default(),
-        mcp: Arc::new(Mcp::new(sessions.clone())),
+        mcp: Arc::new(Mcp::new(sessions.clone(), ttl)),
         callouts: Arc::new(Callouts::new(telemetry.clone())),
     };
     let mut app = pingora_proxy::http_proxy(&server.configuration, proxy);

@@ -80,6 +80,10 @@ pub enum Protocol {
     Https,
     Tls,
     Tcp,
+    /// HTTP, or HTTPS with `tls`, to MCP servers: what the routes of this listener lead to (`host`, `service`) speaks
+    /// MCP, as if each were the one target of an `mcp` backend.
+    #[serde(rename = "mcp", alias = "MCP")]
+    Mcp,
 }
 
 /// One of the listeners that share a port.

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use pingora_http::RequestHeader;
 use protocols::http::hop;
 use protocols::mcp::session::{Name, Session};
-use protocols::mcp::transport;
+use protocols::mcp::{Version, param, transport};
 use siphasher::sip::SipHasher13;
 
 use super::fault::Fault;
@@ -18,7 +18,7 @@ use super::{Mcp, Target};
 use crate::outside::World;
 
 /// Headers of the client's that are not for servers: they are of its own connection or message.
-const OURS: [HeaderName; 11] = [
+const OURS: [HeaderName; 13] = [
     header::HOST,
     header::CONTENT_LENGTH,
     header::CONTENT_TYPE,
@@ -30,6 +30,8 @@ const OURS: [HeaderName; 11] = [
     transport::SESSION_ID,
     transport::PROTOCOL_VERSION,
     transport::LAST_EVENT_ID,
+    transport::METHOD,
+    transport::NAME,
 ];
 
 /// Beginnings of headers that differ from request to request and tell nobody apart.
@@ -63,6 +65,10 @@ impl Talk {
     ) -> Self {
         let mut gone = Vec::new();
         hop::to_remove(&head.headers, false, |name| gone.push(name));
+        if !transport::version(&head.headers).ok().flatten().is_some_and(Version::is_modern) {
+            // Only that era has headers that repeat arguments, and only there anybody compares them.
+            gone.extend(head.headers.keys().filter(|it| param::is_param(it)).cloned());
+        }
         for name in gone.iter().chain(&OURS) {
             head.remove_header(name);
         }
@@ -98,6 +104,33 @@ impl Talk {
             policy.on_attempt(&mut head, &self.facts, &*self.world);
         }
         Ok(head)
+    }
+
+    /// Whether the client's requests stand alone.
+    pub(super) fn is_modern(&self) -> bool {
+        self.session.as_ref().is_some_and(|(_, session)| session.version.is_modern())
+    }
+
+    /// Whether the client has proved who it is.
+    pub(super) fn is_known(&self) -> bool {
+        let Identity { jwt, api_key, basic, peer } = &self.facts.identity;
+        jwt.is_some() || api_key.is_some() || basic.is_some() || peer.is_some()
+    }
+
+    /// The client's headers.
+    pub(super) fn headers(&self) -> &HeaderMap {
+        &self.head.headers
+    }
+
+    /// The same without anything of a client's.
+    pub(super) fn nobody(&self) -> Self {
+        let mut own = self.again();
+        if let Ok(head) = RequestHeader::build("POST", b"/", None) {
+            own.head = head;
+        }
+        own.facts.identity = Identity::default();
+        own.session = None;
+        own
     }
 
     /// The same once more, for what goes on when the exchange has ended.

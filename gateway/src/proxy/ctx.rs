@@ -49,6 +49,10 @@ pub struct Ctx {
     pub load: Option<Load>,
     /// What a message of MCP is about, as expressions see it.
     pub mcp: Option<Box<filters::expr::Json>>,
+    /// What is told of it in the end.
+    pub told: Option<Box<crate::mcp::Told>>,
+    /// Where answers of MCP go that are not for this connection.
+    pub channel: Option<Arc<crate::mcp::Channel>>,
 }
 
 /// The request as the client sent it, for the log: filters change the head.
@@ -142,6 +146,8 @@ impl Ctx {
             is_h2: false,
             load: None,
             mcp: None,
+            told: None,
+            channel: None,
         }
     }
 

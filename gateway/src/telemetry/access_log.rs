@@ -3,7 +3,8 @@
 //! Fields, in order: `connection.id` (where the target `request` logs at debug), `gateway`,
 //! `listener`, `route_rule`, `route`, `endpoint`, `src.addr`, `http.method`, `http.host`,
 //! `http.path`, `http.version`, `http.status`, `grpc.status`, `tls.sni`, `src.identity`, `jwt.sub`,
-//! `basic.user`, `protocol`, `retry.attempt`, `error`, `reason` (unless the backend answered),
+//! `basic.user`, `protocol`, `retry.attempt`, of MCP `mcp.method`, `mcp.target`, `mcp.tool.name` (`prompt`, `resource`),
+//! `mcp.session.id` (its public part), `mcp.tool.error`, `mcp.error.code` and `mcp.error.message`, `error`, `reason` (unless the backend answered),
 //! `policy` and `policy.rule` of what refused, `policy.wouldDeny` of what would have in shadow mode
 //! (`<policy>#<rule>`), `duration`, then what the
 //! policy adds. Fields without a value are left out.
@@ -26,6 +27,7 @@ use super::event::{RequestEvent, TcpEvent};
 use super::line::Line;
 use super::logging::{self, Verbosity};
 use super::sink::Sink;
+use crate::mcp::Told;
 use crate::statics::{LogFormat, Statics};
 
 /// Headers never shown, besides those of the configuration.
@@ -188,10 +190,34 @@ impl Record<'_> {
         if event.retry_attempt != 0 {
             self.number("retry.attempt", u64::from(event.retry_attempt));
         }
+        if let Some(mcp) = event.mcp {
+            self.mcp(mcp);
+        }
         self.ending(event.error, event.reason);
         self.decisions(event.decisions);
         if self.shows("duration") {
             self.line.millis("duration", event.duration);
+        }
+    }
+
+    /// What a message of MCP was about, and how it ended.
+    fn mcp(&mut self, told: &Told) {
+        self.text("mcp.method", &told.method);
+        self.text("mcp.target", told.target.as_deref().unwrap_or_default());
+        match told.noun {
+            Some("tool") => self.text("mcp.tool.name", &told.name),
+            Some("prompt") => self.text("mcp.prompt.name", &told.name),
+            Some("task") => self.text("mcp.task.name", &told.name),
+            Some(_) => self.text("mcp.resource.name", &told.name),
+            None => {}
+        }
+        self.text("mcp.session.id", &told.session);
+        if told.ended.failed {
+            self.text("mcp.tool.error", "true");
+        }
+        if let Some((code, message)) = &told.ended.error {
+            self.text("mcp.error.code", &code.to_string());
+            self.text("mcp.error.message", message);
         }
     }
 

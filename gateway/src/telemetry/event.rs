@@ -54,6 +54,8 @@ pub struct RequestEvent<'a> {
     pub request_processing: Option<Duration>,
     /// From the hand-over to the response's head.
     pub upstream: Option<Duration>,
+    /// A message of MCP.
+    pub mcp: Option<&'a crate::mcp::Told>,
     /// For what is evaluated; absent where nothing is.
     pub inputs: Option<&'a Inputs<'a>>,
     pub access_log: Option<&'a filters::access_log::Policy>,

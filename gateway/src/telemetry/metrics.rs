@@ -20,6 +20,7 @@ use super::control_plane::ControlPlane;
 use super::event::{Phases, RequestEvent, TcpEvent};
 use super::family::{Cells, Family, Label, OTHER};
 use super::histogram::{Connect, Counter, Histogram, Processing, Request};
+use super::mcp::McpServers;
 use super::process::Runtime;
 use crate::statics::Statics;
 
@@ -49,9 +50,11 @@ pub(super) struct Metrics {
     pub(super) calls: Family<Histogram<Request>>,
     pub(super) denials: Family<Counter>,
     pub(super) callouts: Family<Counter>,
+    pub(super) mcp: Family<Counter>,
     pub(super) upgrades: Family<UpgradeCells>,
     pub(super) config: ConfigCells,
     pub(super) control_plane: Mutex<Option<ControlPlane>>,
+    pub(super) mcp_servers: Mutex<Option<McpServers>>,
     pub(super) runtimes: Mutex<Vec<Runtime>>,
     pub(super) removed: HashSet<String>,
     pub(super) started: SystemTime,
@@ -166,6 +169,18 @@ fn evaluated<'a>(label: &'a Expression, event: &RequestEvent<'a>) -> Cow<'a, str
     }
 }
 
+/// Labels of a message of MCP. Methods and names are what others write, and bounded.
+fn mcp_labels() -> [Label; 6] {
+    [
+        Label::bounded("backend", NAMES_MAX),
+        Label::bounded("method", 32),
+        Label::closed("resource_type"),
+        Label::bounded("server", NAMES_MAX),
+        Label::bounded("resource", NAMES_MAX),
+        Label::closed("outcome"),
+    ]
+}
+
 impl Metrics {
     pub(super) fn new(statics: &Statics) -> Self {
         let shards = statics.worker_threads.clamp(1, SHARDS_MAX);
@@ -198,10 +213,12 @@ impl Metrics {
             connects: Family::new(&[Label::closed("transport")], SERIES_MAX, shards),
             calls: Family::new(&calls, SERIES_MAX, shards),
             denials: Family::new(&[Label::closed("policy"), Label::closed("mode")], SERIES_MAX, shards),
+            mcp: Family::new(&mcp_labels(), SERIES_MAX, shards),
             callouts: Family::new(&[Label::closed("subtype"), Label::closed("outcome")], SERIES_MAX, shards),
             upgrades: Family::new(&[Label::closed("outcome")], SERIES_MAX, 1),
             config: ConfigCells::default(),
             control_plane: Mutex::default(),
+            mcp_servers: Mutex::default(),
             runtimes: Mutex::default(),
             removed: statics.metrics_removed.iter().map(|it| super::exposition::bare_name(it).to_owned()).collect(),
             started: SystemTime::now(),
@@ -249,6 +266,12 @@ impl Metrics {
             labels.extend([protocol, method, status, reason]);
             labels.extend(added.iter().map(|it| &**it));
             self.requests.record(&labels, count);
+        }
+        if let Some(mcp) = event.mcp {
+            let target = mcp.target.as_deref().unwrap_or_default();
+            let noun = mcp.noun.unwrap_or_default();
+            let labels = [backend, &mcp.method, noun, target, mcp.label(), mcp.outcome()];
+            self.mcp.record(&labels, |cells| cells.add(1));
         }
         for decision in event.decisions {
             let mode = match decision.mode {

@@ -38,6 +38,10 @@ impl Lowering<'_> {
         for (position, it) in listeners.into_iter().enumerate() {
             let doc::Listener { name, namespace: _, hostname, protocol, tls, routes, tcp_routes, policies } = it;
             let path = format!("{path}.listeners[{position}]");
+            let routes = match protocol {
+                Some(doc::Protocol::Mcp) => routes.map(super::mcp::spoken),
+                _ => routes,
+            };
             let written =
                 Written { path: path.clone(), name, hostname, protocol, tls, policies: policies.unwrap_or_default() };
             let Some(listener) = self.listener(&key, &gateway, position, written) else { continue };
@@ -188,6 +192,8 @@ impl Lowering<'_> {
     fn protocol(&mut self, path: &str, written: doc::Protocol, has_tls: bool) -> Option<Protocol> {
         let at = format!("{path}.protocol");
         match (written, has_tls) {
+            (doc::Protocol::Mcp, false) => Some(Protocol::Http),
+            (doc::Protocol::Mcp, true) => Some(Protocol::Https),
             (doc::Protocol::Http, false) => Some(Protocol::Http),
             (doc::Protocol::Tcp, false) => Some(Protocol::Tcp),
             (doc::Protocol::Https, true) => Some(Protocol::Https),

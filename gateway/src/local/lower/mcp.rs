@@ -257,6 +257,20 @@ fn place_of(host: &str, port: Option<u16>, path: Option<&str>, default: &str) ->
     Ok(Place { host: target, path, tls })
 }
 
+/// Routes of a listener with `protocol: mcp`: what they lead to speaks MCP.
+pub(super) fn spoken(mut routes: Vec<doc::Route>) -> Vec<doc::Route> {
+    for backend in routes.iter_mut().flat_map(|it| &mut it.backends) {
+        if backend.mcp.is_some() || (backend.host.is_none() && backend.service.is_none()) {
+            continue;
+        }
+        let place =
+            doc::McpPlace { host: backend.host.take(), service: backend.service.take(), ..doc::McpPlace::default() };
+        let target = doc::McpTarget { name: "server".to_owned(), mcp: Some(place), ..doc::McpTarget::default() };
+        backend.mcp = Some(doc::McpBackend { targets: vec![target], ..doc::McpBackend::default() });
+    }
+    routes
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
