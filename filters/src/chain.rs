@@ -204,6 +204,7 @@ fn at_once(policy: &Policy, exchange: &mut Exchange<'_>) -> Option<Verdict> {
         // Once the message is read, by who reads it.
         | Policy::McpAuthorization(_)
         | Policy::NetworkAuthorization(_)
+        | Policy::NetworkExtAuthz(_)
         | Policy::ProxyProtocol(_)
         | Policy::RequestMirror(_)
         | Policy::Retry(_)

@@ -70,8 +70,8 @@ fn runs_before_routing(kind: Kind) -> bool {
 
 /// That the phase fits kind and target; the error names the cure.
 pub fn check(kind: Kind, phase: Phase, target: &Target) -> Result<(), String> {
-    if kind == Kind::NetworkAuthorization && *target != Target::Instance {
-        return Err("`networkAuthorization` is for connections of the whole process: target the instance".to_owned());
+    if matches!(kind, Kind::NetworkAuthorization | Kind::NetworkExtAuthz) && *target != Target::Instance {
+        return Err(format!("`{}` is for connections of the whole process: target the instance", kind.key()));
     }
     if is_of_connections(kind) && matches!(target, Target::Route(_) | Target::RouteRule { .. } | Target::Rule(_)) {
         return Err(format!("`{}` is for connections, which no route governs: target a gateway", kind.key()));

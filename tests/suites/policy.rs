@@ -14,6 +14,8 @@ mod bodies;
 mod both;
 #[path = "policy/conditional.rs"]
 mod conditional;
+#[path = "policy/connections.rs"]
+mod connections;
 #[path = "policy/credentials.rs"]
 mod credentials;
 #[path = "policy/expressions.rs"]

@@ -63,6 +63,8 @@ fn lower_local_rate_limit(config: LocalRateLimit, scope: &mut Scope<'_>) -> Opti
 pub type LocalRateLimit =
     filters::conditional::Config<filters::local_rate_limit::Config, filters::local_rate_limit::RuleConfig>;
 pub type Transformations = filters::conditional::Config<filters::transformations::Config>;
+pub type ExtAuthz = filters::conditional::Config<filters::ext_authz::Config>;
+type RemoteRateLimit = filters::conditional::Config<filters::remote_rate_limit::Config>;
 type DirectResponse = filters::conditional::Config<filters::direct_response::Config>;
 
 /// A policy can stand in a group and on its own: which one is meant?
@@ -89,8 +91,8 @@ policy_set! {
     RoutePolicies {
         mcp_authorization = "mcpAuthorization": filters::mcp_authorization::Config => |config, scope| filters::mcp_authorization::Policy::lower(config, scope).map(Policy::McpAuthorization);
         transformations = "transformations": Transformations => conditional!(transformations, Transformations);
-        remote_rate_limit = "remoteRateLimit": filters::remote_rate_limit::Config => unit!(remote_rate_limit, RemoteRateLimit);
-        ext_authz = "extAuthz": filters::ext_authz::Config => unit!(ext_authz, ExtAuthz);
+        remote_rate_limit = "remoteRateLimit": RemoteRateLimit => conditional!(remote_rate_limit, RemoteRateLimit);
+        ext_authz = "extAuthz": ExtAuthz => conditional!(ext_authz, ExtAuthz);
         request_header_modifier = "requestHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_request(scope).map(Policy::RequestHeaderModifier);
         response_header_modifier = "responseHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_response(scope).map(Policy::ResponseHeaderModifier);
         request_redirect = "requestRedirect": filters::request_redirect::Config => unit!(request_redirect, RequestRedirect);
@@ -162,7 +164,7 @@ policy_set! {
         authorization = "authorization": filters::authorization::Config => unit!(authorization, Authorization);
         concurrency_limit = "concurrencyLimit": filters::concurrency_limit::Config => unit!(concurrency_limit, ConcurrencyLimit);
         local_rate_limit = "localRateLimit": LocalRateLimit => lower_local_rate_limit;
-        ext_authz = "extAuthz": filters::ext_authz::Config => unit!(ext_authz, ExtAuthz);
+        ext_authz = "extAuthz": ExtAuthz => conditional!(ext_authz, ExtAuthz);
         cors = "cors": filters::cors::Config => unit!(cors, Cors);
         csrf = "csrf": filters::csrf::Config => unit!(csrf, Csrf);
         ip_access = "ipAccess": filters::ip_access::Config => unit!(ip_access, IpAccess);
@@ -179,6 +181,7 @@ policy_set! {
 policy_set! {
     /// Terms of client connections and of the access log, for the whole process.
     FrontendPolicies {
+        network_ext_authz = "networkExtAuthz": filters::network_ext_authz::Config => |config, scope| filters::network_ext_authz::Policy::lower(config, scope).map(Policy::NetworkExtAuthz);
         network_authorization = "networkAuthorization": filters::network_authorization::Config => |config, scope| filters::network_authorization::Policy::lower(config, scope).map(Policy::NetworkAuthorization);
         http = "http": filters::frontend_http::Config => unit!(frontend_http, FrontendHttp);
         tls = "tls": filters::frontend_tls::Config => unit!(frontend_tls, FrontendTls);
@@ -196,8 +199,8 @@ policy_set! {
     AnyPolicies {
         mcp_authorization = "mcpAuthorization": filters::mcp_authorization::Config => |config, scope| filters::mcp_authorization::Policy::lower(config, scope).map(Policy::McpAuthorization);
         transformations = "transformations": Transformations => conditional!(transformations, Transformations);
-        remote_rate_limit = "remoteRateLimit": filters::remote_rate_limit::Config => unit!(remote_rate_limit, RemoteRateLimit);
-        ext_authz = "extAuthz": filters::ext_authz::Config => unit!(ext_authz, ExtAuthz);
+        remote_rate_limit = "remoteRateLimit": RemoteRateLimit => conditional!(remote_rate_limit, RemoteRateLimit);
+        ext_authz = "extAuthz": ExtAuthz => conditional!(ext_authz, ExtAuthz);
         request_header_modifier = "requestHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_request(scope).map(Policy::RequestHeaderModifier);
         response_header_modifier = "responseHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_response(scope).map(Policy::ResponseHeaderModifier);
         request_redirect = "requestRedirect": filters::request_redirect::Config => unit!(request_redirect, RequestRedirect);

@@ -59,7 +59,7 @@ pub(super) fn filter(proxy: &Proxy, session: &mut Session, head: &mut RequestHea
     // Last: nothing that runs for a request sees the credential.
     let credentials = ctx.backend().and_then(|it| it.effective.backend_auth());
     if let Some(policy) = credentials {
-        policy.on_attempt(head, &ctx.facts, &*proxy.world);
+        policy.on_attempt(head, &ctx.facts, proxy.asking.world().as_ref());
     }
     Ok(())
 }

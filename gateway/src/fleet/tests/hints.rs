@@ -97,7 +97,8 @@ pub(super) fn identity(folder: &Path) {
 
 /// Of these optional keys exactly one is written.
 pub(super) fn exactly_one<'a>(owner: &str, optional: &[&'a String]) -> Option<Vec<&'a String>> {
-    let beside: &[&str] = match owner {
+    // The terms of an entry are those of the policy.
+    let beside: &[&str] = match owner.strip_prefix("Conditional").unwrap_or(owner) {
         "RouteBackend" => &["weight", "policies"],
         "ActiveHealth" => &["interval", "timeout", "unhealthyThreshold", "healthyThreshold"],
         "DetachedContent" | "AnyPolicies" | "AuthPolicies" => &[],
@@ -105,11 +106,12 @@ pub(super) fn exactly_one<'a>(owner: &str, optional: &[&'a String]) -> Option<Ve
         "ExtAuthz" => {
             &["policies", "protocol", "failureMode", "includeRequestHeaders", "includeRequestBody", "mode", "cache"]
         }
+        "NetworkExtAuthz" => &["policies", "protocol", "failureMode", "mode", "cache"],
         "RemoteRateLimit" => &["policies", "failureMode", "mode"],
         "McpTarget" => &["policies"],
         _ => return None,
     };
-    Some(optional.iter().copied().filter(|it| !beside.contains(&it.as_str())).collect())
+    Some(optional.iter().copied().filter(|it| !beside.contains(&it.as_str()) && *it != "condition").collect())
 }
 
 /// Optional keys that are always written: what holds them is hardly ever good without.
@@ -209,8 +211,10 @@ fn credentials(owner: &str, key: &str) -> Option<&'static [&'static str]> {
 
 /// Of what other servers are asked.
 fn asked(owner: &str, key: &str) -> Option<&'static [&'static str]> {
-    Some(match (owner, key) {
-        ("ExtAuthzCache", "key[]") | ("ExtAuthzHttp", "path" | "redirect" | "body") => VALUES,
+    Some(match (owner.strip_prefix("Conditional").unwrap_or(owner), key) {
+        ("NetworkExtAuthzHttp", "path" | "body" | "addRequestHeaders{}") => &["'/' + string(source.address)"],
+        ("ExtAuthzCache", "key[]") => &["string(source.address)", "destination.port"],
+        ("ExtAuthzHttp", "path" | "redirect" | "body") => VALUES,
         ("ExtAuthzHttp", "addRequestHeaders{}" | "metadata{}") | ("ExtAuthzGrpc", "metadata{}") => VALUES,
         ("ExtAuthzHttp", "includeResponseHeaders[]") | ("ExtAuthz", "includeRequestHeaders[]") => HEADERS,
         ("ExtAuthzCache", "ttl") => &["duration('30s')", "1800000000"],

@@ -108,3 +108,27 @@ pub(super) fn remote_rate_limit() -> impl Strategy<Value = remote_rate_limit::Co
         },
     )
 }
+
+pub(super) fn network_ext_authz() -> impl Strategy<Value = network_ext_authz::Config> {
+    use network_ext_authz::{Config, NetworkFailureMode, NetworkHttpConfig, NetworkProtocolConfig};
+    const CONNECTION: &[&str] = &["string(source.address)", "'/' + source.subjectCn"];
+    let one = || option::of(one_of(CONNECTION));
+    let headers = btree_map(one_of(&["x-a", "x-b"]), one_of(CONNECTION), 0..3);
+    let http = (one(), one(), headers).prop_map(|(path, body, add_request_headers)| {
+        NetworkProtocolConfig::Http(NetworkHttpConfig { path, body, add_request_headers })
+    });
+    let cache = (vec(one_of(CONNECTION), 1..3), 1..1_000_000u32)
+        .prop_map(|(key, max_entries)| ext_authz::CacheConfig { key, ttl: "duration('1m')".to_owned(), max_entries });
+    let failure = select(&[NetworkFailureMode::Deny, NetworkFailureMode::Allow][..]);
+    (option::of(terms()), http, failure, modes(), option::of(cache)).prop_map(
+        |(policies, protocol, failure_mode, mode, cache)| Config {
+            backend: Some("b".to_owned()),
+            policies,
+            protocol,
+            failure_mode,
+            mode,
+            cache,
+            ..Config::default()
+        },
+    )
+}
