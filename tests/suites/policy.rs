@@ -8,6 +8,8 @@ mod attached;
 mod authority;
 #[path = "policy/authz.rs"]
 mod authz;
+#[path = "policy/aws.rs"]
+mod aws;
 #[path = "policy/bodies.rs"]
 mod bodies;
 #[path = "policy/both.rs"]

@@ -169,12 +169,8 @@ impl Config {
 
     /// As [`Self::lower`], for expressions that are evaluated there.
     pub fn lower_at(mut self, site: Site, scope: &mut Scope<'_>) -> Option<Policy> {
-        let (host, backend) = (self.host.take(), self.backend.take());
-        let (service, policies) = (self.service.take(), self.policies.take());
-        let before = scope.problems.len();
-        let target = Reference { host, backend, service, policies }.lower(scope);
-        let policy = self.asking(target, site, scope);
-        policy.filter(|_| scope.problems.len() == before)
+        let server = Reference::take(&mut self.host, &mut self.backend, &mut self.service, &mut self.policies);
+        server.asked(scope, |target, scope| self.asking(target, site, scope))
     }
 
     /// The policy that asks this target, whatever is written of one.

@@ -161,7 +161,7 @@ where
         let Some(policy) = self.bind.terms.network_ext_authz() else { return true };
         let arrival = &self.arrival;
         let tls = self.bind.transport == Transport::Tls;
-        let mut facts = filters::Facts::new(arrival.client.ip(), tls, arrival.local_port);
+        let mut facts = filters::Facts::new(arrival.client.ip().to_canonical(), tls, arrival.local_port);
         facts.identity.peer = client.cloned();
         facts.whereabouts.peer = Some(arrival.peer.address());
         facts.whereabouts.client_port = Some(arrival.client.port());

@@ -1,12 +1,14 @@
 //! The sets of policies that each place of the document accepts. Which units there are, and what
-//! they mean, is in `filters`; this file says where they may be written.
+//! they mean, is in `filters`; this file says where they may be written, and where that place is for their expressions
+//! (`at`) unless it depends on who lowers them.
 
+use filters::expr::Site;
 use filters::{Policy, Scope};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 macro_rules! policy_set {
-    ($(#[$doc:meta])* $name:ident { $( $field:ident = $key:literal : $config:ty => $lower:expr; )* }) => {
+    ($(#[$doc:meta])* $name:ident $(at $site:path)? { $( $field:ident = $key:literal : $config:ty => $lower:expr; )* }) => {
         $(#[$doc])*
         #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
         #[serde(deny_unknown_fields, default)]
@@ -23,6 +25,7 @@ macro_rules! policy_set {
             /// Lowers each policy that is written, reporting all problems.
             pub fn lower(self, scope: &mut Scope<'_>) -> Vec<Policy> {
                 let Self { $( $field, )* } = self;
+                $( scope.site = $site; )?
                 let mut lowered = Vec::new();
                 $( if let Some(config) = $field {
                     let lower: fn($config, &mut Scope<'_>) -> _ = $lower;
@@ -129,7 +132,7 @@ policy_set! {
 
 policy_set! {
     /// Policies of a backend.
-    BackendPolicies {
+    BackendPolicies at Site::Backend {
         mcp_authorization = "mcpAuthorization": filters::mcp_authorization::Config => |config, scope| filters::mcp_authorization::Policy::lower(config, scope).map(Policy::McpAuthorization);
         authorization = "authorization": filters::authorization::Config => unit!(authorization, Authorization);
         transformations = "transformations": filters::transformations::Config => unit!(transformations, Transformations);
@@ -148,7 +151,7 @@ policy_set! {
 
 policy_set! {
     /// Policies of one MCP server.
-    TargetPolicies {
+    TargetPolicies at Site::Backend {
         transformations = "transformations": filters::transformations::Config => unit!(transformations, Transformations);
         request_header_modifier = "requestHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_request(scope).map(Policy::RequestHeaderModifier);
         backend_auth = "backendAuth": filters::backend_auth::Config => unit!(backend_auth, BackendAuth);
@@ -230,5 +233,24 @@ policy_set! {
         health = "health": filters::health::Config => unit!(health, Health);
         session_affinity = "sessionAffinity": filters::session_affinity::Config => unit!(session_affinity, SessionAffinity);
         circuit_breaker = "circuitBreaker": filters::circuit_breaker::Config => unit!(circuit_breaker, CircuitBreaker);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use filters::rung::Rung;
+    use filters::{Kind, placement};
+    use ir::{BackendKey, Phase, Target};
+
+    use super::*;
+
+    #[test]
+    fn a_file_takes_at_a_backend_what_may_be_attached_to_one() {
+        let schema = schemars::schema_for!(BackendPolicies).to_value();
+        let target = Target::Backend(BackendKey::new("b"));
+        for kind in Kind::ALL.iter().filter(|it| it.rung() != Rung::Setting) {
+            let may_stand = placement::check(*kind, Phase::Route, &target).is_ok();
+            assert_eq!(schema["properties"].get(kind.key()).is_some(), may_stand, "{}", kind.key());
+        }
     }
 }

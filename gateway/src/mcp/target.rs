@@ -138,7 +138,7 @@ impl Target {
     async fn shake(self: &Arc<Self>, talk: &Talk, client: &str, name: &Name) -> Result<(Opened, Bytes), Fault> {
         let Some(endpoint) = self.http()? else { return self.shake_line(talk, client, name).await };
         let body = Bytes::from(answer::request(OPENING_ID, "initialize", client));
-        let head = post_head(talk, endpoint, None)?;
+        let head = post_head(talk, endpoint, None, &body)?;
         let affinity = Some(affinity(name, self));
         let terms = Terms { deadline: TARGET_DEADLINE, again: true, affinity };
         let reply = talk.mcp.caller.send(endpoint, &head, Some(body), terms).await?;
@@ -157,9 +157,9 @@ impl Target {
         };
         let version = version_of(&message)?;
         let opened = Opened { target: self.name.to_string(), id, version };
-        let ready = answer::notification("notifications/initialized", "");
-        let head = post_head(talk, endpoint, Some(&opened))?;
-        let reply = talk.mcp.caller.send(endpoint, &head, Some(ready.into()), terms).await?;
+        let ready = Bytes::from(answer::notification("notifications/initialized", ""));
+        let head = post_head(talk, endpoint, Some(&opened), &ready)?;
+        let reply = talk.mcp.caller.send(endpoint, &head, Some(ready), terms).await?;
         reply.discard().await;
         Ok((opened, message))
     }
@@ -268,7 +268,7 @@ impl Target {
     async fn post(self: &Arc<Self>, talk: &Talk, opened: &Opened, sending: Sending) -> Result<Answer, Fault> {
         let Some(endpoint) = self.http()? else { return self.post_line(talk, sending).await };
         let Sending { body, deadline, again } = sending;
-        let head = post_head(talk, endpoint, Some(opened))?;
+        let head = post_head(talk, endpoint, Some(opened), &body)?;
         let deadline = deadline.or_else(|| endpoint.effective.timeout()?.backend_request).unwrap_or(CALL_DEADLINE);
         let terms = Terms { deadline, again, affinity: talk.affinity(self) };
         let reply = talk.mcp.caller.send(endpoint, &head, Some(body), terms).await?;
@@ -294,7 +294,7 @@ impl Target {
             return Ok(Some(Events::Line { ready, coming, _line: line }));
         };
         for _ in 0..2 {
-            let mut head = talk.head(endpoint, &Method::GET, &endpoint.path)?;
+            let mut head = talk.head(endpoint, (&Method::GET, &endpoint.path), b"")?;
             insert(&mut head, header::ACCEPT, HeaderValue::from_static(EVENT_STREAM))?;
             name_session(&mut head, &opened)?;
             if let Some(last) = last.and_then(|it| HeaderValue::from_str(it).ok()) {
@@ -325,7 +325,7 @@ impl Target {
             Ok(Some(endpoint)) => endpoint,
             _ => return,
         };
-        let Ok(mut head) = talk.head(endpoint, &Method::DELETE, &endpoint.path) else { return };
+        let Ok(mut head) = talk.head(endpoint, (&Method::DELETE, &endpoint.path), b"") else { return };
         if name_session(&mut head, opened).is_err() {
             return;
         }
@@ -349,9 +349,9 @@ impl Target {
     }
 }
 
-fn post_head(talk: &Talk, endpoint: &Endpoint, opened: Option<&Opened>) -> Result<RequestHeader, Fault> {
+fn post_head(talk: &Talk, endpoint: &Endpoint, opened: Option<&Opened>, body: &[u8]) -> Result<RequestHeader, Fault> {
     static BOTH: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
-    let mut head = talk.head(endpoint, &Method::POST, &endpoint.path)?;
+    let mut head = talk.head(endpoint, (&Method::POST, &endpoint.path), body)?;
     insert(&mut head, header::ACCEPT, BOTH.clone())?;
     insert(&mut head, header::CONTENT_TYPE, HeaderValue::from_static(JSON))?;
     if let Some(opened) = opened {

@@ -117,7 +117,7 @@ async fn a_question_without_an_answer_keeps_no_process_alive() {
     });
     let backend = Backend::echo();
     let frontend = asking(&mute, "'/'", "policies: { http: { requestTimeout: 1h } }");
-    let deadline = "config: { connectionTerminationDeadline: 100ms }\n";
+    let deadline = "config:\n  connectionTerminationDeadline: 100ms\n";
     let gateway = Gateway::start(&format!("{deadline}{}{frontend}", config::route(&backend, ""))).await;
     let mut client = RawClient::connect(gateway.addr(0)).await;
     client.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("sent");
