@@ -123,7 +123,8 @@ impl<'a> Draw<'a> {
         }
         if let Some(entries) = schema.get("additionalProperties").filter(|it| it.is_object()) {
             let inner = Spot { key: format!("{}{{}}", spot.key), ..spot.clone() };
-            for _ in 0..self.below(3) {
+            let most = if hints::large(&spot.key) { 6 } else { 3 };
+            for _ in 0..self.below(most) {
                 let keys = hints::keys(&spot.owner, &spot.key);
                 let key = (*self.one(keys)).to_owned();
                 map.insert(key, self.value(entries, &inner, depth + 1));
