@@ -6,7 +6,7 @@
 
 use crate::exchange::Answer;
 use crate::rung::Rung;
-use crate::{Effective, Exchange, Facts, Kind, Policy, Reply, Verdict, Wanted, authorization};
+use crate::{Effective, Exchange, Facts, Kind, Policy, Reply, Verdict, Wanted, authorization, backend_auth};
 
 /// How far a request came.
 #[derive(Debug)]
@@ -77,7 +77,8 @@ async fn run(effective: &Effective, end: usize, exchange: &mut Exchange<'_>) -> 
 
 /// How much of a request's body the policies of a backend read.
 pub fn wanted_for_backend(effective: &Effective) -> Wanted {
-    effective.filters().iter().map(|it| it.policy.wanted()).max().unwrap_or(Wanted::Nothing)
+    let credentials = effective.backend_auth().map(backend_auth::Policy::wants);
+    effective.filters().iter().map(|it| it.policy.wanted()).chain(credentials).max().unwrap_or(Wanted::Nothing)
 }
 
 /// Whether any filter asks a server, on whatever condition.
@@ -204,6 +205,7 @@ fn at_once(policy: &Policy, exchange: &mut Exchange<'_>) -> Option<Verdict> {
         // Once the message is read, by who reads it.
         | Policy::McpAuthorization(_)
         | Policy::NetworkAuthorization(_)
+        | Policy::NetworkExtAuthz(_)
         | Policy::ProxyProtocol(_)
         | Policy::RequestMirror(_)
         | Policy::Retry(_)

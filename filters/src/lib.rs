@@ -62,6 +62,7 @@ pub mod jwt_auth;
 pub mod local_rate_limit;
 pub mod mcp_authorization;
 pub mod network_authorization;
+pub mod network_ext_authz;
 pub mod proxy_protocol;
 pub mod remote_rate_limit;
 pub mod request_mirror;
@@ -116,6 +117,7 @@ impl Policy {
             Self::ConcurrencyLimit(policy) => policy.bind(key, keep),
             Self::Conditional(policy) => policy.bind(key, keep),
             Self::ExtAuthz(policy) => policy.bind(key, keep),
+            Self::NetworkExtAuthz(policy) => policy.0.bind(key, keep),
             _ => {}
         }
     }
@@ -158,6 +160,7 @@ unit::units! {
     FrontendTls             = "frontendTls"            in frontend_tls     @ Setting;
     Health                  = "health"                 in health           @ Setting;
     NetworkAuthorization    = "networkAuthorization"   in network_authorization @ Setting;
+    NetworkExtAuthz         = "networkExtAuthz"        in network_ext_authz @ Setting;
     ProxyProtocol           = "proxyProtocol"          in proxy_protocol   @ Setting;
     RequestMirror           = "requestMirror"          in request_mirror   @ Setting;
     Retry                   = "retry"                  in retry            @ Setting;

@@ -21,6 +21,7 @@ use crate::listen::tickets::Keys;
 use crate::listen::{Drain, Listeners, Offer, Reports, Setup};
 use crate::local::source::{Input, Refused, Source};
 use crate::mcp::{EndedSessions, Mcp, SessionKeys, Sessions};
+use crate::outside::Asking;
 use crate::plan::Compiler;
 use crate::proxy::Proxy;
 use crate::quota::{Buckets, Seeds};
@@ -30,7 +31,6 @@ use crate::statics::Statics;
 use crate::status::Status;
 use crate::systemd::{Attendance, Brought, Store, Supervisor};
 use crate::telemetry::{LogControl, Telemetry, Upgrades, logging};
-use crate::upstream::callout::Callouts;
 use crate::upstream::{Endpoints, KeySets, Mirrors, Upstreams};
 use crate::xds_source::{Estate, XdsSource};
 
@@ -94,8 +94,9 @@ pub fn run(input: Input, takeover: Option<Takeover>, inherited: Option<Inherited
     let life = Life::new(&statics, parts);
 
     let mut server = server(&statics);
-    let app = app(&server, &state, &telemetry, &drain, (&sessions, statics.mcp_session_ttl));
-    let setup = setup(app, &state, (&telemetry, &drain), (&statics, inherited));
+    let asking = Asking::new(&telemetry);
+    let app = app(&server, &state, (&telemetry, &asking), &drain, (&sessions, statics.mcp_session_ttl));
+    let setup = setup(app, &state, (&telemetry, &drain, asking), (&statics, inherited));
     let (listeners, reports) = Listeners::new(setup, state.wanted());
     life.offer(reports.clone(), servers.offers()?);
     reloader.listeners(reports.clone());
@@ -125,7 +126,7 @@ pub fn run(input: Input, takeover: Option<Takeover>, inherited: Option<Inherited
 fn setup(
     app: pingora_proxy::HttpProxy<Proxy>,
     state: &Arc<State>,
-    (telemetry, drain): (&Arc<Telemetry>, &Arc<Drain>),
+    (telemetry, drain, asking): (&Arc<Telemetry>, &Arc<Drain>, Asking),
     (statics, inherited): (&Statics, Vec<Offer>),
 ) -> Setup<pingora_proxy::HttpProxy<Proxy>> {
     let plans = state.clone();
@@ -134,6 +135,7 @@ fn setup(
         plans: Arc::new(move || plans.plan()),
         telemetry: telemetry.clone(),
         drain: drain.clone(),
+        asking,
         enable_ipv6: statics.enable_ipv6,
         removed_bind_deadline: statics.termination_deadline,
         inherited,
@@ -190,7 +192,7 @@ fn inherit(
 fn app(
     server: &Server,
     state: &Arc<State>,
-    telemetry: &Arc<Telemetry>,
+    (telemetry, asking): (&Arc<Telemetry>, &Asking),
     drain: &Arc<Drain>,
     (sessions, ttl): (&Arc<Sessions>, Duration),
 ) -> pingora_proxy::HttpProxy<Proxy> {
@@ -199,9 +201,8 @@ fn app(
         telemetry: telemetry.clone(),
         mirrors: Arc::new(Mirrors::default()),
         carried: drain.carried().clone(),
-        world: Arc::default(),
         mcp: Arc::new(Mcp::new(sessions.clone(), ttl)),
-        callouts: Arc::new(Callouts::new(telemetry.clone())),
+        asking: asking.clone(),
     };
     let mut app = pingora_proxy::http_proxy(&server.configuration, proxy);
     app.server_options = Some(Default::default());

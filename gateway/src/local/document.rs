@@ -9,8 +9,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::policies::{
-    AuthPolicies, BackendPolicies, FrontendPolicies, GatewayPolicies, LocalRateLimit, RoutePolicies, TcpRoutePolicies,
-    Transformations,
+    AuthPolicies, BackendPolicies, ExtAuthz, FrontendPolicies, GatewayPolicies, LocalRateLimit, RoutePolicies,
+    TcpRoutePolicies, Transformations,
 };
 use super::statics::StaticConfig;
 
@@ -161,7 +161,7 @@ macro_rules! with_gateway_policies {
             pub authorization: Option<filters::authorization::Config>,
             pub concurrency_limit: Option<filters::concurrency_limit::Config>,
             pub local_rate_limit: Option<LocalRateLimit>,
-            pub ext_authz: Option<filters::ext_authz::Config>,
+            pub ext_authz: Option<ExtAuthz>,
             pub cors: Option<filters::cors::Config>,
             pub csrf: Option<filters::csrf::Config>,
             pub ip_access: Option<filters::ip_access::Config>,

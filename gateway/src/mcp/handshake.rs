@@ -49,7 +49,7 @@ impl Target {
         (client, name): (&str, &Name),
     ) -> Result<(Opened, Bytes), Fault> {
         let body = Bytes::from(answer::request(OPENING_ID, "initialize", client));
-        let head = post_head(talk, endpoint, None)?;
+        let head = post_head(talk, endpoint, None, &body)?;
         let affinity = Some(affinity(name, self));
         let terms = Terms { deadline: TARGET_DEADLINE, again: true, affinity };
         let reply = talk.mcp.caller.send(endpoint, &head, Some(body), terms).await?;
@@ -73,9 +73,9 @@ impl Target {
         };
         self.state.keep_about(talk.audience, message.clone());
         let opened = Opened { target: self.name.to_string(), id, version };
-        let ready = answer::notification("notifications/initialized", "");
-        let head = post_head(talk, endpoint, Some(&opened))?;
-        let reply = talk.mcp.caller.send(endpoint, &head, Some(ready.into()), terms).await?;
+        let ready = Bytes::from(answer::notification("notifications/initialized", ""));
+        let head = post_head(talk, endpoint, Some(&opened), &ready)?;
+        let reply = talk.mcp.caller.send(endpoint, &head, Some(ready), terms).await?;
         reply.discard().await;
         Ok((opened, message))
     }

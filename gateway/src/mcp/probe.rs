@@ -63,14 +63,16 @@ async fn ask(target: Arc<Target>, talk: Talk) {
 
 async fn answers(target: &Target, talk: &Talk) -> Result<(), Fault> {
     let (Reach::Http(endpoint) | Reach::Sse(endpoint)) = &target.reach else { return Ok(()) };
-    let reply = talk.mcp.caller.send(endpoint, &head(talk, endpoint)?, Some(body()), terms()).await?;
+    let body = body();
+    let head = head(talk, endpoint, &body)?;
+    let reply = talk.mcp.caller.send(endpoint, &head, Some(body), terms()).await?;
     let status = reply.status.as_u16();
     reply.discard().await;
     if status < 500 { Ok(()) } else { Err(Fault::Status(status)) }
 }
 
-fn head(talk: &Talk, endpoint: &Endpoint) -> Result<pingora_http::RequestHeader, Fault> {
-    let mut head = talk.head(endpoint, &Method::POST, &endpoint.path)?;
+fn head(talk: &Talk, endpoint: &Endpoint, body: &[u8]) -> Result<pingora_http::RequestHeader, Fault> {
+    let mut head = talk.head(endpoint, (&Method::POST, &endpoint.path), body)?;
     insert(&mut head, header::ACCEPT, HeaderValue::from_static("application/json, text/event-stream"))?;
     insert(&mut head, header::CONTENT_TYPE, HeaderValue::from_static(JSON))?;
     Ok(head)

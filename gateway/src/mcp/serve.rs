@@ -75,7 +75,7 @@ fn talk(proxy: &Proxy, session: &Session, ctx: &Ctx, federation: &Arc<Federation
     forwarded::for_servers(session, &mut head, ctx)?;
     let route = ctx.entry.as_ref().map(|it| it.route.key.clone());
     let route = route.as_ref().map_or("", |it| it.as_str());
-    let of_process = (proxy.mcp.clone(), proxy.world.clone());
+    let of_process = (proxy.mcp.clone(), proxy.asking.world().clone());
     Ok(Talk::new(of_process, federation.clone(), head, ctx.facts.clone(), route))
 }
 

@@ -4,6 +4,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use aws_lc_rs::digest;
+use filters::backend_auth::{Outgoing, Payload};
 use filters::{Exchange, Facts, Identity, Verdict, chain};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use pingora_http::RequestHeader;
@@ -77,8 +78,13 @@ impl Talk {
         Self { mcp, federation, world, head, facts, scope, audience, session: None }
     }
 
-    /// The head of a request to a server.
-    pub(super) fn head(&self, endpoint: &Endpoint, method: &http::Method, path: &str) -> Result<RequestHeader, Fault> {
+    /// The head of a request with such a body to a server.
+    pub(super) fn head(
+        &self,
+        endpoint: &Endpoint,
+        (method, path): (&http::Method, &str),
+        body: &[u8],
+    ) -> Result<RequestHeader, Fault> {
         let mut head = self.head.clone();
         head.set_method(method.clone());
         let uri = http::Uri::try_from(path).map_err(|_| Fault::Policy(format!("`{path}` is not a path")))?;
@@ -101,7 +107,9 @@ impl Talk {
         }
         // Last: nothing that runs for a request sees the credential.
         if let Some(policy) = effective.backend_auth() {
-            policy.on_attempt(&mut head, &self.facts, &*self.world);
+            let (body, facts, outside) = (Payload::Whole(body), &self.facts, &*self.world);
+            let written = policy.on_attempt(Outgoing { head: &mut head, body, facts, outside });
+            written.map_err(|why| Fault::Policy(format!("backendAuth: {why}")))?;
         }
         Ok(head)
     }

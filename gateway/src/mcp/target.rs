@@ -229,7 +229,7 @@ impl Target {
             return self.post_modern(talk, endpoint, sending).await;
         }
         let Sending { body, deadline, again } = sending;
-        let head = post_head(talk, endpoint, Some(opened))?;
+        let head = post_head(talk, endpoint, Some(opened), &body)?;
         let deadline = deadline.or_else(|| endpoint.effective.timeout()?.backend_request).unwrap_or(CALL_DEADLINE);
         let terms = Terms { deadline, again, affinity: talk.affinity(self) };
         let reply = talk.mcp.caller.send(endpoint, &head, Some(body), terms).await?;
@@ -258,7 +258,7 @@ impl Target {
             return self.listen_modern(talk, endpoint, &self.wanted(talk)).await;
         }
         for _ in 0..2 {
-            let mut head = talk.head(endpoint, &Method::GET, &endpoint.path)?;
+            let mut head = talk.head(endpoint, (&Method::GET, &endpoint.path), b"")?;
             insert(&mut head, header::ACCEPT, HeaderValue::from_static(EVENT_STREAM))?;
             name_session(&mut head, &opened)?;
             if let Some(last) = last.and_then(|it| HeaderValue::from_str(it).ok()) {
@@ -289,7 +289,7 @@ impl Target {
             Ok(Some(endpoint)) => endpoint,
             _ => return,
         };
-        let Ok(mut head) = talk.head(endpoint, &Method::DELETE, &endpoint.path) else { return };
+        let Ok(mut head) = talk.head(endpoint, (&Method::DELETE, &endpoint.path), b"") else { return };
         if name_session(&mut head, opened).is_err() {
             return;
         }
@@ -313,9 +313,9 @@ impl Target {
     }
 }
 
-pub(super) fn post_head(talk: &Talk, endpoint: &Endpoint, opened: Option<&Opened>) -> Result<RequestHeader, Fault> {
+fn post_head(talk: &Talk, endpoint: &Endpoint, opened: Option<&Opened>, body: &[u8]) -> Result<RequestHeader, Fault> {
     static BOTH: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
-    let mut head = talk.head(endpoint, &Method::POST, &endpoint.path)?;
+    let mut head = talk.head(endpoint, (&Method::POST, &endpoint.path), body)?;
     insert(&mut head, header::ACCEPT, BOTH.clone())?;
     insert(&mut head, header::CONTENT_TYPE, HeaderValue::from_static(JSON))?;
     if let Some(opened) = opened {

@@ -377,5 +377,6 @@ fn shapes_terms(it: &filters::Attachment) -> bool {
             | Kind::ProxyProtocol
             | Kind::IpAccess
             | Kind::NetworkAuthorization
+            | Kind::NetworkExtAuthz
     ) && !matches!(it.target, Target::Route(_) | Target::RouteRule { .. } | Target::Rule(_))
 }

@@ -9,7 +9,7 @@ use filters::{Effective, Facts, Reason, Reply};
 use super::finish::Left;
 use super::seen::Seen;
 use crate::listen::carried::Load;
-use crate::plan::{Entry, ListenerPlan, Plan, Resolved};
+use crate::plan::{Entry, ListenerPlan, Plan, Resolved, Terms};
 use crate::session::Slot;
 use crate::upstream::{Counted, EndpointId, Lease, MirrorBody, Permit};
 
@@ -28,6 +28,8 @@ pub struct Ctx {
     pub gateway_effective: Option<Arc<Effective>>,
     /// Route-phase policies above the routes, for what no route took.
     pub base: Option<Arc<Effective>>,
+    /// Terms of the port, for what no listener took.
+    pub terms: Option<Arc<Terms>>,
     pub wrapped: Option<Slot>,
     /// Most that is held of a body (`maxBufferSize`).
     pub body_bytes_max: usize,
@@ -123,6 +125,7 @@ impl Ctx {
             backend: None,
             gateway_effective: None,
             base: None,
+            terms: None,
             wrapped: None,
             body_bytes_max: 0,
             seen: None,

@@ -2,6 +2,7 @@
 
 use std::time::{Instant, SystemTime};
 
+use filters::backend_auth::aws;
 use filters::expr::{Ambient, Backend, Duration, Env, Inputs, Names, Response, Timestamp};
 use pingora_http::{RequestHeader, ResponseHeader};
 
@@ -27,6 +28,7 @@ pub fn install(statics: &Statics) {
         gateway: statics.gateway.clone(),
     };
     filters::whereabouts::install(env, &Random);
+    aws::install(aws::Ambient::of(|name| std::env::var(name).ok()));
 }
 
 /// A request with what was chosen for it so far.

@@ -26,10 +26,11 @@ pub(super) fn ended(proxy: &Proxy, session: &mut Session, error: Option<&Error>,
         {
             noted.replace(body);
         }
-        if reads(ctx, proxy.telemetry.labels(), Needs::RESPONSE_HEADERS) {
-            let head = session.response_written();
-            ctx.outcome.response_headers = head.map(|head| Box::new(head.headers.clone()));
-        }
+    }
+    // Of answers that were finished late, and of our own.
+    if ctx.outcome.response_headers.is_none() && reads(ctx, proxy.telemetry.labels(), Needs::RESPONSE_HEADERS) {
+        let head = session.response_written().filter(|it| !it.status.is_informational());
+        ctx.outcome.response_headers = head.map(|head| Box::new(head.headers.clone()));
     }
     if let Some(error) = error
         && ctx.outcome.error.is_none()
@@ -92,9 +93,12 @@ fn src(client: SocketAddr, named: IpAddr) -> SocketAddr {
     if client.ip() == named { client } else { SocketAddr::new(named, 0) }
 }
 
-/// The access-log terms: the route's, else those of the listener.
+/// The access-log terms: the route's, else those of the listener, else those of the port.
 pub(super) fn access_log(ctx: &Ctx) -> Option<&filters::access_log::Policy> {
-    ctx.effective().or(ctx.base.as_ref()).and_then(|it| it.access_log())
+    match ctx.effective().or(ctx.base.as_ref()) {
+        Some(effective) => effective.access_log(),
+        None => ctx.terms.as_ref()?.access_log.as_ref(),
+    }
 }
 
 /// Whether what the access log or the labels of metrics evaluate reads so much.

@@ -134,7 +134,8 @@ pub(super) async fn bodies(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx) 
     if ctx.is_grpc && sets_bodies(ctx) {
         return Err(streams(ctx));
     }
-    let Some(effective) = ctx.backend().map(|it| &it.effective).filter(|it| !it.filters().is_empty()) else {
+    let reads = |it: &&Arc<Effective>| !it.filters().is_empty() || it.backend_auth().is_some();
+    let Some(effective) = ctx.backend().map(|it| &it.effective).filter(reads) else {
         return Ok(());
     };
     let effective = effective.clone();

@@ -2,7 +2,8 @@
 //!
 //! Hop-by-hop headers, the host, what we say of the client, and the backend's own policies.
 
-use filters::{Exchange, Verdict, chain};
+use filters::backend_auth::{Outgoing, Payload};
+use filters::{Exchange, Reason, Verdict, chain};
 use http::header::{CONNECTION, COOKIE, HOST, TE, UPGRADE};
 use http::{HeaderName, HeaderValue};
 use pingora_error::{Error, ErrorType, Result};
@@ -58,10 +59,14 @@ pub(super) fn filter(proxy: &Proxy, session: &mut Session, head: &mut RequestHea
     }
     // Last: nothing that runs for a request sees the credential.
     let credentials = ctx.backend().and_then(|it| it.effective.backend_auth());
-    if let Some(policy) = credentials {
-        policy.on_attempt(head, &ctx.facts, &*proxy.world);
-    }
-    Ok(())
+    let written = credentials.map_or(Ok(()), |policy| {
+        let (body, outside) = (Payload::of(&ctx.facts.body), proxy.asking.world().as_ref());
+        policy.on_attempt(Outgoing { head, body, facts: &ctx.facts, outside })
+    });
+    written.map_err(|why| {
+        ctx.fail(Reason::Internal, 500, format!("backendAuth: {why}"));
+        Error::new(ErrorType::InternalError)
+    })
 }
 
 fn hop_by_hop(session: &Session, fields: &mut Fields<'_>, ctx: &Ctx, is_h2: bool) -> Result<()> {

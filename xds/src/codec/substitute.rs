@@ -6,7 +6,7 @@
 //! | a route | the matches that can be read, answered with 500; one that cannot be read never matches |
 //! | a TCP route | its names, with a backend that refuses |
 //! | `ipAccess` | nobody is let in |
-//! | `authorization`, `networkAuthorization`, `extAuthz` of a backend | everybody is refused |
+//! | `authorization`, `networkAuthorization`, `networkExtAuthz`, `extAuthz` of a backend | everybody is refused |
 //! | another filter, or a kind that is not known, above the backend | 500 for all that the target governs |
 //! | `backendTLS`, or a kind that is not known, at a backend | TLS that no certificate satisfies |
 //! | a setting | nothing: the default holds |
@@ -140,7 +140,7 @@ fn closed(kind: Option<Kind>, target: &Target) -> Option<Policy> {
             Some(Policy::IpAccess(ip_access::Policy { allow: Vec::new(), deny: everybody.collect() }))
         }
         // Connections are not answered: what cannot be judged is let in by nobody.
-        Some(Kind::NetworkAuthorization) => {
+        Some(Kind::NetworkAuthorization | Kind::NetworkExtAuthz) => {
             nobody(Site::Connection).map(network_authorization::Policy).map(Policy::NetworkAuthorization)
         }
         // Of a backend, too: nothing of its servers is shown.

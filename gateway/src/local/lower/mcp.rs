@@ -123,10 +123,7 @@ impl Lowering<'_> {
         };
         let place = self.check(format!("{path}.host"), place_of(&host, port, written.as_deref(), default))?;
         let at = format!("{}.policies", path.rsplit_once('.').map_or(path, |(owner, _)| owner));
-        let mut lowered = self.scoped(&at, |scope| {
-            scope.site = filters::expr::Site::Backend;
-            policies.map(|it| it.lower(scope)).unwrap_or_default()
-        });
+        let mut lowered = self.scoped(&at, |scope| policies.map(|it| it.lower(scope)).unwrap_or_default());
         if place.tls && !lowered.iter().any(|it| it.kind() == filters::Kind::BackendTls) {
             lowered.push(filters::Policy::BackendTls(backend_tls::Policy::default()));
         }

@@ -34,7 +34,7 @@ impl Target {
         let meta = modern::meta_of(client, None);
         let body: Bytes = answer::request(OPENING_ID, "server/discover", &format!(r#"{{"_meta":{{{meta}}}}}"#)).into();
         let message = Message::parse(&body).map_err(|fault| Fault::Message(fault.to_string()))?;
-        let head = self.head(talk, endpoint, &message)?;
+        let head = self.head(talk, endpoint, (&message, &body))?;
         let affinity = talk.affinity(self);
         let terms = Terms { deadline: TARGET_DEADLINE, again: true, affinity };
         let reply = talk.mcp.caller.send(endpoint, &head, Some(body.clone()), terms).await?;
@@ -58,9 +58,14 @@ impl Target {
         Ok(found.map(|it| (opened, it)))
     }
 
-    fn head(&self, talk: &Talk, endpoint: &Endpoint, message: &Message<'_>) -> Result<RequestHeader, Fault> {
+    fn head(
+        &self,
+        talk: &Talk,
+        endpoint: &Endpoint,
+        (message, body): (&Message<'_>, &[u8]),
+    ) -> Result<RequestHeader, Fault> {
         static BOTH: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
-        let mut head = talk.head(endpoint, &Method::POST, &endpoint.path)?;
+        let mut head = talk.head(endpoint, (&Method::POST, &endpoint.path), body)?;
         insert(&mut head, header::ACCEPT, BOTH.clone())?;
         insert(&mut head, header::CONTENT_TYPE, HeaderValue::from_static(JSON))?;
         insert(&mut head, PROTOCOL_VERSION, HeaderValue::from_static(VERSION.as_str()))?;
@@ -86,7 +91,7 @@ impl Target {
             return Ok(Answer::Message(own.into()));
         }
         let body = self.body(talk, &message).unwrap_or_else(|| sending.body.clone());
-        let mut head = self.head(talk, endpoint, &message)?;
+        let mut head = self.head(talk, endpoint, (&message, &body))?;
         self.repeat_arguments(talk, &message, &mut head)?;
         let deadline = sending.deadline.or_else(|| endpoint.effective.timeout()?.backend_request);
         let terms =
@@ -202,7 +207,7 @@ impl Target {
         let params = format!(r#"{{"_meta":{{{meta}}},"notifications":{filter}}}"#);
         let body: Bytes = answer::request(&fan::own_id(), "subscriptions/listen", &params).into();
         let message = Message::parse(&body).map_err(|fault| Fault::Message(fault.to_string()))?;
-        let head = self.head(talk, endpoint, &message)?;
+        let head = self.head(talk, endpoint, (&message, &body))?;
         let terms = Terms { deadline: CALL_DEADLINE, again: true, affinity: talk.affinity(self) };
         let reply = talk.mcp.caller.send(endpoint, &head, Some(body.clone()), terms).await?;
         match reply.status {

@@ -33,6 +33,7 @@ mod local_rate_limit;
 mod mcp_authorization;
 mod mode;
 mod network_authorization;
+mod network_ext_authz;
 mod proxy_protocol;
 mod remote_rate_limit;
 mod request_mirror;
@@ -55,6 +56,7 @@ pub(super) fn encode(policy: &Policy) -> Wire {
         Policy::BasicAuth(it) => Wire::BasicAuth(basic_auth::encode(it)),
         Policy::ApiKey(it) => Wire::ApiKey(api_key::encode(it)),
         Policy::Authorization(it) => Wire::Authorization(authorization::encode(it)),
+        Policy::NetworkExtAuthz(it) => Wire::NetworkExtAuthz(network_ext_authz::encode(it)),
         Policy::NetworkAuthorization(it) => Wire::NetworkAuthorization(network_authorization::encode(it)),
         Policy::McpAuthorization(it) => Wire::McpAuthorization(mcp_authorization::encode(it)),
         Policy::LocalRateLimit(it) => Wire::LocalRateLimit(local_rate_limit::encode(it)),
@@ -101,6 +103,7 @@ pub(super) fn decode(wire: Wire, scope: &mut Scope<'_>) -> Option<Policy> {
         Wire::BasicAuth(it) => basic_auth::decode(it, scope).map(Policy::BasicAuth),
         Wire::ApiKey(it) => api_key::decode(it, scope).map(Policy::ApiKey),
         Wire::Authorization(it) => authorization::decode(it, scope).map(Policy::Authorization),
+        Wire::NetworkExtAuthz(it) => network_ext_authz::decode(it, scope).map(Policy::NetworkExtAuthz),
         Wire::NetworkAuthorization(it) => network_authorization::decode(it, scope).map(Policy::NetworkAuthorization),
         Wire::McpAuthorization(it) => mcp_authorization::decode(it, scope).map(Policy::McpAuthorization),
         Wire::LocalRateLimit(it) => local_rate_limit::decode(it, scope).map(Policy::LocalRateLimit),
@@ -152,6 +155,7 @@ pub(super) fn kind(wire: &Wire) -> Option<Kind> {
         Wire::Authorization(_) => Kind::Authorization,
         Wire::NetworkAuthorization(_) => Kind::NetworkAuthorization,
         Wire::McpAuthorization(_) => Kind::McpAuthorization,
+        Wire::NetworkExtAuthz(_) => Kind::NetworkExtAuthz,
         Wire::LocalRateLimit(_) => Kind::LocalRateLimit,
         Wire::ConcurrencyLimit(_) => Kind::ConcurrencyLimit,
         Wire::Csrf(_) => Kind::Csrf,

@@ -74,11 +74,27 @@ pub(super) fn backend_auth() -> impl Strategy<Value = backend_auth::Config> {
         ttl: None,
         location,
     });
-    (primary, option::of(sign), vec(further, 0..3)).prop_map(|((key, passthrough), sign, credentials)| Config {
-        jwt_sign: sign.filter(|_| key.is_none() && passthrough.is_none()),
-        key,
-        passthrough,
-        credentials,
-        ..Config::default()
-    })
+    let secret = || one_of(&["AKIDEXAMPLE", "a/b+c="]).prop_map(|it| ValueConfig::Inline(SecretText(it)));
+    let keys = option::of((secret(), secret(), option::of(secret())));
+    let aws = (keys, option::of(one_of(&["us-east-1"])), option::of(one_of(&["bedrock", "s3"])));
+    let aws = aws.prop_map(|(keys, region, service_name)| {
+        let (access_key_id, secret_access_key, session_token) = match keys {
+            Some((id, secret, token)) => (Some(id), Some(secret), token),
+            None => (None, None, None),
+        };
+        AwsConfig { access_key_id, secret_access_key, session_token, region, service_name, assume_role: None }
+    });
+    // Each part has its own box: a stack holds all of them at once otherwise.
+    let (primary, sign, aws) = (primary.boxed(), sign.boxed(), aws.boxed());
+    let signed = (option::of(sign), option::of(aws));
+    (primary, signed, vec(further, 0..3))
+        .prop_map(|((key, passthrough), (sign, aws), credentials)| Config {
+            aws: aws.filter(|_| key.is_none() && passthrough.is_none() && sign.is_none()),
+            jwt_sign: sign.filter(|_| key.is_none() && passthrough.is_none()),
+            key,
+            passthrough,
+            credentials,
+            ..Config::default()
+        })
+        .boxed()
 }

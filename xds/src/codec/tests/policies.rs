@@ -137,6 +137,9 @@ pub(super) fn of(kind: Kind, site: Site) -> BoxedStrategy<Policy> {
         Kind::McpAuthorization => {
             lowered(site, admission::tools(), mcp_authorization::Policy::lower, Policy::McpAuthorization)
         }
+        Kind::NetworkExtAuthz => {
+            lowered(site, callouts::network_ext_authz(), network_ext_authz::Policy::lower, Policy::NetworkExtAuthz)
+        }
         Kind::NetworkAuthorization => {
             lowered(site, admission::connections(), network_authorization::Policy::lower, Policy::NetworkAuthorization)
         }
@@ -195,7 +198,8 @@ pub(super) fn of(kind: Kind, site: Site) -> BoxedStrategy<Policy> {
 }
 
 /// Kinds that may have conditions.
-pub(super) const CONDITIONAL: &[Kind] = &[Kind::DirectResponse, Kind::LocalRateLimit, Kind::Transformations];
+pub(super) const CONDITIONAL: &[Kind] =
+    &[Kind::DirectResponse, Kind::ExtAuthz, Kind::LocalRateLimit, Kind::RemoteRateLimit, Kind::Transformations];
 
 /// A policy of one of these kinds with conditions.
 pub(super) fn conditional(site: Site) -> impl Strategy<Value = Policy> {
