@@ -19,6 +19,7 @@ pub mod issuer;
 pub mod load;
 pub mod manager;
 pub mod mcp;
+pub mod mock_llm;
 pub mod pb;
 pub mod wait;
 
@@ -30,4 +31,5 @@ pub use gateway::Gateway;
 pub use http::Reply;
 pub use manager::Manager;
 pub use mcp::{McpClient, McpServer};
+pub use mock_llm::MockLlm;
 pub use wait::{eventually, within};

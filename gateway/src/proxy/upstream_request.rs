@@ -44,6 +44,9 @@ pub(super) fn filter(proxy: &Proxy, session: &mut Session, head: &mut RequestHea
         }
         Ok(())
     })?;
+    if let Some(asked) = &ctx.ai {
+        crate::llm::requested(head, asked)?;
+    }
     if let Some(effective) = ctx.backend().map(|it| it.effective.clone())
         && !effective.filters().is_empty()
     {
@@ -59,7 +62,11 @@ pub(super) fn filter(proxy: &Proxy, session: &mut Session, head: &mut RequestHea
     // Last: nothing that runs for a request sees the credential.
     let credentials = ctx.backend().and_then(|it| it.effective.backend_auth());
     if let Some(policy) = credentials {
-        policy.on_attempt(head, &ctx.facts, &*proxy.world);
+        let write = |head: &mut RequestHeader| policy.on_attempt(head, &ctx.facts, &*proxy.world);
+        match ctx.ai.as_ref().and_then(|it| it.provider()) {
+            Some(provider) => crate::llm::sign(head, provider.key, write)?,
+            None => write(head),
+        }
     }
     Ok(())
 }

@@ -20,6 +20,7 @@ use super::control_plane::ControlPlane;
 use super::event::{Phases, RequestEvent, TcpEvent};
 use super::family::{Cells, Family, Label, OTHER};
 use super::histogram::{Connect, Counter, Histogram, Processing, Request};
+use super::llm::Llm;
 use super::process::Runtime;
 use crate::statics::Statics;
 
@@ -49,6 +50,7 @@ pub(super) struct Metrics {
     pub(super) calls: Family<Histogram<Request>>,
     pub(super) denials: Family<Counter>,
     pub(super) callouts: Family<Counter>,
+    pub(super) llm: Llm,
     pub(super) upgrades: Family<UpgradeCells>,
     pub(super) config: ConfigCells,
     pub(super) control_plane: Mutex<Option<ControlPlane>>,
@@ -199,6 +201,7 @@ impl Metrics {
             calls: Family::new(&calls, SERIES_MAX, shards),
             denials: Family::new(&[Label::closed("policy"), Label::closed("mode")], SERIES_MAX, shards),
             callouts: Family::new(&[Label::closed("subtype"), Label::closed("outcome")], SERIES_MAX, shards),
+            llm: Llm::new(SERIES_MAX, shards),
             upgrades: Family::new(&[Label::closed("outcome")], SERIES_MAX, 1),
             config: ConfigCells::default(),
             control_plane: Mutex::default(),
@@ -249,6 +252,9 @@ impl Metrics {
             labels.extend([protocol, method, status, reason]);
             labels.extend(added.iter().map(|it| &**it));
             self.requests.record(&labels, count);
+        }
+        if let Some(llm) = event.llm {
+            self.llm.ended(llm, event.duration, event.status);
         }
         for decision in event.decisions {
             let mode = match decision.mode {
