@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 use crate::life::client::{self, Code};
 use crate::life::heir::{Predecessor, Takeover};
 use crate::life::{init, place};
+use crate::llm::mock::{self as llm, script::Script};
 use crate::local::schema;
 use crate::local::source::{Input, Refused, Source};
 use crate::mcp::client::{Client, Wish};
@@ -92,6 +93,18 @@ enum Command {
     Mcp {
         #[command(subcommand)]
         command: Mcp,
+    },
+    /// Be a provider of language models without a model, to try things with.
+    ///
+    /// Speaks OpenAI's, Anthropic's and Gemini's dialects, streamed or not. Exit code 1: the address cannot be bound; 2: the
+    /// script is no script.
+    MockLlm {
+        /// Where it listens.
+        #[arg(long, default_value = "127.0.0.1:8080")]
+        address: std::net::SocketAddr,
+        /// JSON that says how models answer, fail and wait, or a file with it.
+        #[arg(long)]
+        script: Option<String>,
     },
     /// Evaluate a CEL expression.
     ///
@@ -204,6 +217,7 @@ pub fn main() -> ExitCode {
         Some(Command::Status { whom, json }) => answered(client::status(&whom.places(), json)),
         Some(Command::Xds { command: Xds::Serve(flags) }) => control(flags),
         Some(Command::Mcp { command }) => mcp(command),
+        Some(Command::MockLlm { address, script }) => mock_llm(address, script),
         Some(Command::Cel { expression, data }) => cel(&expression, data),
         Some(Command::Schema) => say(schema::text().trim_end()),
         Some(Command::Reference) => say(reference::text().trim_end()),
@@ -241,6 +255,27 @@ fn mcp(command: Mcp) -> ExitCode {
             if failed { ExitCode::from(REFUSED) } else { said }
         }
         Err(error) => fail(&format!("{error:#}")),
+    }
+}
+
+fn mock_llm(address: std::net::SocketAddr, script: Option<String>) -> ExitCode {
+    let text = match script {
+        Some(text) if text.trim_start().starts_with('{') => Ok(text),
+        Some(path) => std::fs::read_to_string(&path).map_err(|error| format!("`{path}` cannot be read: {error}")),
+        None => Ok("{}".to_owned()),
+    };
+    let script = match text.and_then(|it| Script::parse(&it)) {
+        Ok(script) => script,
+        Err(reason) => {
+            tell(&reason);
+            return ExitCode::from(WRONG_FLAGS);
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let told = |address| drop(say(&format!("mock-llm listens on http://{address}")));
+    match runtime.and_then(|it| it.block_on(llm::serve(address, script, told))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&format!("{address}: {error}")),
     }
 }
 

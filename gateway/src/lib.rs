@@ -14,6 +14,7 @@ pub mod clock;
 pub mod fleet;
 pub mod life;
 pub mod listen;
+pub mod llm;
 pub mod local;
 pub mod mcp;
 pub mod memory;

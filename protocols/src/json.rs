@@ -4,6 +4,8 @@
 //! Values that are looked into are few (an id, a method, a name); payloads of megabytes are only passed over.
 //! Numbers keep their text. Objects with a key twice are the caller's to refuse: see [`Raw::member`].
 
+mod check;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
@@ -50,17 +52,14 @@ pub struct Raw<'a> {
 
 /// Checks a whole document.
 pub fn parse(bytes: &[u8]) -> Result<Raw<'_>, Fault> {
+    outline(bytes, |_, _| {})
+}
+
+/// Checks a whole document, and shows the members of its outermost object on the way, so that nobody walks them again.
+pub fn outline<'a>(bytes: &'a [u8], mut member: impl FnMut(Raw<'a>, Raw<'a>)) -> Result<Raw<'a>, Fault> {
     let document = std::str::from_utf8(bytes).map_err(|_| Fault::Encoding)?;
-    let mut check = Check { bytes: document.as_bytes(), at: 0 };
-    check.space();
-    let start = check.at;
-    check.value(0)?;
-    let end = check.at;
-    check.space();
-    match check.at == bytes.len() {
-        true => Ok(Raw { document, start, end }),
-        false => Err(Fault::Syntax(check.at)),
-    }
+    let raw = |it: Range<usize>| Raw { document, start: it.start, end: it.end };
+    check::document(document.as_bytes(), |key, value| member(raw(key), raw(value))).map(raw)
 }
 
 impl<'a> Raw<'a> {
@@ -278,146 +277,6 @@ fn skip_string(bytes: &[u8], mut at: usize) -> usize {
         at += 2;
     }
     bytes.len()
-}
-
-/// The grammar of RFC 8259.
-struct Check<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
-
-impl Check<'_> {
-    fn peek(&self) -> Option<u8> {
-        self.bytes.get(self.at).copied()
-    }
-
-    fn space(&mut self) {
-        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
-            self.at += 1;
-        }
-    }
-
-    fn fault(&self) -> Fault {
-        if self.at >= self.bytes.len() { Fault::End } else { Fault::Syntax(self.at) }
-    }
-
-    fn expect(&mut self, byte: u8) -> Result<(), Fault> {
-        match self.peek() {
-            Some(it) if it == byte => {
-                self.at += 1;
-                Ok(())
-            }
-            _ => Err(self.fault()),
-        }
-    }
-
-    fn value(&mut self, depth: usize) -> Result<(), Fault> {
-        match self.peek() {
-            Some(b'{' | b'[') if depth >= DEPTH_MAX => Err(Fault::Depth),
-            Some(b'{') => self.list(b'}', |it| {
-                it.string()?;
-                it.space();
-                it.expect(b':')?;
-                it.space();
-                it.value(depth + 1)
-            }),
-            Some(b'[') => self.list(b']', |it| it.value(depth + 1)),
-            Some(b'"') => self.string(),
-            Some(b't') => self.literal(b"true"),
-            Some(b'f') => self.literal(b"false"),
-            Some(b'n') => self.literal(b"null"),
-            Some(b'-' | b'0'..=b'9') => self.number(),
-            _ => Err(self.fault()),
-        }
-    }
-
-    fn list(&mut self, close: u8, mut item: impl FnMut(&mut Self) -> Result<(), Fault>) -> Result<(), Fault> {
-        self.at += 1;
-        self.space();
-        if self.peek() == Some(close) {
-            self.at += 1;
-            return Ok(());
-        }
-        loop {
-            item(self)?;
-            self.space();
-            match self.peek() {
-                Some(b',') => self.at += 1,
-                Some(it) if it == close => {
-                    self.at += 1;
-                    return Ok(());
-                }
-                _ => return Err(self.fault()),
-            }
-            self.space();
-        }
-    }
-
-    fn literal(&mut self, word: &[u8]) -> Result<(), Fault> {
-        word.iter().try_for_each(|byte| self.expect(*byte))
-    }
-
-    fn string(&mut self) -> Result<(), Fault> {
-        self.expect(b'"')?;
-        loop {
-            match self.peek() {
-                Some(b'"') => {
-                    self.at += 1;
-                    return Ok(());
-                }
-                Some(b'\\') => {
-                    self.at += 1;
-                    match self.peek() {
-                        Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 1,
-                        Some(b'u') => {
-                            self.at += 1;
-                            for _ in 0..4 {
-                                if !self.peek().is_some_and(|it| it.is_ascii_hexdigit()) {
-                                    return Err(self.fault());
-                                }
-                                self.at += 1;
-                            }
-                        }
-                        _ => return Err(self.fault()),
-                    }
-                }
-                Some(0x20..) => self.at += 1,
-                _ => return Err(self.fault()),
-            }
-        }
-    }
-
-    fn digits(&mut self) -> Result<(), Fault> {
-        if !self.peek().is_some_and(|it| it.is_ascii_digit()) {
-            return Err(self.fault());
-        }
-        while self.peek().is_some_and(|it| it.is_ascii_digit()) {
-            self.at += 1;
-        }
-        Ok(())
-    }
-
-    fn number(&mut self) -> Result<(), Fault> {
-        if self.peek() == Some(b'-') {
-            self.at += 1;
-        }
-        match self.peek() {
-            Some(b'0') => self.at += 1,
-            _ => self.digits()?,
-        }
-        if self.peek() == Some(b'.') {
-            self.at += 1;
-            self.digits()?;
-        }
-        if matches!(self.peek(), Some(b'e' | b'E')) {
-            self.at += 1;
-            if matches!(self.peek(), Some(b'+' | b'-')) {
-                self.at += 1;
-            }
-            self.digits()?;
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]

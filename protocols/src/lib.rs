@@ -8,6 +8,7 @@ pub mod client_hello;
 pub mod grpc;
 pub mod http;
 pub mod json;
+pub mod llm;
 pub mod mcp;
 pub mod proxy_protocol;
 pub mod sse;

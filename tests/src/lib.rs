@@ -20,6 +20,7 @@ pub mod load;
 pub mod manager;
 pub mod mcp;
 pub mod mcp_modern;
+pub mod mock_llm;
 pub mod pb;
 pub mod wait;
 
@@ -32,4 +33,5 @@ pub use http::Reply;
 pub use manager::Manager;
 pub use mcp::{McpClient, McpServer};
 pub use mcp_modern::{ModernClient, ModernServer};
+pub use mock_llm::MockLlm;
 pub use wait::{eventually, within};

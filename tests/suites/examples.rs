@@ -30,6 +30,7 @@ fn expected(name: &str) -> (&str, u16) {
         "url-rewrite" => ("/shop/x", 200),
         // A request of no MCP client.
         "mcp" | "mcp-authorization" => ("/mcp", 406),
+        "llm" => ("/v1/models", 200),
         _ => ("/x", 200),
     }
 }

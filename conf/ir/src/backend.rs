@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use serde::{Serialize, Serializer};
 
+use crate::ai::AiBackend;
 use crate::mcp::McpBackend;
 use crate::name::{BackendKey, Origin, ServiceKey, Text};
 
@@ -33,12 +34,13 @@ pub struct Backend {
     pub origin: Origin,
 }
 
-/// What a backend is. The kinds that speak A2A or an LLM dialect come with their issues.
+/// What a backend is. The kind that speaks A2A comes with its issue.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum BackendKind {
     Host(HostTarget),
     Mcp(McpBackend),
+    Ai(AiBackend),
     /// What the embedded default serves: a small echo.
     Demo,
 }

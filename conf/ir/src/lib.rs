@@ -10,6 +10,7 @@
 //!
 //! Read next: [`Snapshot`] (everything, consistent), [`Patch`] (what changed).
 
+pub mod ai;
 pub mod attach;
 pub mod backend;
 pub mod listener;
@@ -21,6 +22,7 @@ pub mod route;
 pub mod secret;
 pub mod snapshot;
 
+pub use ai::{AiBackend, AiFormat, AiKeyPlace, AiProvider, AiRouting, AiShare, AiVirtualModel};
 pub use attach::{Attachment, Inheritance, Phase, Target};
 pub use backend::{Backend, BackendKind, BackendRef, HostTarget, Service, Workload};
 pub use listener::{Bind, BindAddress, Listener, Protocol, ServerTls};

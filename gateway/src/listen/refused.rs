@@ -50,6 +50,7 @@ pub(super) fn report<A>(talk: &Talk<A>, conn: &ConnInfo, seen: &[u8], ending: En
         protocol: if conn.tls.is_some() { "https" } else { "http" },
         sni: conn.sni.as_deref().unwrap_or_default(),
         identity: None,
+        llm: None,
         reason: ending.reason,
         error: Some(ending.error),
         decisions: &[],

@@ -14,9 +14,15 @@ use super::policies::{
 };
 use super::statics::StaticConfig;
 
+mod ai;
 mod discovery;
 mod mcp;
 
+pub use ai::{
+    AiBackend, AiCustom, AiFormat, AiFormatKind, AiGroup, AiModel, AiProvider, AiProviderKind, LlmFailover, LlmModel,
+    LlmParams, LlmPriority, LlmProvider, LlmProviderKind, LlmRouting, LlmVirtualModel, LlmVisibility, LlmWeight,
+    LlmWeighted, LlmWritten, SimpleLlm,
+};
 pub use discovery::{HealthPolicy, LoadBalancer, Locality, LocalityMode, Scope, Service, Workload, WorkloadStatus};
 pub use mcp::{McpBackend, McpFailureMode, McpPlace, McpPrefixMode, McpStatefulMode, McpStdio, McpTarget, SimpleMcp};
 
@@ -42,6 +48,8 @@ pub struct Document {
     pub workloads: Vec<Workload>,
     /// Lists of routes that a route can delegate to.
     pub route_groups: Vec<RouteGroup>,
+    /// Language models behind one endpoint, on a port of their own or on gateways.
+    pub llm: Option<SimpleLlm>,
     /// MCP servers behind one endpoint, on a port of their own or on gateways.
     pub mcp: Option<SimpleMcp>,
     /// Policies with an explicit target.
@@ -310,7 +318,7 @@ pub enum ValueMatch {
     Regex(String),
 }
 
-/// Exactly one of `host`, `backend`, `service`, `routeGroup`, `mcp`, `demo`.
+/// Exactly one of `host`, `backend`, `service`, `routeGroup`, `mcp`, `ai`, `demo`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RouteBackend {
@@ -326,6 +334,8 @@ pub struct RouteBackend {
     pub route_group: Option<String>,
     /// MCP servers behind one endpoint.
     pub mcp: Option<McpBackend>,
+    /// Providers of language models behind one endpoint.
+    pub ai: Option<AiBackend>,
     /// The gateway's own echo, to try things with.
     pub demo: Option<Demo>,
     pub policies: Option<BackendPolicies>,
@@ -367,7 +377,7 @@ pub struct TcpRoute {
     pub backends: Vec<RouteBackend>,
 }
 
-/// A named backend: exactly one of `host` and `mcp`.
+/// A named backend: exactly one of `host`, `mcp` and `ai`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Backend {
@@ -376,6 +386,8 @@ pub struct Backend {
     pub host: Option<String>,
     /// MCP servers behind one endpoint.
     pub mcp: Option<McpBackend>,
+    /// Providers of language models behind one endpoint.
+    pub ai: Option<AiBackend>,
     pub policies: Option<BackendPolicies>,
 }
 

@@ -306,6 +306,10 @@ impl Source {
             lowering.frontend(policies);
             run.keep("frontendPolicies", None, &mut lowering);
         }
+        if let Some(llm) = run.whole("llm") {
+            lowering.llm(llm);
+            run.keep("llm", None, &mut lowering);
+        }
         if let Some(mcp) = run.whole("mcp") {
             lowering.mcp(mcp);
             run.keep("mcp", None, &mut lowering);

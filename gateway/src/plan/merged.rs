@@ -12,6 +12,7 @@ use ir::{BackendKind, BackendRef, HostTarget, RouteBackend, Target, Text};
 use parking_lot::Mutex;
 
 use super::Plan;
+use crate::llm::Ai;
 use crate::mcp::{self, Federation};
 use crate::upstream::{Cluster, Template};
 
@@ -85,6 +86,8 @@ pub enum BackendTarget {
     },
     /// Several servers that the gateway itself talks to.
     Mcp(Arc<Federation>),
+    /// Providers of language models: which one is known once the request has been looked at.
+    Ai(Arc<Ai>),
     /// The embedded default's own echo.
     Demo,
     Group(Text),
@@ -152,6 +155,9 @@ fn target_of(plan: &Plan, it: &Reached, effective: &Effective) -> BackendTarget 
     if let Some(BackendKind::Mcp(terms)) = it.backend.as_ref().map(|backend| &backend.kind) {
         return BackendTarget::Mcp(federation(plan, it, terms, effective));
     }
+    if let Some(BackendKind::Ai(terms)) = it.backend.as_ref().map(|backend| &backend.kind) {
+        return BackendTarget::Ai(providers(plan, it, terms, effective));
+    }
     let Some(cluster) = &it.cluster else {
         return BackendTarget::Broken(plan.broken(reference));
     };
@@ -179,6 +185,26 @@ fn federation(plan: &Plan, it: &Reached, terms: &ir::McpBackend, effective: &Eff
         Arc::new(mcp::Target { name: target.name.clone(), reach, state })
     });
     Arc::new(Federation::new(key.0.clone(), terms.clone(), targets.collect()))
+}
+
+/// The providers of an AI backend, each with its own policies over those of the backend.
+fn providers(plan: &Plan, it: &Reached, terms: &ir::AiBackend, effective: &Effective) -> Arc<Ai> {
+    let name = it.backend.as_ref().map(|it| it.key.0.clone()).unwrap_or_default();
+    let backend = |terms: &ir::AiProvider, found: &Server| {
+        let effective = found.level.iter().fold(effective.clone(), |above, level| above.under(level));
+        let host = found.backend.as_ref().and_then(|it| host_of(it, effective.backend_tls().is_some()));
+        let target = match &found.cluster {
+            None => BackendTarget::Broken(plan.broken(&terms.backend)),
+            Some(cluster) => match plan.template(cluster, &effective) {
+                Ok(template) => BackendTarget::Cluster { cluster: cluster.clone(), template },
+                Err(reason) => BackendTarget::Broken(reason.into()),
+            },
+        };
+        let reference = terms.backend.clone();
+        Backend { reference, effective: Arc::new(effective), target, host }
+    };
+    let providers = terms.providers.iter().zip(&it.servers);
+    Arc::new(Ai::new(name, terms, providers.map(|(terms, found)| (terms, backend(terms, found)))))
 }
 
 fn endpoint(
@@ -212,6 +238,7 @@ impl BackendTarget {
         match self {
             Self::Cluster { cluster, .. } => cluster.name(),
             Self::Mcp(federation) => &federation.name,
+            Self::Ai(ai) => &ai.name,
             Self::Demo => "demo",
             Self::Group(_) | Self::Broken(_) => "",
         }
@@ -287,7 +314,6 @@ impl Server {
 }
 
 fn servers(plan: &Plan, backend: Option<&ir::Backend>) -> Vec<Server> {
-    let Some(BackendKind::Mcp(terms)) = backend.map(|it| &it.kind) else { return Vec::new() };
     let found = |reference: &BackendRef| Server {
         level: plan.backend_level(reference),
         backend: match reference {
@@ -296,7 +322,11 @@ fn servers(plan: &Plan, backend: Option<&ir::Backend>) -> Vec<Server> {
         },
         cluster: plan.cluster(reference),
     };
-    terms.references().map(found).collect()
+    match backend.map(|it| &it.kind) {
+        Some(BackendKind::Mcp(terms)) => terms.references().map(found).collect(),
+        Some(BackendKind::Ai(terms)) => terms.references().map(found).collect(),
+        Some(BackendKind::Host(_) | BackendKind::Demo) | None => Vec::new(),
+    }
 }
 
 /// Whether both are the same object, or both absent.

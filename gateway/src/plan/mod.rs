@@ -226,7 +226,7 @@ impl Plan {
                 effective: backend.effective.clone(),
             }),
             BackendTarget::Broken(reason) => Err(TcpMiss::NoBackend(found.route.clone(), reason.clone())),
-            BackendTarget::Mcp(_) | BackendTarget::Demo | BackendTarget::Group(_) => {
+            BackendTarget::Mcp(_) | BackendTarget::Ai(_) | BackendTarget::Demo | BackendTarget::Group(_) => {
                 Err(TcpMiss::NoBackend(found.route.clone(), "a raw route needs a host or service".into()))
             }
         }

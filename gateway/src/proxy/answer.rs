@@ -16,6 +16,10 @@ use super::failure;
 
 /// Writes a reply; the connection stays usable unless the request's body is still on its way.
 pub async fn write(session: &mut Session, ctx: &mut Ctx, reply: Reply) -> Result<()> {
+    let reply = match crate::llm::dialect_of(ctx) {
+        Some(dialect) => crate::llm::in_dialect(dialect, reply),
+        None => reply,
+    };
     let Reply { status, headers, body, reason } = reply;
     if ctx.outcome.reason == Reason::Upstream {
         ctx.outcome.reason = reason;

@@ -21,13 +21,18 @@ pub(super) async fn wrap(session: &mut Session, ctx: &mut Ctx, terms: &Terms) ->
     let buffer = settings.buffer().filter(|_| !ctx.is_upgrade);
     let recording = match (ctx.facts.body.held(), buffer.and_then(|it| it.request.as_ref()).filter(|_| has_body)) {
         // Changed, or read to its end: there is nothing left to be held.
-        (Some(held), _) if held.whole => Some(recording(held, limit)),
+        (Some(held), _) if held.whole => Some(match ctx.ai.as_ref().and_then(|it| it.settled()) {
+            Some(pieces) => Recording::of(pieces.clone(), true, limit),
+            None => recording(held, limit),
+        }),
         (held, Some(terms)) => {
             let held = held.cloned().unwrap_or_default();
             Some(hold_request(session, held, terms, limit).await?)
         }
         (Some(held), None) => Some(recording(held, limit)),
-        (None, None) if has_body && settings.retry().is_some() => Some(Recording::new(limit)),
+        (None, None) if has_body && (settings.retry().is_some() || ctx.ai.as_ref().is_some_and(|it| it.has_next())) => {
+            Some(Recording::new(limit))
+        }
         (None, None) => None,
     };
     let hold =
@@ -68,15 +73,17 @@ pub async fn read_ahead(session: &mut Session, ctx: &mut Ctx, wanted: Wanted) ->
     let bytes_max = beginning.unwrap_or(usize::MAX).min(ctx.body_bytes_max);
     let held = ctx.facts.body.held().cloned().unwrap_or_default();
     if wanted == Wanted::Whole {
-        let declared = session.req_header().headers.get(http::header::CONTENT_LENGTH);
-        let declared = declared.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-        if declared.is_some_and(|length| length > bytes_max) {
+        if declared(session).is_some_and(|length| length > bytes_max) {
             session.set_keepalive(None);
             return Err(too_large());
         }
     }
     answer_expect(session).await?;
     let mut bytes = BytesMut::from(held.bytes);
+    if let Some(length) = declared(session).filter(|_| wanted == Wanted::Whole) {
+        // At once: what grows step by step is held twice.
+        bytes.reserve(length.saturating_sub(bytes.len()));
+    }
     let (mut whole, mut rest) = (true, Rest::More);
     while let Some(chunk) = session.downstream_session.read_request_body().await.map_err(|it| it.into_down())? {
         bytes.extend_from_slice(&chunk);
@@ -96,6 +103,12 @@ pub async fn read_ahead(session: &mut Session, ctx: &mut Ctx, wanted: Wanted) ->
     Ok(())
 }
 
+/// The length that the client has announced.
+fn declared(session: &Session) -> Option<usize> {
+    let declared = session.req_header().headers.get(http::header::CONTENT_LENGTH)?;
+    declared.to_str().ok()?.parse().ok()
+}
+
 fn too_large() -> Stop {
     let text = "the request body is larger than the gateway may hold\n";
     Stop::Reply(Reply::text(413, Reason::TooLarge, text))
@@ -109,9 +122,7 @@ async fn hold_request(
     limit: usize,
 ) -> Result<Recording, Stop> {
     let bytes_max = terms.bytes_max.unwrap_or(limit);
-    let declared = session.req_header().headers.get(http::header::CONTENT_LENGTH);
-    let declared = declared.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    if declared.is_some_and(|length| length > bytes_max) && !terms.fail_open {
+    if declared(session).is_some_and(|length| length > bytes_max) && !terms.fail_open {
         session.set_keepalive(None);
         return Err(too_large());
     }
@@ -151,25 +162,31 @@ pub(super) fn mirror(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx) {
 }
 
 /// `response_body_filter`.
-pub(super) fn response(body: &Option<Bytes>, ctx: &mut Ctx) {
+pub(super) fn response(body: &mut Option<Bytes>, end: bool, ctx: &mut Ctx) {
     let attempt = ctx.attempt.count;
+    if let Some(asked) = &mut ctx.ai {
+        asked.account.push(body, end);
+    }
     if let Some(noted) = ctx.seen.as_mut().and_then(|it| it.response.as_mut())
-        && let Some(chunk) = body
+        && let Some(chunk) = &*body
     {
         noted.note(chunk, attempt);
     }
 }
 
 /// `request_body_filter`.
-pub(super) fn request(body: &Option<Bytes>, end: bool, ctx: &mut Ctx) -> Result<()> {
+pub(super) fn request(body: &mut Option<Bytes>, end: bool, ctx: &mut Ctx) -> Result<()> {
     let attempt = ctx.attempt.count;
+    if let Some(asked) = &mut ctx.ai {
+        asked.swap(body, attempt);
+    }
     if let Some(noted) = ctx.seen.as_mut().and_then(|it| it.request.as_mut())
-        && let Some(chunk) = body
+        && let Some(chunk) = &*body
     {
         noted.note(chunk, attempt);
     }
     if ctx.attempt.count <= 1 {
-        if let Some(chunk) = body {
+        if let Some(chunk) = &*body {
             for mirror in &mut ctx.mirrors {
                 mirror.push(chunk);
             }

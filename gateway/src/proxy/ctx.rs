@@ -9,6 +9,7 @@ use filters::{Effective, Facts, Reason, Reply};
 use super::finish::Left;
 use super::seen::Seen;
 use crate::listen::carried::Load;
+use crate::llm::Asked;
 use crate::plan::{Entry, ListenerPlan, Plan, Resolved, Terms};
 use crate::session::Slot;
 use crate::upstream::{Counted, EndpointId, Lease, MirrorBody, Permit};
@@ -49,6 +50,10 @@ pub struct Ctx {
     pub is_h2: bool,
     /// Counted as what keeps a process that drains alive.
     pub load: Option<Load>,
+    /// What is asked of a language model, and whom.
+    pub(crate) ai: Option<Box<Asked>>,
+    /// What it used, as expressions see it.
+    pub llm: Option<Box<filters::expr::Json>>,
     /// What a message of MCP is about, as expressions see it.
     pub mcp: Option<Box<filters::expr::Json>>,
     /// What is told of it in the end.
@@ -148,14 +153,24 @@ impl Ctx {
             is_upgrade: false,
             is_h2: false,
             load: None,
+            ai: None,
+            llm: None,
             mcp: None,
             told: None,
             channel: None,
         }
     }
 
-    /// The backend drawn for this request.
+    /// The backend drawn for this request; of several providers, the one that is asked now.
     pub fn backend(&self) -> Option<&crate::plan::Backend> {
+        match self.ai.as_ref().and_then(|it| it.provider()) {
+            Some(provider) => Some(&provider.backend),
+            None => self.route_backend(),
+        }
+    }
+
+    /// The backend that the route names.
+    pub fn route_backend(&self) -> Option<&crate::plan::Backend> {
         self.resolved.as_ref()?.backends.get(self.backend?)
     }
 

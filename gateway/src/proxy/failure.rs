@@ -22,7 +22,7 @@ const CONNECT_RETRIES: u32 = 2;
 /// `fail_to_connect`.
 pub(super) fn connect(_proxy: &Proxy, session: &mut Session, ctx: &mut Ctx, mut error: Box<Error>) -> Box<Error> {
     report(ctx, true);
-    let by_policy = may_retry(session, ctx);
+    let by_policy = may_retry(session, ctx) || may_go_on(session, ctx);
     // Asks for a retry itself where a backend turned out not to speak HTTP/2.
     let others = ctx.attempt.count <= CONNECT_RETRIES;
     let again = (by_policy || others) && !is_past(ctx.request_deadline);
@@ -51,7 +51,7 @@ pub(super) fn exchange(
     let again = upstream
         && !answered(session)
         && !session.as_ref().retry_buffer_truncated()
-        && (may_retry(session, ctx) || (stale && may_repeat(session, ctx)));
+        && (may_retry(session, ctx) || may_go_on(session, ctx) || (stale && may_repeat(session, ctx)));
     ctx.attempt.retryable = again;
     error.set_retry(again);
     error
@@ -69,6 +69,14 @@ pub(super) fn may_retry(session: &Session, ctx: &Ctx) -> bool {
     let Some(policy) = ctx.settings().and_then(|it| it.retry()) else { return false };
     ctx.attempt.count <= policy.attempts
         && policy.precondition.as_ref().is_none_or(|it| is_met(it, session, ctx))
+        && !session.as_ref().retry_buffer_truncated()
+        && !answered(session)
+        && !is_past(ctx.request_deadline)
+}
+
+/// Whether another provider is left to be asked: nothing has been answered, and the body can be sent again.
+pub(super) fn may_go_on(session: &Session, ctx: &Ctx) -> bool {
+    ctx.ai.as_ref().is_some_and(|it| it.has_next())
         && !session.as_ref().retry_buffer_truncated()
         && !answered(session)
         && !is_past(ctx.request_deadline)

@@ -38,16 +38,24 @@ pub fn request<'a>(head: &'a RequestHeader, ctx: &'a Ctx) -> Inputs<'a> {
         ctx.listener.as_deref().map(|it| &*it.listener),
         ctx.entry.as_deref().map(|Entry { route, .. }| &**route),
     );
+    // Of several providers the name is the one's that is asked; what is spoken, the route says.
+    let spoken = ctx.route_backend().map(|it| &it.target);
     inputs.backend = ctx.backend().map(|it| Backend {
         name: it.target.name(),
-        kind: match it.target {
+        kind: match spoken.unwrap_or(&it.target) {
             BackendTarget::Cluster { .. } => "static",
             BackendTarget::Mcp(_) => "mcp",
+            BackendTarget::Ai(_) => "ai",
             BackendTarget::Demo | BackendTarget::Group(_) | BackendTarget::Broken(_) => "unknown",
         },
-        protocol: if matches!(it.target, BackendTarget::Mcp(_)) { "mcp" } else { "http" },
+        protocol: match spoken {
+            Some(BackendTarget::Mcp(_)) => "mcp",
+            Some(BackendTarget::Ai(_)) => "llm",
+            _ => "http",
+        },
     });
     inputs.objects.mcp = ctx.mcp.as_deref();
+    inputs.objects.llm = ctx.llm.as_deref();
     inputs.times.start = Some(started(ctx.started));
     inputs
 }

@@ -37,6 +37,12 @@ pub(super) fn ended(proxy: &Proxy, session: &mut Session, error: Option<&Error>,
     {
         ctx.outcome.error = Some(error.to_string());
     }
+    if let Some(asked) = &mut ctx.ai {
+        asked.account.finish();
+        if reads(ctx, proxy.telemetry.labels(), Needs::LLM) {
+            ctx.llm = ctx.ai.as_ref().map(|it| Box::new(it.object()));
+        }
+    }
     let Some(conn) = conn_info(session).filter(|it| it.peer != Peer::Own) else { return };
     conn.told.store(true, Ordering::Relaxed);
     let head = session.req_header();
@@ -52,6 +58,7 @@ pub(super) fn ended(proxy: &Proxy, session: &mut Session, error: Option<&Error>,
     let wants =
         proxy.telemetry.labels().next().is_some() || policy.is_some_and(|it| it.filter.is_some() || !it.add.is_empty());
     let inputs = wants.then(|| super::inputs::log(head, ctx, status));
+    let llm = ctx.ai.as_ref().map(|it| it.event());
     let now = Instant::now();
     let event = RequestEvent {
         connection_id: conn.id,
@@ -84,6 +91,7 @@ pub(super) fn ended(proxy: &Proxy, session: &mut Session, error: Option<&Error>,
         upstream: ctx.attempt.started.map(|at| now.saturating_duration_since(at)),
         inputs: inputs.as_ref(),
         access_log: policy,
+        llm: llm.as_ref(),
     };
     proxy.telemetry.request_ended(&event);
 }

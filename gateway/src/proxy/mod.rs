@@ -121,10 +121,10 @@ impl ProxyHttp for Proxy {
         &self,
         _session: &mut Session,
         body: &mut Option<Bytes>,
-        _end: bool,
+        end: bool,
         ctx: &mut Box<Ctx>,
     ) -> Result<Option<Duration>> {
-        body::response(body, ctx);
+        body::response(body, end, ctx);
         Ok(None)
     }
 

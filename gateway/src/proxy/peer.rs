@@ -16,8 +16,24 @@ use crate::upstream::Wanted;
 const BACKOFF_DOUBLINGS_MAX: u32 = 10;
 
 pub(super) async fn choose(session: &Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
-    let resolved = ctx.resolved.clone();
-    let target = resolved.as_ref().zip(ctx.backend).and_then(|(it, at)| it.backends.get(at));
+    if ctx.attempt.count > 0
+        && let Some(asked) = ctx.ai.as_mut().filter(|it| it.has_next())
+    {
+        asked.advance();
+        // Endpoints of another cluster: none of them was tried, and its own limits hold.
+        ctx.attempt.tried.clear();
+        ctx.attempt.lease = None;
+        ctx.attempt.permit = None;
+    }
+    let (resolved, ai) = (ctx.resolved.clone(), ctx.ai.as_ref().map(|it| (it.ai.clone(), it.position())));
+    let target = match &ai {
+        Some((ai, at)) => at.and_then(|at| ai.backend(at)),
+        None => resolved.as_ref().zip(ctx.backend).and_then(|(it, at)| it.backends.get(at)),
+    };
+    if let Some(BackendTarget::Broken(reason)) = target.map(|it| &it.target) {
+        ctx.fail(Reason::NoBackend, 500, reason.to_string());
+        return Err(Error::new(ErrorType::InternalError));
+    }
     let Some((backend, BackendTarget::Cluster { cluster, template })) = target.map(|it| (it, &it.target)) else {
         ctx.fail(Reason::Internal, 500, "no backend was drawn");
         return Err(Error::new(ErrorType::InternalError));

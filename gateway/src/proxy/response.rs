@@ -26,6 +26,12 @@ pub(super) fn upstream(session: &mut Session, head: &mut ResponseHeader, ctx: &m
     ctx.attempt.answered = true;
     let status = head.status.as_u16();
     report(session, head, ctx);
+    if failure::may_go_on(session, ctx) && is_left_to_another(status) {
+        ctx.attempt.retryable = true;
+        let mut error = Error::explain(ErrorType::HTTPStatus(status), "the next provider is asked").into_up();
+        error.set_retry(true);
+        return Err(error);
+    }
     let Some(policy) = ctx.settings().and_then(|it| it.retry()) else { return Ok(()) };
     let wanted = || policy.codes.contains(&status) || is_retried(policy, session, head, ctx);
     if wanted() && failure::may_retry(session, ctx) {
@@ -35,6 +41,11 @@ pub(super) fn upstream(session: &mut Session, head: &mut ResponseHeader, ctx: &m
         return Err(error);
     }
     Ok(())
+}
+
+/// What another provider may do better. 529 is Anthropic's for being overloaded.
+fn is_left_to_another(status: u16) -> bool {
+    matches!(status, 408 | 429 | 500 | 502 | 503 | 504 | 529)
 }
 
 /// Whether the policy's condition asks for another attempt.
@@ -89,6 +100,7 @@ pub(super) fn filter(proxy: &Proxy, session: &mut Session, head: &mut ResponseHe
         // HTTP/1.0 knows no chunks: the end of the connection is the end of the body.
         head.remove_header(&TRANSFER_ENCODING);
     }
+    crate::llm::watch(head, ctx);
     let late = finish::defer(proxy, session, head, ctx)?;
     if !late {
         if let Err(reply) = answer::decorate(session.req_header(), head, ctx)? {

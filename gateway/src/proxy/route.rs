@@ -43,7 +43,7 @@ pub(super) async fn select(
         return Ok(Some(reply));
     }
     Ok(match ctx.backend().map(|it| &it.target) {
-        Some(BackendTarget::Cluster { .. } | BackendTarget::Mcp(_) | BackendTarget::Demo) => {
+        Some(BackendTarget::Cluster { .. } | BackendTarget::Mcp(_) | BackendTarget::Ai(_) | BackendTarget::Demo) => {
             pass::admission(proxy, session, ctx).await?
         }
         Some(BackendTarget::Broken(reason)) => {

@@ -45,6 +45,9 @@ pub(super) fn filter(proxy: &Proxy, session: &mut Session, head: &mut RequestHea
         }
         Ok(())
     })?;
+    if let Some(asked) = &ctx.ai {
+        crate::llm::requested(head, asked)?;
+    }
     if let Some(effective) = ctx.backend().map(|it| it.effective.clone())
         && !effective.filters().is_empty()
     {
@@ -59,14 +62,23 @@ pub(super) fn filter(proxy: &Proxy, session: &mut Session, head: &mut RequestHea
     }
     // Last: nothing that runs for a request sees the credential.
     let credentials = ctx.backend().and_then(|it| it.effective.backend_auth());
-    let written = credentials.map_or(Ok(()), |policy| {
+    let Some(policy) = credentials else { return Ok(()) };
+    let mut fault = None;
+    let write = |head: &mut RequestHeader| {
         let (body, outside) = (Payload::of(&ctx.facts.body), proxy.asking.world().as_ref());
-        policy.on_attempt(Outgoing { head, body, facts: &ctx.facts, outside })
-    });
-    written.map_err(|why| {
-        ctx.fail(Reason::Internal, 500, format!("backendAuth: {why}"));
-        Error::new(ErrorType::InternalError)
-    })
+        policy.on_attempt(Outgoing { head, body, facts: &ctx.facts, outside }).map_err(|why| {
+            fault = Some(format!("backendAuth: {why}"));
+            Error::new(ErrorType::InternalError)
+        })
+    };
+    let written = match ctx.ai.as_ref().and_then(|it| it.provider()) {
+        Some(provider) => crate::llm::sign(head, provider.key, write),
+        None => write(head),
+    };
+    if let Some(why) = fault {
+        ctx.fail(Reason::Internal, 500, why);
+    }
+    written
 }
 
 fn hop_by_hop(session: &Session, fields: &mut Fields<'_>, ctx: &Ctx, is_h2: bool) -> Result<()> {

@@ -4,8 +4,8 @@
 //! `listener`, `route_rule`, `route`, `endpoint`, `src.addr`, `http.method`, `http.host`,
 //! `http.path`, `http.version`, `http.status`, `grpc.status`, `tls.sni`, `src.identity`, `jwt.sub`,
 //! `basic.user`, `protocol`, `retry.attempt`, of MCP `mcp.method`, `mcp.target`, `mcp.tool.name` (`prompt`, `resource`),
-//! `mcp.session.id` (its public part), `mcp.tool.error`, `mcp.error.code` and `mcp.error.message`, `error`, `reason` (unless the backend answered),
-//! `policy` and `policy.rule` of what refused, `policy.wouldDeny` of what would have in shadow mode
+//! `mcp.session.id` (its public part), `mcp.tool.error`, `mcp.error.code` and `mcp.error.message`, `gen_ai.*` of requests to language models, `error`,
+//! `reason` (unless the backend answered), `policy` and `policy.rule` of what refused, `policy.wouldDeny` of what would have in shadow mode
 //! (`<policy>#<rule>`), `duration`, then what the
 //! policy adds. Fields without a value are left out.
 //!
@@ -25,6 +25,7 @@ use filters::{Identity, Reason};
 
 use super::event::{RequestEvent, TcpEvent};
 use super::line::Line;
+use super::llm::LlmEvent;
 use super::logging::{self, Verbosity};
 use super::sink::Sink;
 use crate::mcp::Told;
@@ -193,6 +194,9 @@ impl Record<'_> {
         if let Some(mcp) = event.mcp {
             self.mcp(mcp);
         }
+        if let Some(llm) = event.llm {
+            self.llm(llm);
+        }
         self.ending(event.error, event.reason);
         self.decisions(event.decisions);
         if self.shows("duration") {
@@ -218,6 +222,35 @@ impl Record<'_> {
         if let Some((code, message)) = &told.ended.error {
             self.text("mcp.error.code", &code.to_string());
             self.text("mcp.error.message", message);
+        }
+    }
+
+    /// Under the names of the OpenTelemetry conventions.
+    fn llm(&mut self, event: &LlmEvent<'_>) {
+        self.text("gen_ai.operation.name", event.operation);
+        self.text("gen_ai.provider.name", event.provider);
+        self.text("gen_ai.request.model", event.request_model);
+        if event.stream {
+            self.text("gen_ai.request.stream", "true");
+        }
+        self.text("gen_ai.response.model", event.response_model);
+        self.text("gen_ai.response.id", event.response_id);
+        self.text("gen_ai.response.finish_reasons", &event.finish_reasons.join(","));
+        self.text("openai.response.service_tier", event.service_tier);
+        for (name, number) in [
+            ("gen_ai.request.max_tokens", event.max_tokens),
+            ("gen_ai.usage.input_tokens", event.input),
+            ("gen_ai.usage.output_tokens", event.output),
+            ("gen_ai.usage.cache_read.input_tokens", event.cache_read),
+            ("gen_ai.usage.cache_creation.input_tokens", event.cache_write),
+            ("gen_ai.usage.reasoning.output_tokens", event.reasoning),
+        ] {
+            if let Some(number) = number {
+                self.number(name, number);
+            }
+        }
+        if let Some(to_first) = event.to_first.filter(|_| self.shows("gen_ai.response.time_to_first_chunk")) {
+            self.line.text("gen_ai.response.time_to_first_chunk", &format!("{:.6}", to_first.as_secs_f64()));
         }
     }
 

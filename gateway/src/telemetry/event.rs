@@ -8,6 +8,7 @@ use filters::expr::Inputs;
 use filters::{Identity, Reason};
 
 use super::clock::Spent;
+use super::llm::LlmEvent;
 
 /// A request that ended, whichever way. Empty text means "not known".
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +60,8 @@ pub struct RequestEvent<'a> {
     /// For what is evaluated; absent where nothing is.
     pub inputs: Option<&'a Inputs<'a>>,
     pub access_log: Option<&'a filters::access_log::Policy>,
+    /// Where a language model was asked.
+    pub llm: Option<&'a LlmEvent<'a>>,
 }
 
 /// A raw connection that ended.

@@ -12,6 +12,8 @@ const SLOTS: usize = 20;
 /// Upper bounds of buckets, ascending, in microseconds; fewer than [`SLOTS`].
 pub(super) trait Scale: Default + Send + Sync + 'static {
     const BOUNDS_US: &'static [u64];
+    /// Microseconds in what is shown as one.
+    const UNIT_US: f64 = 1e6;
 }
 
 macro_rules! scale {
@@ -35,6 +37,26 @@ scale! {
     /// Our own work on a request: 50 µs to 250 ms.
     Processing = 50 100 250 500 1_000 2_500 5_000 10_000 25_000 50_000 100_000 250_000
 }
+scale! {
+    /// To the first token: 1 ms to 10 s.
+    FirstToken = 1_000 5_000 10_000 20_000 40_000 60_000 80_000 100_000 250_000 500_000 750_000 1_000_000 2_500_000
+        5_000_000 7_500_000 10_000_000
+}
+scale! {
+    /// Between two tokens: 10 ms to 2.5 s.
+    OutputToken = 10_000 25_000 50_000 75_000 100_000 150_000 200_000 300_000 400_000 500_000 750_000 1_000_000 2_500_000
+}
+
+/// Tokens, each as a microsecond: 1 to 67,108,864.
+#[derive(Debug, Default)]
+pub(super) struct Tokens;
+
+impl Scale for Tokens {
+    const BOUNDS_US: &'static [u64] =
+        &[1, 4, 16, 64, 256, 1_024, 4_096, 16_384, 65_536, 262_144, 1_048_576, 4_194_304, 16_777_216, 67_108_864];
+    const UNIT_US: f64 = 1.0;
+}
+
 scale! {
     /// Connects and handshakes: 0.5 ms to 8 s.
     Connect = 500 1_000 2_500 5_000 10_000 25_000 50_000 100_000 250_000 500_000 1_000_000 2_000_000 4_000_000
@@ -88,10 +110,10 @@ impl<S: Scale> Histogram<S> {
         }
     }
 
-    /// Cumulative counts by upper bound in seconds, the last one unbounded.
+    /// Cumulative counts by upper bound in seconds, or whatever the unit is; the last one unbounded.
     pub(super) fn buckets(&self) -> Vec<(f64, u64)> {
         let mut total = 0;
-        let bounds = S::BOUNDS_US.iter().map(|us| Duration::from_micros(*us).as_secs_f64());
+        let bounds = S::BOUNDS_US.iter().map(|us| *us as f64 / S::UNIT_US);
         let cumulate = |(bound, count): (f64, &AtomicU64)| {
             total += count.load(Ordering::Relaxed);
             (bound, total)
@@ -100,7 +122,7 @@ impl<S: Scale> Histogram<S> {
     }
 
     pub(super) fn sum_seconds(&self) -> f64 {
-        Duration::from_nanos(self.sum_ns.load(Ordering::Relaxed)).as_secs_f64()
+        self.sum_ns.load(Ordering::Relaxed) as f64 / 1e3 / S::UNIT_US
     }
 }
 
@@ -119,9 +141,24 @@ mod tests {
 
     #[test]
     fn bounds_are_ascending_and_fit() {
-        for bounds in [Request::BOUNDS_US, Processing::BOUNDS_US, Connect::BOUNDS_US] {
+        for bounds in [
+            Request::BOUNDS_US,
+            Processing::BOUNDS_US,
+            Connect::BOUNDS_US,
+            FirstToken::BOUNDS_US,
+            OutputToken::BOUNDS_US,
+            Tokens::BOUNDS_US,
+        ] {
             assert!(bounds.len() < SLOTS && bounds.is_sorted());
         }
+    }
+
+    #[test]
+    fn tokens_are_shown_as_such() {
+        let histogram = Histogram::<Tokens>::default();
+        histogram.observe(Duration::from_micros(1_000_000));
+        assert_eq!(histogram.buckets().get(10), Some(&(1_048_576.0, 1)));
+        assert!((histogram.sum_seconds() - 1e6).abs() < 1e-6);
     }
 
     #[test]

@@ -20,6 +20,7 @@ use super::control_plane::ControlPlane;
 use super::event::{Phases, RequestEvent, TcpEvent};
 use super::family::{Cells, Family, Label, OTHER};
 use super::histogram::{Connect, Counter, Histogram, Processing, Request};
+use super::llm::Llm;
 use super::mcp::McpServers;
 use super::process::Runtime;
 use crate::statics::Statics;
@@ -51,6 +52,7 @@ pub(super) struct Metrics {
     pub(super) denials: Family<Counter>,
     pub(super) callouts: Family<Counter>,
     pub(super) mcp: Family<Counter>,
+    pub(super) llm: Llm,
     pub(super) upgrades: Family<UpgradeCells>,
     pub(super) config: ConfigCells,
     pub(super) control_plane: Mutex<Option<ControlPlane>>,
@@ -215,6 +217,7 @@ impl Metrics {
             denials: Family::new(&[Label::closed("policy"), Label::closed("mode")], SERIES_MAX, shards),
             mcp: Family::new(&mcp_labels(), SERIES_MAX, shards),
             callouts: Family::new(&[Label::closed("subtype"), Label::closed("outcome")], SERIES_MAX, shards),
+            llm: Llm::new(SERIES_MAX, shards),
             upgrades: Family::new(&[Label::closed("outcome")], SERIES_MAX, 1),
             config: ConfigCells::default(),
             control_plane: Mutex::default(),
@@ -272,6 +275,9 @@ impl Metrics {
             let noun = mcp.noun.unwrap_or_default();
             let labels = [backend, &mcp.method, noun, target, mcp.label(), mcp.outcome()];
             self.mcp.record(&labels, |cells| cells.add(1));
+        }
+        if let Some(llm) = event.llm {
+            self.llm.ended(llm, event.duration, event.status);
         }
         for decision in event.decisions {
             let mode = match decision.mode {

@@ -19,6 +19,7 @@ impl Metrics {
         self.encode_requests(&mut out);
         self.encode_connections(&mut out);
         self.encode_upstreams(&mut out);
+        self.encode_llm(&mut out);
         self.encode_config(&mut out);
         self.encode_control_plane(&mut out);
         self.encode_mcp_servers(&mut out);
@@ -92,6 +93,21 @@ impl Metrics {
         out.counter("mcp_requests", help, (&self.mcp, |cells| cells));
         let help = "Calls that policies made, by how they ended.";
         out.counter("policy_calls", help, (&self.callouts, |cells| cells));
+    }
+
+    fn encode_llm(&self, out: &mut Encoder<'_>) {
+        let requests = &self.llm.requests;
+        let help =
+            "Tokens of a request to a language model, by kind; input holds what was cached, output what was thought.";
+        out.histogram("gen_ai_client_token_usage", help, (&self.llm.tokens, |cells| cells));
+        let help = "Time of a request to a language model.";
+        out.histogram("gen_ai_server_request_duration", help, (requests, |cells| &cells.duration));
+        let help = "Time from a whole request to the first bytes of its answer.";
+        out.histogram("gen_ai_server_time_to_first_token", help, (requests, |cells| &cells.to_first));
+        let help = "Time between tokens of a stream, on the average of the stream.";
+        out.histogram("gen_ai_server_time_per_output_token", help, (requests, |cells| &cells.per_token));
+        let help = "Answers with status 200 that did not say what they used.";
+        out.counter("gen_ai_unaccounted", help, (requests, |cells| &cells.unaccounted));
     }
 
     fn encode_config(&self, out: &mut Encoder<'_>) {

@@ -58,6 +58,7 @@ fn request<'a>() -> RequestEvent<'a> {
         protocol: "http",
         sni: "",
         identity: None,
+        llm: None,
         reason: Reason::Upstream,
         error: None,
         decisions: &[],

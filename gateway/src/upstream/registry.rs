@@ -320,7 +320,9 @@ fn target<'a>(snapshot: &'a Snapshot, key: &ir::BackendKey) -> Result<&'a HostTa
     let backend = snapshot.backends.get(key).ok_or_else(|| format!("backend {key} does not exist"))?;
     match &backend.kind {
         BackendKind::Host(target) => Ok(target),
-        BackendKind::Mcp(_) => Err(format!("backend {key} is no server but several: only routes lead to it").into()),
+        BackendKind::Mcp(_) | BackendKind::Ai(_) => {
+            Err(format!("backend {key} is no server but several: only routes lead to it").into())
+        }
         BackendKind::Demo => Err(format!("backend {key} is answered by the gateway itself").into()),
     }
 }

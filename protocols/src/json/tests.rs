@@ -120,3 +120,12 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn members_of_the_outermost_object_are_shown_in_passing() {
+    let mut seen = Vec::new();
+    let document = outline(b" { \"a\" : [1] ,\"b\":{\"c\":2}}\n", |key, value| seen.push((key.text(), value.text())));
+    assert_eq!(document.unwrap().range(), 1..26);
+    assert_eq!(seen, [("\"a\"", "[1]"), ("\"b\"", "{\"c\":2}")]);
+    assert!(outline(b"[{\"a\":1}]", |_, _| panic!("not an object")).is_ok());
+}

@@ -3,7 +3,7 @@
 use filters::Scope;
 use ir::{Backend, BackendKey, BackendKind, BackendRef, HostTarget, Origin, ServiceKey};
 
-use super::{mcp, read};
+use super::{ai, mcp, read};
 use crate::pb;
 
 pub(super) fn encode(it: &Backend) -> pb::Backend {
@@ -11,6 +11,7 @@ pub(super) fn encode(it: &Backend) -> pb::Backend {
     let kind = match kind {
         BackendKind::Host(target) => pb::backend::Kind::Host(target.to_string()),
         BackendKind::Mcp(it) => pb::backend::Kind::Mcp(mcp::encode(it)),
+        BackendKind::Ai(it) => pb::backend::Kind::Ai(ai::encode(it)),
         BackendKind::Demo => pb::backend::Kind::Demo(pb::Unit {}),
     };
     pb::Backend { key: key.to_string(), kind: Some(kind) }
@@ -21,11 +22,12 @@ pub(super) fn decode(it: pb::Backend, origin: &Origin, scope: &mut Scope<'_>) ->
     let key = BackendKey(read::text(scope, "key", &key));
     let kind = match kind {
         None => {
-            scope.problem("no kind: exactly one of `host`, `mcp` and `demo`");
+            scope.problem("no kind: exactly one of `host`, `mcp`, `ai` and `demo`");
             None
         }
         Some(pb::backend::Kind::Host(text)) => scope.check("host", HostTarget::parse(&text)).map(BackendKind::Host),
         Some(pb::backend::Kind::Mcp(it)) => scope.at("mcp", |scope| mcp::decode(it, scope)).map(BackendKind::Mcp),
+        Some(pb::backend::Kind::Ai(it)) => scope.at("ai", |scope| ai::decode(it, scope)).map(BackendKind::Ai),
         Some(pb::backend::Kind::Demo(pb::Unit {})) => Some(BackendKind::Demo),
     };
     Some(Backend { key, kind: kind?, origin: origin.clone() })

@@ -9,6 +9,7 @@
 //! Not here: what happens to a refused resource ([`substitute`] says what serves in its place, the client
 //! when), and how resources travel.
 
+mod ai;
 mod attachment;
 mod backend;
 mod listener;

@@ -18,10 +18,10 @@ use crate::local::document as doc;
 const PORT: u16 = 3000;
 
 /// A place as understood: what is dialled, the path there, and whether in TLS.
-struct Place {
-    host: HostTarget,
-    path: String,
-    tls: bool,
+pub(super) struct Place {
+    pub(super) host: HostTarget,
+    pub(super) path: String,
+    pub(super) tls: bool,
 }
 
 impl Lowering<'_> {
@@ -168,7 +168,7 @@ impl Lowering<'_> {
         let attached = named || (port.is_none() && self.context.gateways.contains_key("default"));
         let (parents, prefixes) = match attached {
             true => (self.parents(path, gateways, true), &["/mcp", "/sse", "/.well-known"][..]),
-            false => (vec![self.mcp_listener(port.unwrap_or(PORT))], &["/"][..]),
+            false => (vec![self.own_listener("mcp", port.unwrap_or(PORT))], &["/"][..]),
         };
         let path_of = |prefix: &&str| ir::Match { path: ir::PathMatch::prefix(prefix), ..ir::Match::default() };
         let key = ir::RouteKey::new("mcp");
@@ -188,19 +188,20 @@ impl Lowering<'_> {
         }));
     }
 
-    fn mcp_listener(&mut self, port: u16) -> Parent {
-        let key = BindKey::new("mcp");
-        let origin = self.origin("mcp");
+    /// A port that serves nothing else.
+    pub(super) fn own_listener(&mut self, name: &'static str, port: u16) -> Parent {
+        let key = BindKey::new(name);
+        let origin = self.origin(name);
         if port != 0 {
-            self.name("port", port.to_string(), "mcp.port");
+            self.name("port", port.to_string(), &format!("{name}.port"));
         }
         let address = BindAddress::Wildcard(port);
         self.out.binds.push(Arc::new(Bind { key: key.clone(), address, origin: origin.clone() }));
         let listener = ir::Listener {
-            key: ListenerKey::new("mcp"),
+            key: ListenerKey::new(name),
             bind: key,
-            gateway: ObjectName::new(self.context.namespace.clone(), "mcp"),
-            name: "mcp".into(),
+            gateway: ObjectName::new(self.context.namespace.clone(), name),
+            name: name.into(),
             hostname: ir::Hostname::Any,
             protocol: Protocol::Http,
             tls: None,
@@ -213,7 +214,7 @@ impl Lowering<'_> {
 }
 
 /// What `host`, `port` and `path` say together.
-fn place_of(host: &str, port: Option<u16>, path: Option<&str>, default: &str) -> Result<Place, String> {
+pub(super) fn place_of(host: &str, port: Option<u16>, path: Option<&str>, default: &str) -> Result<Place, String> {
     let whole = |text: &str| HostTarget::parse(text);
     let Some((scheme, rest)) = host.split_once("://") else {
         let path = path.unwrap_or(default).to_owned();

@@ -4,8 +4,10 @@
 //! references that lead nowhere do not (they harm only themselves) and are reported by
 //! [`super::source`] as warnings.
 
+mod ai;
 mod discovery;
 mod listener;
+mod llm;
 mod mcp;
 mod policy;
 mod route;

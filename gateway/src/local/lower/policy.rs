@@ -24,7 +24,7 @@ impl Lowering<'_> {
 
     pub fn backend(&mut self, index: usize, backend: doc::Backend) {
         let path = format!("backends[{index}]");
-        let doc::Backend { name, host, mcp, policies } = backend;
+        let doc::Backend { name, host, mcp, ai, policies } = backend;
         self.name("backend", plain_name(&name), &format!("{path}.name"));
         let key = BackendKey::new(plain_name(&name));
         let at = format!("{path}.policies");
@@ -32,14 +32,15 @@ impl Lowering<'_> {
         let lowered =
             self.scoped_at(&at, Phase::Route, &target, |scope| policies.map(|it| it.lower(scope)).unwrap_or_default());
         self.attach(lowered, &target, Phase::Route, &at);
-        match (host, mcp) {
-            (Some(host), None) => {
+        match (host, mcp, ai) {
+            (Some(host), None, None) => {
                 let Some(target) = self.check(format!("{path}.host"), HostTarget::parse(&host)) else { return };
                 let origin = self.origin(&path);
                 self.out.backends.push(Arc::new(ir::Backend { key, kind: BackendKind::Host(target), origin }));
             }
-            (None, Some(mcp)) => drop(self.mcp_backend(&format!("{path}.mcp"), &key, mcp)),
-            _ => self.problem(path, "a backend is exactly one of `host` and `mcp`"),
+            (None, Some(mcp), None) => drop(self.mcp_backend(&format!("{path}.mcp"), &key, mcp)),
+            (None, None, Some(ai)) => drop(self.ai_backend(&format!("{path}.ai"), &key, ai)),
+            _ => self.problem(path, "a backend is exactly one of `host`, `mcp` and `ai`"),
         }
     }
 

@@ -259,11 +259,14 @@ impl Lowering<'_> {
         position: u32,
         it: doc::RouteBackend,
     ) -> Option<RouteBackend> {
-        let doc::RouteBackend { weight, host, backend, service, route_group, mcp, demo, policies } = it;
+        let doc::RouteBackend { weight, host, backend, service, route_group, mcp, ai, demo, policies } = it;
         let given = [host.is_some(), backend.is_some(), service.is_some(), route_group.is_some()];
-        let given = [&given[..], &[mcp.is_some(), demo.is_some()]].concat();
+        let given = [&given[..], &[mcp.is_some(), ai.is_some(), demo.is_some()]].concat();
         if given.iter().filter(|it| **it).count() != 1 {
-            self.problem(path, "a backend is exactly one of `host`, `backend`, `service`, `routeGroup`, `mcp`, `demo`");
+            self.problem(
+                path,
+                "a backend is exactly one of `host`, `backend`, `service`, `routeGroup`, `mcp`, `ai`, `demo`",
+            );
             return None;
         }
         let at = format!("{path}.policies");
@@ -277,6 +280,9 @@ impl Lowering<'_> {
         } else if let Some(mcp) = mcp {
             let key = BackendKey::new(format!("mcp/{route}/{position}"));
             self.mcp_backend(&format!("{path}.mcp"), &key, mcp)?
+        } else if let Some(ai) = ai {
+            let key = BackendKey::new(format!("ai/{route}/{position}"));
+            self.ai_backend(&format!("{path}.ai"), &key, ai)?
         } else if demo.is_some() {
             self.inline.demo()
         } else if let Some(name) = backend {

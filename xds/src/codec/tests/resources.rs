@@ -215,9 +215,51 @@ fn listener() -> impl Strategy<Value = Change> {
 fn backend() -> impl Strategy<Value = Change> {
     let host = select(&["api.example.com:8080", "127.0.0.1:80", "[::1]:443", "unix:/run/a.sock"][..]);
     let host = host.prop_map(|it| BackendKind::Host(HostTarget::parse(it).unwrap()));
-    (text(), prop_oneof![host, Just(BackendKind::Demo), mcp().prop_map(BackendKind::Mcp)]).prop_map(|(key, kind)| {
-        let backend = Backend { key: BackendKey(key), kind, origin: Origin::default() };
-        Change::Backend(backend.key.clone(), Some(backend.into()))
+    (
+        text(),
+        prop_oneof![host, Just(BackendKind::Demo), mcp().prop_map(BackendKind::Mcp), ai().prop_map(BackendKind::Ai)],
+    )
+        .prop_map(|(key, kind)| {
+            let backend = Backend { key: BackendKey(key), kind, origin: Origin::default() };
+            Change::Backend(backend.key.clone(), Some(backend.into()))
+        })
+}
+
+fn ai() -> impl Strategy<Value = AiBackend> {
+    let key =
+        select(&[AiKeyPlace::Authorization, AiKeyPlace::XApiKey, AiKeyPlace::XGoogApiKey, AiKeyPlace::ApiKey][..]);
+    let formats = vec(
+        select(&["completions", "messages", "generateContent"][..])
+            .prop_map(|kind| AiFormat { kind: kind.into(), path: "/v1/{model}".into() }),
+        0..3,
+    );
+    let provider = (backend_ref(), key, formats, option::of("[a-z]{1,5}"), 0_u32..3, any::<bool>()).prop_map(
+        |(backend, key, formats, model, priority, internal)| AiProvider {
+            name: "".into(),
+            backend,
+            system: "openai".into(),
+            key,
+            base: "/v1".into(),
+            formats,
+            model: model.map(Into::into),
+            serves: "gpt-*".into(),
+            priority,
+            internal,
+        },
+    );
+    let providers = vec(provider, 1..4).prop_map(|mut list| {
+        for (position, it) in list.iter_mut().enumerate() {
+            it.name = format!("p{position}").into();
+        }
+        list
+    });
+    let share = ("[a-z]{1,5}", 0_u32..9).prop_map(|(model, number)| AiShare { model: model.into(), number });
+    let virtual_model = (vec(share, 1..3), any::<bool>()).prop_map(|(targets, weighted)| AiVirtualModel {
+        name: "v".into(),
+        routing: if weighted { AiRouting::Weighted(targets) } else { AiRouting::Failover(targets) },
+    });
+    (providers, option::of(virtual_model), any::<bool>()).prop_map(|(providers, virtual_model, routes_models)| {
+        AiBackend { providers, virtual_models: virtual_model.into_iter().collect(), routes_models }
     })
 }
 

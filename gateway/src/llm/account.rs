@@ -1,0 +1,151 @@
+//! What an answer used: watched as it passes, and said at the end to log, metrics and expressions.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use filters::expr::Json;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use pingora_http::ResponseHeader;
+use protocols::llm::{Framing, Hide, Seen, Tap};
+use serde_json::Value;
+
+use super::Asked;
+use crate::proxy::Ctx;
+use crate::telemetry::LlmEvent;
+
+/// The answer of the attempt under way.
+#[derive(Default)]
+pub(crate) struct Account {
+    /// When the request was there as a whole.
+    pub(crate) read: Option<Instant>,
+    tap: Option<Box<Tap>>,
+    first: Option<Instant>,
+    last: Option<Instant>,
+    seen: Option<Box<Seen>>,
+    /// The provider says what it used because the gateway asked: the client does not hear of it.
+    pub(super) hides: bool,
+    hide: Option<Box<Hide>>,
+}
+
+/// Looks at the head of an answer: from here on it is watched, where there is something to be seen.
+pub(crate) fn watch(head: &ResponseHeader, ctx: &mut Ctx) {
+    let Some(asked) = &mut ctx.ai else { return };
+    let coded = head.headers.get(CONTENT_ENCODING).is_some_and(|it| it.as_bytes() != b"identity");
+    let kind = head.headers.get(CONTENT_TYPE).and_then(|it| it.to_str().ok()).and_then(Framing::of);
+    let kind = kind.filter(|_| !coded);
+    // A length that was said must be kept to.
+    let hides = asked.account.hides && kind == Some(Framing::Events) && !head.headers.contains_key(CONTENT_LENGTH);
+    asked.account.hide = hides.then(Box::default);
+    asked.account.tap = kind.map(|it| Box::new(Tap::new(it)));
+}
+
+impl Account {
+    pub(super) fn next_attempt(&mut self) {
+        *self = Self { read: self.read, ..Self::default() };
+    }
+
+    /// Notes a piece of the answer, and takes out of it what is not for the client.
+    pub(crate) fn push(&mut self, body: &mut Option<Bytes>, end: bool) {
+        if let Some(chunk) = body.as_ref().filter(|it| !it.is_empty()) {
+            let now = Instant::now();
+            self.first.get_or_insert(now);
+            self.last = Some(now);
+            if let Some(tap) = &mut self.tap {
+                tap.push(chunk);
+            }
+        }
+        let Some(hide) = &mut self.hide else { return };
+        let passed = body.take().and_then(|it| hide.push(&it));
+        *body = match (passed, end.then(|| hide.finish()).flatten()) {
+            (Some(passed), Some(rest)) => Some([passed, rest].concat().into()),
+            (passed, rest) => passed.or(rest),
+        };
+    }
+
+    /// The answer is over, or nobody waits for the rest.
+    pub(crate) fn finish(&mut self) {
+        if let Some(tap) = self.tap.take() {
+            self.seen = Some(Box::new(tap.finish()));
+        }
+    }
+
+    fn to_first(&self) -> Option<Duration> {
+        Some(self.first?.saturating_duration_since(self.read?))
+    }
+
+    /// Between tokens, on the average: only streams tell.
+    fn per_token(&self, output: Option<u64>) -> Option<Duration> {
+        let (first, last) = (self.first?, self.last?);
+        let events = self.seen.as_ref().map_or(0, |it| it.events);
+        let gaps = u32::try_from(output?.checked_sub(1)?).ok().filter(|it| *it > 0 && events > 1)?;
+        Some(last.saturating_duration_since(first) / gaps)
+    }
+}
+
+impl Asked {
+    /// For log and metrics, once the account is finished.
+    pub(crate) fn event(&self) -> LlmEvent<'_> {
+        let seen = self.account.seen.as_deref();
+        let usage = seen.map(|it| &it.usage);
+        let output = usage.and_then(|it| it.output);
+        LlmEvent {
+            operation: self.operation.name(),
+            provider: self.provider().map_or("", |it| &it.system),
+            request_model: self.asked_model().unwrap_or_default(),
+            response_model: seen.and_then(|it| it.model.as_deref()).unwrap_or_default(),
+            response_id: seen.and_then(|it| it.id.as_deref()).unwrap_or_default(),
+            finish_reasons: seen.map_or(&[], |it| &it.finish_reasons),
+            service_tier: seen
+                .and_then(|it| it.service_tier.as_deref().or(it.usage.service_tier.as_deref()))
+                .unwrap_or_default(),
+            stream: self.stream,
+            max_tokens: self.max_tokens,
+            input: usage.and_then(|it| it.input()),
+            output,
+            cache_read: usage.and_then(|it| it.cache_read),
+            cache_write: usage.and_then(|it| it.cache_write),
+            reasoning: usage.and_then(|it| it.reasoning),
+            to_first: self.account.to_first(),
+            per_token: self.account.per_token(output),
+        }
+    }
+
+    /// `llm` of expressions.
+    pub(crate) fn object(&self) -> Json {
+        let mut object = Json::new();
+        let mut put = |name: &str, value: Option<Value>| {
+            if let Some(value) = value {
+                object.insert(name.to_owned(), value);
+            }
+        };
+        let text = |text: &str| (!text.is_empty()).then(|| Value::from(text));
+        let event = self.event();
+        put("streaming", Some(event.stream.into()));
+        put("requestModel", text(self.model.as_deref().unwrap_or(event.request_model)));
+        put("provider", text(event.provider));
+        let params = self.max_tokens.map(|it| serde_json::json!({ "max_tokens": it }));
+        put("params", Some(params.unwrap_or_else(|| Json::new().into())));
+        let Some(seen) = self.account.seen.as_deref() else { return object };
+        put("responseModel", text(event.response_model));
+        put("serviceTier", text(event.service_tier));
+        put("countTokens", seen.counted.map(Value::from));
+        let usage = &seen.usage;
+        for (name, tokens) in [
+            ("inputTokens", usage.input()),
+            ("outputTokens", usage.output),
+            ("totalTokens", usage.total()),
+            ("cachedInputTokens", usage.cache_read),
+            ("cacheCreationInputTokens", usage.cache_write),
+            ("reasoningTokens", usage.reasoning),
+            ("inputImageTokens", usage.input_image),
+            ("inputAudioTokens", usage.input_audio),
+            ("outputImageTokens", usage.output_image),
+            ("outputAudioTokens", usage.output_audio),
+        ] {
+            put(name, tokens.map(Value::from));
+        }
+        put("timeToFirstToken", event.to_first.map(|it| it.as_secs_f64().into()));
+        put("timePerOutputToken", event.per_token.map(|it| it.as_secs_f64().into()));
+        object
+    }
+}

@@ -1,0 +1,199 @@
+//! A request looked at before it goes out: its kind, its model, the providers that may answer.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use filters::{Reply, Wanted};
+use http::Method;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use pingora_proxy::Session;
+use protocols::llm::{Edits, Operation, Request, locate, scan};
+
+use super::account::Account;
+use super::choose::{self, Candidate, Nobody};
+use super::{Ai, Provider, reply};
+use crate::proxy::request::Stop;
+use crate::proxy::{Ctx, body};
+
+/// What paths of lists of models end in.
+const MODELS: &str = "/models";
+
+/// What a request to an `ai` backend carries through the phases.
+pub(crate) struct Asked {
+    pub(crate) ai: Arc<Ai>,
+    pub(crate) operation: Operation,
+    /// What the client asked for.
+    pub(crate) model: Option<String>,
+    pub(crate) stream: bool,
+    pub(crate) max_tokens: Option<u64>,
+    candidates: Vec<Candidate>,
+    at: usize,
+    /// As it came, where it was read.
+    body: Option<Bytes>,
+    /// Body for the candidate in pieces, where it is not the client's: most of them are slices of that.
+    changed: Option<Vec<Bytes>>,
+    /// The attempt that it was handed out for.
+    sent: u32,
+    pub(crate) account: Account,
+}
+
+impl Asked {
+    /// The provider asked now.
+    pub(crate) fn provider(&self) -> Option<&Provider> {
+        self.ai.providers.get(self.candidates.get(self.at)?.provider)
+    }
+
+    /// Its position.
+    pub(crate) fn position(&self) -> Option<usize> {
+        self.candidates.get(self.at).map(|it| it.provider)
+    }
+
+    /// The model it is asked for.
+    pub(crate) fn asked_model(&self) -> Option<&str> {
+        self.candidates.get(self.at)?.model.as_deref().or(self.model.as_deref())
+    }
+
+    /// Whether another provider is left.
+    pub(crate) fn has_next(&self) -> bool {
+        self.at + 1 < self.candidates.len()
+    }
+
+    /// Goes on to it.
+    pub(crate) fn advance(&mut self) {
+        self.at += 1;
+        self.account.next_attempt();
+        self.fit();
+    }
+
+    /// How long the body for the provider asked now is, where it is not what the client sent.
+    pub(super) fn changed_bytes(&self) -> Option<usize> {
+        Some(self.changed.as_ref()?.iter().map(Bytes::len).sum())
+    }
+
+    /// The body where it is one for whoever is asked: it is sent as it is, and held once.
+    pub(crate) fn settled(&self) -> Option<&Vec<Bytes>> {
+        self.changed.as_ref().filter(|_| self.candidates.len() == 1)
+    }
+
+    /// Puts the provider's body in the place of the client's, where each provider may have another one.
+    pub(crate) fn swap(&mut self, chunk: &mut Option<Bytes>, attempt: u32) {
+        if self.candidates.len() == 1 {
+            return;
+        }
+        let (Some(changed), Some(held)) = (&self.changed, chunk.as_mut()) else { return };
+        *held = if self.sent == attempt { Bytes::new() } else { changed.concat().into() };
+        self.sent = attempt;
+    }
+
+    /// Makes the body for the provider asked now: the client's bytes but for the places that differ.
+    fn fit(&mut self) {
+        self.changed = None;
+        let Some(body) = &self.body else { return };
+        let wanted = self.candidates.get(self.at).and_then(|it| it.model.as_deref());
+        let other = wanted.filter(|it| !self.operation.has_model_in_path() && self.model.as_deref() != Some(*it));
+        let counts = self.operation == Operation::Completions && self.stream;
+        if other.is_none() && !counts {
+            return;
+        }
+        // It was scanned before, and is the same still.
+        let Ok(request) = scan(self.operation, body) else { return };
+        let mut edits = Edits::default();
+        if let Some(model) = other {
+            request.set_model(&mut edits, model);
+        }
+        if counts && request.include_usage != Some(true) {
+            request.ask_for_usage(&mut edits);
+            self.account.hides = true;
+        }
+        if !edits.is_empty() {
+            self.changed = Some(edits.apply(body));
+        }
+    }
+}
+
+/// Looks at the request. A reply is the gateway's own answer.
+pub(crate) async fn prepare(session: &mut Session, ctx: &mut Ctx, ai: Arc<Ai>) -> Result<Option<Reply>, Stop> {
+    let uri = session.req_header().uri.clone();
+    let path = locate(uri.path());
+    let dialect = path.operation.dialect();
+    if ai.routes_models && path.operation == Operation::Models {
+        return Ok(Some(reply::models(&ai, session.req_header(), uri.path().rsplit_once(MODELS).map(|(_, it)| it))));
+    }
+    let mut asked = Asked {
+        operation: path.operation,
+        model: path.model.clone().map(std::borrow::Cow::into_owned),
+        stream: path.stream,
+        max_tokens: None,
+        candidates: Vec::new(),
+        at: 0,
+        body: None,
+        changed: None,
+        sent: 0,
+        account: Account::default(),
+        ai,
+    };
+    if path.operation == Operation::Realtime {
+        asked.model = uri.query().and_then(|it| parameter(it, "model"));
+    }
+    if path.operation.has_model_in_path() && path.model.is_none() {
+        return Ok(Some(reply::refusal(dialect, &Nobody::new(400, "invalid_model", "the path names no model"))));
+    }
+    if is_scanned(session, ctx, path.operation) {
+        if ctx.facts.body.lacks(Wanted::Whole) {
+            body::read_ahead(session, ctx, Wanted::Whole).await?;
+        }
+        asked.account.read = Some(Instant::now());
+        if let Err(nobody) = look(session, ctx, &mut asked) {
+            return Ok(Some(reply::refusal(dialect, &nobody)));
+        }
+    }
+    match choose::candidates(&asked.ai, asked.operation, asked.model.as_deref(), crate::random::next()) {
+        Ok(candidates) => asked.candidates = candidates,
+        Err(nobody) => {
+            ctx.ai = Some(Box::new(asked));
+            return Ok(Some(reply::refusal(dialect, &nobody)));
+        }
+    }
+    asked.fit();
+    ctx.ai = Some(Box::new(asked));
+    Ok(None)
+}
+
+/// Whether there is a body in JSON to be looked at.
+fn is_scanned(session: &Session, ctx: &Ctx, operation: Operation) -> bool {
+    let head = session.req_header();
+    let json = match operation {
+        Operation::Passthrough | Operation::Realtime | Operation::Models => return false,
+        // Parts of forms and the like are left alone.
+        Operation::Detect => {
+            head.headers.get(CONTENT_TYPE).is_some_and(|it| it.as_bytes().starts_with(b"application/json"))
+        }
+        _ => true,
+    };
+    json && !ctx.is_upgrade && head.method == Method::POST
+}
+
+fn look(session: &Session, ctx: &Ctx, asked: &mut Asked) -> Result<(), Nobody> {
+    let coding = session.req_header().headers.get(CONTENT_ENCODING);
+    if coding.is_some_and(|it| !it.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return Err(Nobody::new(415, "unsupported_encoding", "a request body in a content coding is not read"));
+    }
+    let held = ctx.facts.body.held().filter(|it| it.whole);
+    let body = held.map(|it| it.bytes.clone()).unwrap_or_default();
+    let request = scan(asked.operation, &body).map_err(|it| Nobody::new(400, it.code(), it.to_string()))?;
+    let Request { model, stream, max_tokens, .. } = &request;
+    if let Some(model) = model {
+        asked.model = Some(model.to_string());
+    }
+    asked.stream |= *stream;
+    asked.max_tokens = *max_tokens;
+    asked.body = Some(body);
+    Ok(())
+}
+
+/// A parameter of a query, where its value needs no decoding.
+fn parameter(query: &str, name: &str) -> Option<String> {
+    let found = query.split('&').filter_map(|it| it.split_once('=')).find(|(key, _)| *key == name);
+    found.map(|(_, value)| value.to_owned())
+}

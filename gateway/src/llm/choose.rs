@@ -1,0 +1,222 @@
+//! Which providers may answer a request, and in which order they are asked.
+
+use ir::{AiRouting, AiShare};
+use protocols::llm::Operation;
+
+use super::Ai;
+
+/// Providers that are asked for one request, one after the other.
+const CANDIDATES_MAX: usize = 16;
+
+/// A provider by its position, and the model that it is asked for where that is not the client's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Candidate {
+    pub(crate) provider: usize,
+    pub(crate) model: Option<String>,
+}
+
+/// Why there is nobody to ask: for the client, with a code for programs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Nobody {
+    pub(crate) status: u16,
+    pub(crate) code: &'static str,
+    pub(crate) text: String,
+}
+
+impl Nobody {
+    pub(crate) fn new(status: u16, code: &'static str, text: impl Into<String>) -> Self {
+        Self { status, code, text: text.into() }
+    }
+}
+
+/// The providers for this, the first to be asked first. `random` is uniform over all of `u64`.
+pub(crate) fn candidates(
+    ai: &Ai,
+    operation: Operation,
+    model: Option<&str>,
+    random: u64,
+) -> Result<Vec<Candidate>, Nobody> {
+    let mut found = match model {
+        _ if !ai.routes_models => ranked(ai, None, false, random),
+        None => return Err(Nobody::new(400, "missing_model", "the request names no model")),
+        Some(model) => match ai.virtual_models.iter().find(|(name, _)| **name == *model) {
+            Some((_, routing)) => of_virtual(ai, routing, random),
+            None => ranked(ai, Some(model), false, random),
+        },
+    };
+    if found.is_empty() {
+        let model = model.unwrap_or_default();
+        return Err(Nobody::new(404, "model_not_found", format!("there is no model `{model}`")));
+    }
+    found.retain(|it| ai.providers.get(it.provider).is_some_and(|it| it.speaks(operation)));
+    if found.is_empty() {
+        let text = format!("no provider of this model accepts `{}`, and dialects are not converted", operation.key());
+        return Err(Nobody::new(400, "unsupported_conversion", text));
+    }
+    found.truncate(CANDIDATES_MAX);
+    Ok(found)
+}
+
+/// The providers that serve a model by the most specific of their patterns, by priority, those of one shuffled.
+fn ranked(ai: &Ai, model: Option<&str>, also_internal: bool, random: u64) -> Vec<Candidate> {
+    let serving =
+        |it: &&super::Provider| (also_internal || !it.internal) && model.is_none_or(|model| it.serves.matches(model));
+    let best = model.and_then(|_| ai.providers.iter().filter(serving).map(|it| it.serves.specificity()).max());
+    let mut found: Vec<(u32, u64, usize)> = ai
+        .providers
+        .iter()
+        .enumerate()
+        .filter(|(_, it)| serving(it) && best.is_none_or(|best| it.serves.specificity() == best))
+        .map(|(position, it)| (it.priority, scattered(random, position), position))
+        .collect();
+    found.sort_unstable();
+    let candidate = |(_, _, provider): (u32, u64, usize)| Candidate {
+        model: ai.providers.get(provider).and_then(|it| it.model.as_deref()).map(str::to_owned),
+        provider,
+    };
+    found.into_iter().map(candidate).collect()
+}
+
+fn of_virtual(ai: &Ai, routing: &AiRouting, random: u64) -> Vec<Candidate> {
+    let of = |share: &AiShare| {
+        let found = ranked(ai, Some(&share.model), true, random).into_iter();
+        found
+            .map(|it| Candidate { model: it.model.or_else(|| Some(share.model.to_string())), ..it })
+            .collect::<Vec<_>>()
+    };
+    match routing {
+        AiRouting::Weighted(shares) => {
+            let total: u64 = shares.iter().map(|it| u64::from(it.number)).sum();
+            if total == 0 {
+                return Vec::new();
+            }
+            let mut ticket = random % total;
+            let drawn = shares.iter().find(|it| match ticket.checked_sub(u64::from(it.number)) {
+                Some(rest) => {
+                    ticket = rest;
+                    false
+                }
+                None => true,
+            });
+            drawn.map(of).unwrap_or_default()
+        }
+        AiRouting::Failover(shares) => {
+            let mut order: Vec<(u32, u64, &AiShare)> =
+                shares.iter().enumerate().map(|(position, it)| (it.number, scattered(random, position), it)).collect();
+            order.sort_by_key(|(priority, ticket, _)| (*priority, *ticket));
+            order.into_iter().flat_map(|(_, _, it)| of(it)).collect()
+        }
+    }
+}
+
+/// A number of its own for each position, as random as what it is made of (splitmix64).
+fn scattered(random: u64, position: usize) -> u64 {
+    let mut it = random.wrapping_add((position as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    it = (it ^ (it >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    it = (it ^ (it >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    it ^ (it >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use ir::{AiBackend, AiFormat, AiKeyPlace, AiProvider, AiVirtualModel, BackendRef};
+
+    use super::*;
+    use crate::plan::{Backend, BackendTarget};
+
+    fn ai(
+        providers: &[(&str, &str, Option<&str>, u32, bool)],
+        virtual_models: Vec<AiVirtualModel>,
+        routes: bool,
+    ) -> Ai {
+        let terms = |(name, serves, model, priority, internal): &(&str, &str, Option<&str>, u32, bool)| AiProvider {
+            name: (*name).into(),
+            backend: BackendRef::Invalid("".into()),
+            system: "openai".into(),
+            key: AiKeyPlace::Authorization,
+            base: "/v1".into(),
+            formats: vec![AiFormat { kind: "completions".into(), path: "/v1/chat/completions".into() }],
+            model: model.map(Into::into),
+            serves: (*serves).into(),
+            priority: *priority,
+            internal: *internal,
+        };
+        let providers: Vec<_> = providers.iter().map(terms).collect();
+        let backend = |_| Backend {
+            reference: BackendRef::Invalid("".into()),
+            effective: Arc::default(),
+            target: BackendTarget::Broken("".into()),
+            host: None,
+        };
+        let compiled: Vec<_> = providers.iter().map(|it| (it, backend(()))).collect();
+        let terms = AiBackend { providers: Vec::new(), virtual_models, routes_models: routes };
+        Ai::new("ai".into(), &terms, compiled.into_iter())
+    }
+
+    fn asked(ai: &Ai, model: Option<&str>, random: u64) -> Result<Vec<String>, &'static str> {
+        let found = candidates(ai, Operation::Completions, model, random).map_err(|it| it.code)?;
+        let shown = |it: Candidate| format!("{}:{}", ai.providers[it.provider].name, it.model.unwrap_or_default());
+        Ok(found.into_iter().map(shown).collect())
+    }
+
+    fn share(model: &str, number: u32) -> AiShare {
+        AiShare { model: model.into(), number }
+    }
+
+    #[test]
+    fn groups_are_asked_by_priority_and_those_of_one_in_any_order() {
+        let ai = ai(
+            &[("a", "*", None, 0, false), ("b", "*", Some("m"), 0, false), ("c", "*", None, 1, false)],
+            vec![],
+            false,
+        );
+        let mut firsts = [0; 2];
+        for random in 0..1_000 {
+            let got = asked(&ai, None, random).unwrap();
+            assert_eq!((got.len(), got[2].as_str()), (3, "c:"));
+            firsts[usize::from(got[0] == "b:m")] += 1;
+        }
+        assert!(firsts.iter().all(|it| *it > 300), "{firsts:?}");
+    }
+
+    #[test]
+    fn the_most_specific_pattern_serves_and_what_nobody_serves_is_named() {
+        let ai = ai(
+            &[
+                ("any", "*", None, 0, false),
+                ("gpt", "gpt-*", None, 0, false),
+                ("own", "gpt-5", Some("x"), 0, false),
+                ("in", "gpt-5-secret", None, 0, true),
+            ],
+            vec![],
+            true,
+        );
+        assert_eq!(asked(&ai, Some("gpt-5"), 0).unwrap(), ["own:x"]);
+        assert_eq!(asked(&ai, Some("gpt-4"), 0).unwrap(), ["gpt:"]);
+        assert_eq!(asked(&ai, Some("gpt-5-secret"), 0).unwrap(), ["gpt:"], "internal ones are not asked by name");
+        assert_eq!(asked(&ai, Some("claude"), 0).unwrap(), ["any:"]);
+        assert_eq!(asked(&ai, None, 0), Err("missing_model"));
+        let found = candidates(&ai, Operation::Messages, Some("claude"), 0);
+        assert_eq!(found.unwrap_err().code, "unsupported_conversion");
+    }
+
+    #[test]
+    fn virtual_models_stand_for_others() {
+        let virtual_models = vec![
+            AiVirtualModel { name: "fast".into(), routing: AiRouting::Failover(vec![share("b", 2), share("a", 1)]) },
+            AiVirtualModel {
+                name: "split".into(),
+                routing: AiRouting::Weighted(vec![share("a", 3), share("b", 1), share("c", 0)]),
+            },
+            AiVirtualModel { name: "none".into(), routing: AiRouting::Weighted(vec![share("a", 0)]) },
+        ];
+        let ai = ai(&[("a", "a", None, 0, true), ("b", "b", Some("real"), 0, false)], virtual_models, true);
+        assert_eq!(asked(&ai, Some("fast"), 7).unwrap(), ["a:a", "b:real"]);
+        let drawn = (0..1_000).filter(|it| asked(&ai, Some("split"), *it).unwrap() == ["a:a"]).count();
+        assert_eq!(drawn, 750);
+        assert_eq!(asked(&ai, Some("none"), 0), Err("model_not_found"));
+        assert_eq!(asked(&ai, Some("a"), 0), Err("model_not_found"));
+    }
+}

@@ -1,0 +1,111 @@
+//! Language models: which provider a request goes to, what it is called there, and what the answer used.
+//!
+//! A request of a route to an `ai` backend is read whole and scanned once ([`ask`]); its model and kind choose the
+//! providers that may answer, in order ([`choose`]). For each attempt the head is written for one of them ([`head`]); the
+//! body is the client's own bytes, but for a model of another name. The answer passes untouched and is watched
+//! ([`account`]). What the gateway itself has to say is said in the client's dialect ([`reply`]). Dialects are not
+//! converted: a provider that does not speak the client's is not asked.
+
+mod account;
+mod ask;
+pub(crate) mod choose;
+mod head;
+pub mod mock;
+mod reply;
+
+use std::sync::Arc;
+
+use ir::{AiKeyPlace, AiRouting, Text};
+use protocols::llm::{Operation, Pattern};
+
+pub(crate) use account::watch;
+pub(crate) use ask::{Asked, prepare};
+pub(crate) use head::{requested, sign};
+pub(crate) use reply::{dialect_of, in_dialect};
+
+use crate::plan::Backend;
+
+/// An `ai` backend as compiled.
+pub struct Ai {
+    pub name: Text,
+    pub(crate) providers: Vec<Provider>,
+    pub(crate) virtual_models: Vec<(Text, AiRouting)>,
+    pub(crate) routes_models: bool,
+}
+
+/// A provider of it.
+pub(crate) struct Provider {
+    pub(crate) name: Text,
+    pub(crate) system: Text,
+    pub(crate) key: AiKeyPlace,
+    base: Text,
+    formats: Vec<(Operation, Text)>,
+    model: Option<Text>,
+    serves: Pattern,
+    priority: u32,
+    internal: bool,
+    pub(crate) backend: Backend,
+}
+
+impl Ai {
+    pub(crate) fn new<'a>(
+        name: Text,
+        terms: &ir::AiBackend,
+        providers: impl Iterator<Item = (&'a ir::AiProvider, Backend)>,
+    ) -> Self {
+        let ir::AiBackend { providers: _, virtual_models, routes_models } = terms;
+        let virtual_models = virtual_models.iter().map(|it| (it.name.clone(), it.routing.clone())).collect();
+        Self {
+            name,
+            providers: providers.map(|(terms, backend)| Provider::new(terms, backend)).collect(),
+            virtual_models,
+            routes_models: *routes_models,
+        }
+    }
+}
+
+impl Ai {
+    /// Where the provider at this position is.
+    pub(crate) fn backend(&self, position: usize) -> Option<&Backend> {
+        self.providers.get(position).map(|it| &it.backend)
+    }
+}
+
+impl Provider {
+    fn new(terms: &ir::AiProvider, backend: Backend) -> Self {
+        let ir::AiProvider { name, backend: _, system, key, base, formats, model, serves, priority, internal } = terms;
+        let format = |it: &ir::AiFormat| Some((Operation::parse(&it.kind)?, it.path.clone()));
+        Self {
+            name: name.clone(),
+            system: system.clone(),
+            key: *key,
+            base: base.clone(),
+            formats: formats.iter().filter_map(format).collect(),
+            model: model.clone(),
+            // Lowering has judged it: what is none serves nothing but its own name.
+            serves: Pattern::parse(serves).unwrap_or_else(|_| Pattern::Exact(serves.to_string())),
+            priority: *priority,
+            internal: *internal,
+            backend,
+        }
+    }
+
+    /// The path that this provider has for requests of a kind.
+    fn format(&self, operation: Operation) -> Option<&Text> {
+        self.formats.iter().find(|(kind, _)| *kind == operation).map(|(_, path)| path)
+    }
+
+    /// Whether it can be asked this at all. What has no format of its own goes to the same path below its base.
+    fn speaks(&self, operation: Operation) -> bool {
+        self.format(operation).is_some()
+            || operation.ending().is_none() && !matches!(operation, Operation::Converse | Operation::Invoke)
+    }
+}
+
+/// The `ai` backend a request was drawn to.
+pub(crate) fn drawn(ctx: &crate::proxy::Ctx) -> Option<Arc<Ai>> {
+    match &ctx.route_backend()?.target {
+        crate::plan::BackendTarget::Ai(ai) => Some(ai.clone()),
+        _ => None,
+    }
+}

@@ -1,0 +1,264 @@
+//! Language models: `ai` backends, and the shorthand `llm`.
+
+use filters::backend_auth::ValueConfig;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::GatewayRefs;
+use crate::local::policies::{RoutePolicies, TargetPolicies};
+
+/// Providers of language models that clients see as one: a single one, or `groups` of them.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct AiBackend {
+    /// Of a single provider. Default: what it is.
+    pub name: Option<String>,
+    pub provider: Option<AiProviderKind>,
+    /// `http://name:port`, `https://name` or `name:port` (in TLS on port 443). Default: the provider's own.
+    pub host_override: Option<String>,
+    /// The path of every request, whatever its kind.
+    pub path_override: Option<String>,
+    /// In the place of `/v1` (openAI, anthropic, custom), or before the provider's own paths.
+    pub path_prefix: Option<String>,
+    /// Count tokens before they are sent. Not supported by this version yet.
+    pub tokenize: bool,
+    /// Of connections to a single provider.
+    pub policies: Option<TargetPolicies>,
+    /// Groups in order: those of a later one are asked when the ones before it failed. Not beside `provider`.
+    pub groups: Vec<AiGroup>,
+}
+
+/// Providers that are alike: which one is asked first is random.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AiGroup {
+    pub providers: Vec<AiProvider>,
+}
+
+/// One provider of a group.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AiProvider {
+    /// Unique in its backend.
+    pub name: String,
+    pub provider: AiProviderKind,
+    /// `http://name:port`, `https://name` or `name:port` (in TLS on port 443). Default: the provider's own.
+    pub host_override: Option<String>,
+    /// The path of every request, whatever its kind.
+    pub path_override: Option<String>,
+    /// In the place of `/v1` (openAI, anthropic, custom), or before the provider's own paths.
+    pub path_prefix: Option<String>,
+    /// Count tokens before they are sent. Not supported by this version yet.
+    #[serde(default)]
+    pub tokenize: bool,
+    /// Of connections to it.
+    pub policies: Option<TargetPolicies>,
+}
+
+/// What a provider is: exactly one.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum AiProviderKind {
+    #[serde(rename = "openAI", alias = "openai")]
+    OpenAi(AiModel),
+    Anthropic(AiModel),
+    Gemini(AiModel),
+    /// Any other: what it understands is written down.
+    Custom(AiCustom),
+    Cohere(AiModel),
+    Ollama(AiModel),
+    Baseten(AiModel),
+    Cerebras(AiModel),
+    Deepinfra(AiModel),
+    Deepseek(AiModel),
+    Groq(AiModel),
+    Huggingface(AiModel),
+    Mistral(AiModel),
+    Openrouter(AiModel),
+    Togetherai(AiModel),
+    Xai(AiModel),
+    Fireworks(AiModel),
+    /// Not supported by this version yet.
+    Vertex(serde_json::Value),
+    /// Not supported by this version yet.
+    Bedrock(serde_json::Value),
+    /// Not supported by this version yet.
+    Azure(serde_json::Value),
+    /// Not supported by this version yet.
+    Copilot(serde_json::Value),
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct AiModel {
+    /// Asked for in the place of the client's.
+    pub model: Option<String>,
+}
+
+/// A provider that is known by nothing but this.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AiCustom {
+    /// Asked for in the place of the client's.
+    pub model: Option<String>,
+    /// Its name in telemetry. Default: `custom`.
+    pub provider_override: Option<String>,
+    /// What it understands.
+    pub formats: Vec<AiFormat>,
+}
+
+/// A kind of request that a provider understands.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AiFormat {
+    #[serde(rename = "type")]
+    pub kind: AiFormatKind,
+    /// Default: `/v1` with what the kind ends in. `{model}` and `{action}` stand for those of the request.
+    pub path: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum AiFormatKind {
+    Completions,
+    Messages,
+    Responses,
+    Embeddings,
+    AnthropicTokenCount,
+    GenerateContent,
+    GeminiCountTokens,
+    Realtime,
+    Rerank,
+}
+
+/// Models in a few lines: an endpoint that asks, for each model, its provider.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SimpleLlm {
+    /// Gateways it hangs on, for all paths. Default: a port of its own, or the gateway named `default`, if there is one.
+    #[serde(default)]
+    pub gateways: GatewayRefs,
+    /// A port of its own. Default: 4000.
+    pub port: Option<u16>,
+    /// Providers that models refer to.
+    #[serde(default)]
+    pub providers: Vec<LlmProvider>,
+    /// What clients can ask for.
+    pub models: Vec<LlmModel>,
+    /// Names that stand for models.
+    #[serde(default)]
+    pub virtual_models: Vec<LlmVirtualModel>,
+    pub policies: Option<RoutePolicies>,
+}
+
+/// A provider that models refer to.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LlmProvider {
+    pub name: String,
+    pub provider: LlmProviderKind,
+    #[serde(default)]
+    pub params: LlmParams,
+}
+
+/// A model, or several by a pattern.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LlmModel {
+    /// What clients ask for: a name, with one `*` at most.
+    pub name: String,
+    /// `internal`: only virtual models lead to it, and no list shows it.
+    #[serde(default)]
+    pub visibility: LlmVisibility,
+    pub provider: LlmProviderKind,
+    #[serde(default)]
+    pub params: LlmParams,
+    /// Of connections to its provider.
+    pub policies: Option<TargetPolicies>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum LlmVisibility {
+    #[default]
+    Public,
+    Internal,
+}
+
+/// A provider by name (`openai`, `anthropic`, `gemini`, `groq`, …), one of `llm.providers`, or what it understands.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum LlmProviderKind {
+    Name(String),
+    Written(LlmWritten),
+}
+
+/// Exactly one.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct LlmWritten {
+    /// Name of an entry of `llm.providers`.
+    pub reference: Option<String>,
+    pub custom: Option<AiCustom>,
+}
+
+/// Terms of a provider.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct LlmParams {
+    /// Asked for in the place of the client's.
+    pub model: Option<String>,
+    /// Sent where the provider looks for it.
+    pub api_key: Option<ValueConfig>,
+    /// Such as `https://name/v1`. Default: the provider's own.
+    pub base_url: Option<String>,
+}
+
+/// A name that stands for models.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LlmVirtualModel {
+    pub name: String,
+    pub routing: LlmRouting,
+}
+
+/// Which model a request gets: exactly one way.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum LlmRouting {
+    /// One drawn by weight.
+    Weighted(LlmWeighted),
+    /// The first that answers.
+    Failover(LlmFailover),
+    /// Not supported by this version yet.
+    Conditional(serde_json::Value),
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LlmWeighted {
+    pub targets: Vec<LlmWeight>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LlmWeight {
+    pub model: String,
+    /// Share among the targets; 0 is never drawn.
+    #[serde(default = "super::one")]
+    pub weight: u32,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LlmFailover {
+    pub targets: Vec<LlmPriority>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LlmPriority {
+    pub model: String,
+    /// Smaller ones are asked first, those of one in any order.
+    pub priority: u32,
+}

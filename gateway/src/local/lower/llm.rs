@@ -1,0 +1,221 @@
+//! The shorthand `llm`: a backend that goes by models, a route, and a listener where no gateway is named.
+
+use std::sync::Arc;
+
+use filters::{Policy, backend_auth};
+use ir::ai::VIRTUAL_MODELS_MAX;
+use ir::{AiBackend, AiProvider, AiRouting, AiShare, AiVirtualModel, BackendKey, ObjectName, Phase, Target};
+use protocols::llm::Pattern;
+
+use super::Lowering;
+use super::ai::{Known, Of, Written};
+use crate::local::document as doc;
+
+/// The port of a shorthand that names none.
+const PORT: u16 = 4000;
+
+impl Lowering<'_> {
+    pub fn llm(&mut self, it: doc::SimpleLlm) {
+        let doc::SimpleLlm { gateways, port, providers, models, virtual_models, policies } = it;
+        let key = BackendKey::new("llm");
+        let before = self.problems.len();
+        if models.is_empty() {
+            self.problem("llm.models", "is empty: write at least one model");
+        }
+        let mut lowered = Vec::with_capacity(models.len());
+        for (position, model) in models.into_iter().enumerate() {
+            lowered.extend(self.llm_model(&format!("llm.models[{position}]"), &key, &providers, (position, model)));
+        }
+        self.ai_names("llm.models", &lowered);
+        let virtual_models = self.llm_virtual(virtual_models, &lowered);
+        let named = match &gateways {
+            doc::GatewayRefs::One(_) => true,
+            doc::GatewayRefs::Many(names) => !names.is_empty(),
+        };
+        if named && port.is_some() {
+            self.problem("llm.port", "goes without `gateways` only: write one of the two");
+            return;
+        }
+        let attached = named || (port.is_none() && self.context.gateways.contains_key("default"));
+        let parents = match attached {
+            true => self.parents("llm", gateways, true),
+            false => vec![self.own_listener("llm", port.unwrap_or(PORT))],
+        };
+        let route = ir::RouteKey::new("llm");
+        let at = "llm.policies";
+        let held = self.scoped(at, |scope| policies.map(|it| it.lower(scope)).unwrap_or_default());
+        self.attach(held, &Target::Rule(route.clone()), Phase::Route, at);
+        if self.problems.len() > before {
+            return;
+        }
+        let backend = AiBackend { providers: lowered, virtual_models, routes_models: true };
+        let backend = self.ai_declared("llm", &key, backend);
+        self.out.routes.push(Arc::new(ir::Route {
+            key: route,
+            name: ir::RouteName { route: ObjectName::new("default", "llm"), rule: None },
+            parents,
+            order: 0,
+            hostnames: Vec::new(),
+            matches: vec![ir::Match { path: ir::PathMatch::prefix("/"), ..ir::Match::default() }],
+            backends: vec![ir::RouteBackend { weight: 1, backend }],
+            origin: self.origin("llm"),
+        }));
+    }
+
+    fn llm_model(
+        &mut self,
+        path: &str,
+        owner: &BackendKey,
+        providers: &[doc::LlmProvider],
+        (position, it): (usize, doc::LlmModel),
+    ) -> Option<AiProvider> {
+        let doc::LlmModel { name, visibility, provider, params, policies } = it;
+        self.check(format!("{path}.name"), Pattern::parse(&name).map(drop));
+        let (provider, params) = self.llm_reference(path, providers, (provider, params))?;
+        let doc::LlmParams { model, api_key, base_url } = params;
+        let at = format!("{path}.provider");
+        let of = match provider {
+            doc::LlmProviderKind::Name(name) => Of::Profile(self.named(&at, &name)?),
+            doc::LlmProviderKind::Written(doc::LlmWritten { custom: Some(custom), reference: None }) => {
+                Of::Custom(custom)
+            }
+            doc::LlmProviderKind::Written(_) => {
+                self.problem(at, "write a name, or exactly one of `reference` and `custom`");
+                return None;
+            }
+        };
+        let model = match &of {
+            Of::Custom(custom) => model.or_else(|| custom.model.clone()),
+            Of::Profile(_) => model,
+        };
+        let (host, path_prefix) = match base_url {
+            None => (None, None),
+            Some(url) => {
+                self.check(format!("{path}.params.baseUrl"), split(&url)).map(|(host, path)| (Some(host), path))?
+            }
+        };
+        let further = self.scoped(&format!("{path}.params.apiKey"), |scope| {
+            let config = api_key.map(|it| backend_auth::Config {
+                key: Some(backend_auth::KeyConfig::Plain(it)),
+                ..backend_auth::Config::default()
+            });
+            config.and_then(|it| it.lower(scope)).map(Policy::BackendAuth)
+        });
+        let written = Written {
+            name: format!("{position}:{name}"),
+            known: Known { model, of },
+            host,
+            path_override: None,
+            path_prefix,
+            policies,
+            further: further.into_iter().collect(),
+            serves: name,
+            priority: u32::try_from(position).unwrap_or(u32::MAX),
+            internal: visibility == doc::LlmVisibility::Internal,
+        };
+        self.ai_provider(path, owner, written)
+    }
+
+    /// Provider and terms, with those of an entry of `llm.providers` under them where it refers to one.
+    fn llm_reference(
+        &mut self,
+        path: &str,
+        providers: &[doc::LlmProvider],
+        (provider, params): (doc::LlmProviderKind, doc::LlmParams),
+    ) -> Option<(doc::LlmProviderKind, doc::LlmParams)> {
+        let doc::LlmProviderKind::Written(doc::LlmWritten { reference: Some(name), custom: None }) = &provider else {
+            return Some((provider, params));
+        };
+        let Some(found) = providers.iter().find(|it| it.name == *name) else {
+            self.problem(
+                format!("{path}.provider.reference"),
+                format!("there is no provider `{name}` in `llm.providers`"),
+            );
+            return None;
+        };
+        if params.api_key.is_some() || params.base_url.is_some() {
+            self.problem(format!("{path}.params"), "beside `reference` there is only `model`");
+        }
+        let doc::LlmParams { model, api_key, base_url } = found.params.clone();
+        let params = doc::LlmParams { model: params.model.or(model), api_key, base_url };
+        let is_reference =
+            |it: &doc::LlmProviderKind| matches!(it, doc::LlmProviderKind::Written(it) if it.reference.is_some());
+        if is_reference(&found.provider) {
+            self.problem("llm.providers", format!("provider `{name}` refers to another one"));
+            return None;
+        }
+        Some((found.provider.clone(), params))
+    }
+
+    fn llm_virtual(&mut self, written: Vec<doc::LlmVirtualModel>, models: &[AiProvider]) -> Vec<AiVirtualModel> {
+        if written.len() > VIRTUAL_MODELS_MAX {
+            self.problem("llm.virtualModels", format!("at most {VIRTUAL_MODELS_MAX}"));
+        }
+        let mut lowered: Vec<AiVirtualModel> = Vec::with_capacity(written.len());
+        for (position, it) in written.into_iter().enumerate() {
+            let doc::LlmVirtualModel { name, routing } = it;
+            let at = format!("llm.virtualModels[{position}]");
+            if name.is_empty() || name.contains('*') || lowered.iter().any(|it| *it.name == *name) {
+                self.problem(format!("{at}.name"), format!("`{name}` is not a name of its own"));
+            }
+            let share = |(model, number): (String, u32)| AiShare { model: model.into(), number };
+            let (routing, targets) = match routing {
+                doc::LlmRouting::Weighted(it) => {
+                    let shares: Vec<_> = it.targets.into_iter().map(|it| share((it.model, it.weight))).collect();
+                    (AiRouting::Weighted(shares.clone()), shares)
+                }
+                doc::LlmRouting::Failover(it) => {
+                    let shares: Vec<_> = it.targets.into_iter().map(|it| share((it.model, it.priority))).collect();
+                    (AiRouting::Failover(shares.clone()), shares)
+                }
+                doc::LlmRouting::Conditional(_) => {
+                    self.problem(format!("{at}.routing.conditional"), "not supported by this version yet");
+                    continue;
+                }
+            };
+            if targets.is_empty() {
+                self.problem(format!("{at}.routing"), "has no targets");
+            }
+            for it in targets {
+                let serves =
+                    |model: &AiProvider| Pattern::parse(&model.serves).is_ok_and(|pattern| pattern.matches(&it.model));
+                if !models.iter().any(serves) {
+                    self.problem(format!("{at}.routing"), format!("no model serves `{}`", it.model));
+                }
+            }
+            lowered.push(AiVirtualModel { name: name.into(), routing });
+        }
+        lowered
+    }
+}
+
+/// A URL as host and prefix of paths.
+fn split(url: &str) -> Result<(String, Option<String>), String> {
+    let wrong = || format!("`{url}` is not a base URL: write `http://host` or `https://host/path`, without query");
+    let (scheme, rest) = url.split_once("://").ok_or_else(wrong)?;
+    if !matches!(scheme, "http" | "https") || rest.contains(['?', '#', '@']) {
+        return Err(wrong());
+    }
+    let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
+    let path = path.trim_end_matches('/');
+    Ok((format!("{scheme}://{authority}"), (!path.is_empty()).then(|| path.to_owned())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base_urls_are_split() {
+        for (url, host, path) in [
+            ("https://api.example.com", "https://api.example.com", None),
+            ("http://127.0.0.1:8080/", "http://127.0.0.1:8080", None),
+            ("https://h/a/v1/", "https://h", Some("/a/v1")),
+        ] {
+            assert_eq!(split(url).unwrap(), (host.to_owned(), path.map(str::to_owned)));
+        }
+        for url in ["h:80", "ftp://h", "http://u@h", "http://h?x"] {
+            assert!(split(url).is_err(), "{url}");
+        }
+    }
+}

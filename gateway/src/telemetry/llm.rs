@@ -1,0 +1,104 @@
+//! Requests to language models: what log and metrics say of them beside what they say of every request.
+//!
+//! Names are those of the OpenTelemetry conventions for generative AI (revision 1.38). Labels are bounded as all are:
+//! models that clients make up become `_other` before they are many.
+
+use std::time::Duration;
+
+use super::family::{Cells, Family, Label};
+use super::histogram::{Counter, FirstToken, Histogram, OutputToken, Request, Tokens};
+use super::metrics::NAMES_MAX;
+
+/// A request to a language model that ended. Empty text means "not known".
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LlmEvent<'a> {
+    /// `chat`, `embeddings`, ….
+    pub operation: &'a str,
+    /// The provider's name in telemetry.
+    pub provider: &'a str,
+    /// What the provider was asked for.
+    pub request_model: &'a str,
+    pub response_model: &'a str,
+    pub response_id: &'a str,
+    pub finish_reasons: &'a [String],
+    pub service_tier: &'a str,
+    pub stream: bool,
+    pub max_tokens: Option<u64>,
+    /// With what was cached.
+    pub input: Option<u64>,
+    pub output: Option<u64>,
+    pub cache_read: Option<u64>,
+    pub cache_write: Option<u64>,
+    pub reasoning: Option<u64>,
+    /// From the whole request to the first bytes of the answer's body.
+    pub to_first: Option<Duration>,
+    /// Between tokens of a stream, on the average.
+    pub per_token: Option<Duration>,
+}
+
+/// Figures by operation, provider and model.
+#[derive(Default)]
+pub(super) struct LlmCells {
+    pub(super) duration: Histogram<Request>,
+    pub(super) to_first: Histogram<FirstToken>,
+    pub(super) per_token: Histogram<OutputToken>,
+    pub(super) unaccounted: Counter,
+}
+
+impl Cells for LlmCells {
+    fn absorb(&self, other: &Self) {
+        let Self { duration, to_first, per_token, unaccounted } = self;
+        duration.absorb(&other.duration);
+        to_first.absorb(&other.to_first);
+        per_token.absorb(&other.per_token);
+        unaccounted.absorb(&other.unaccounted);
+    }
+}
+
+/// The families of language models.
+pub(super) struct Llm {
+    pub(super) requests: Family<LlmCells>,
+    pub(super) tokens: Family<Histogram<Tokens>>,
+}
+
+impl Llm {
+    pub(super) fn new(series_max: usize, shards: usize) -> Self {
+        let mut labels = vec![
+            Label::closed("gen_ai_operation_name"),
+            Label::bounded("gen_ai_provider_name", NAMES_MAX),
+            Label::bounded("gen_ai_request_model", NAMES_MAX),
+            Label::bounded("gen_ai_response_model", NAMES_MAX),
+        ];
+        let requests = Family::new(&labels, series_max, shards);
+        labels.push(Label::closed("gen_ai_token_type"));
+        Self { requests, tokens: Family::new(&labels, series_max, shards) }
+    }
+
+    pub(super) fn ended(&self, event: &LlmEvent<'_>, duration: Duration, status: u16) {
+        let LlmEvent { operation, provider, request_model, response_model, .. } = *event;
+        let labels = [operation, provider, request_model, response_model];
+        self.requests.record(&labels, |cells| {
+            cells.duration.observe(duration);
+            event.to_first.iter().for_each(|it| cells.to_first.observe(*it));
+            event.per_token.iter().for_each(|it| cells.per_token.observe(*it));
+            let counts = matches!(operation, "chat" | "generate_content" | "embeddings");
+            if counts && status == 200 && event.input.is_none() && event.output.is_none() {
+                cells.unaccounted.add(1);
+            }
+        });
+        let kinds = [
+            ("input", event.input),
+            ("output", event.output),
+            ("input_cache_read", event.cache_read),
+            ("input_cache_write", event.cache_write),
+            ("output_reasoning", event.reasoning),
+        ];
+        for (kind, tokens) in kinds {
+            let Some(tokens) = tokens else { continue };
+            let [operation, provider, asked, answered] = labels;
+            self.tokens.record(&[operation, provider, asked, answered, kind], |cells| {
+                cells.observe(Duration::from_micros(tokens));
+            });
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! Language models: bytes that pass untouched, routing by model, accounting to the token, failover, errors in the client's
+//! dialect.
+
+#[path = "llm/errors.rs"]
+mod errors;
+#[path = "llm/failover.rs"]
+mod failover;
+#[path = "llm/pass.rs"]
+mod pass;
+#[path = "llm/routing.rs"]
+mod routing;
+
+use serde_json::{Value, json};
+use tests::{Gateway, MockLlm};
+
+/// One route to a single provider: `provider` as written, and where it is.
+fn single(provider: &str, host: &str) -> String {
+    format!(
+        "config:\n  logging: {{ format: json }}\nbinds:\n- port: 0\n  address: 127.0.0.1\n  listeners:\n  - routes:\n    - name: ai\n      backends:\n      - ai:\n          provider: {{ {provider} }}\n          hostOverride: '{host}'\n          policies:\n            backendAuth: {{ key: gateway-key }}\n"
+    )
+}
+
+/// The access line of a request to a language model.
+async fn accounted(gateway: &Gateway, n: usize) -> Value {
+    let lines = gateway.wait_access(n).await;
+    lines.last().cloned().expect("an access line")
+}
+
+fn chat(model: &str, stream: bool) -> Value {
+    json!({"model": model, "stream": stream, "messages": [{"role": "user", "content": "one two three"}]})
+}
+
+/// A mock provider that wants the gateway's key, with these rules.
+async fn mock(rules: Value) -> MockLlm {
+    MockLlm::start(&json!({"key": "gateway-key", "rules": rules}).to_string()).await
+}

@@ -1,0 +1,84 @@
+//! Another provider answers before the client sees that the first one failed.
+
+use serde_json::json;
+use tests::{Backend, Gateway, MockLlm};
+
+use super::{accounted, chat, mock};
+
+/// Two providers, the second one for when the first fails; it has another model.
+fn two(first: &str, second: &MockLlm) -> String {
+    format!(
+        "config:\n  logging: {{ format: json }}\nbinds:\n- port: 0\n  address: 127.0.0.1\n  listeners:\n  - routes:\n    - name: ai\n      policies:\n        timeout: {{ backendRequestTimeout: 1s }}\n      backends:\n      - ai:\n          groups:\n          - providers:\n            - name: first\n              provider: {{ openAI: {{}} }}\n              hostOverride: '{first}'\n              policies: {{ backendAuth: {{ key: first-key }} }}\n          - providers:\n            - name: second\n              provider: {{ openAI: {{ model: spare }} }}\n              hostOverride: '{}'\n              policies: {{ backendAuth: {{ key: gateway-key }} }}\n",
+        second.url()
+    )
+}
+
+#[tokio::test]
+async fn the_next_provider_gets_the_whole_request_with_its_own_model_and_key() {
+    let second = mock(json!([])).await;
+    for status in [429, 500, 503, 529] {
+        let rules = json!({"rules": [{"status": status}]}).to_string();
+        let first = MockLlm::start(&rules).await;
+        let gateway = Gateway::start(&two(&first.url(), &second)).await;
+        for stream in [false, true] {
+            let reply = gateway.client().post("/v1/chat/completions").json(&chat("m", stream)).await;
+            assert_eq!(reply.status, 200, "{status}: {}", reply.text());
+            assert!(reply.text().contains("You said:") || stream, "{}", reply.text());
+            let line = accounted(&gateway, 1 + usize::from(stream)).await;
+            assert_eq!(
+                (&line["gen_ai.response.model"], &line["retry.attempt"]),
+                (&json!("spare"), &json!(1)),
+                "{line}"
+            );
+        }
+        gateway.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn one_that_cannot_be_reached_or_does_not_answer_is_passed_over() {
+    let second = mock(json!([])).await;
+    let dead = Backend::dead().await;
+    let slow = MockLlm::start(&json!({"rules": [{"delayMs": 60_000}]}).to_string()).await;
+    for first in [format!("http://{}", dead.addr()), slow.url()] {
+        let gateway = Gateway::start(&two(&first, &second)).await;
+        let reply = gateway.client().post("/v1/chat/completions").json(&chat("m", false)).await;
+        assert_eq!(reply.status, 200, "{first}: {}", reply.text());
+        let line = accounted(&gateway, 1).await;
+        assert_eq!(line["gen_ai.response.model"], "spare", "{line}");
+        gateway.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn what_the_client_did_wrong_is_not_asked_again_and_the_last_word_is_the_last_providers() {
+    let second =
+        MockLlm::start(&json!({"rules": [{"status": 503, "headers": {"retry-after": "7"}}]}).to_string()).await;
+    for (status, seen) in [(400, 400), (401, 401), (503, 503)] {
+        let first = MockLlm::start(&json!({"rules": [{"status": status}]}).to_string()).await;
+        let gateway = Gateway::start(&two(&first.url(), &second)).await;
+        let reply = gateway.client().post("/v1/chat/completions").json(&chat("m", false)).await;
+        assert_eq!(reply.status.as_u16(), seen);
+        assert_eq!(reply.header("retry-after"), (status == 503).then_some("7"));
+        assert_eq!(reply.json()["error"]["code"], "scripted", "the provider's own words");
+        gateway.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_off_is_accounted_as_far_as_it_came() {
+    let second = mock(json!([])).await;
+    let first = MockLlm::start(&json!({"rules": [{"cutAfter": 3}]}).to_string()).await;
+    let document = two(&first.url(), &second).replace("openAI: {} }", "anthropic: {} }");
+    let gateway = Gateway::start(&document).await;
+    let stream = gateway.client().post("/v1/messages").json(&chat("m", true)).try_send().await;
+    assert!(stream.is_err(), "the client sees that it broke off");
+    let line = accounted(&gateway, 1).await;
+    let input = chat("m", true).to_string().len().div_ceil(4);
+    assert_eq!(
+        (&line["gen_ai.usage.input_tokens"], &line["gen_ai.usage.output_tokens"]),
+        (&json!(input), &json!(1)),
+        "{line}"
+    );
+    gateway.stop().await;
+}

@@ -1,0 +1,95 @@
+//! The shorthand `llm`: requests go by their model.
+
+use serde_json::json;
+use tests::{Gateway, MockLlm};
+
+use super::{accounted, chat, mock};
+
+fn document(mock: &MockLlm, more: &str) -> String {
+    let url = mock.url();
+    format!(
+        "config:\n  logging: {{ format: json }}\ngateways:\n  default: {{ port: 0 }}\nllm:\n  providers:\n  - name: own\n    provider: openai\n    params: {{ baseUrl: '{url}/v1', apiKey: gateway-key }}\n  models:\n  - name: gpt-mini\n    provider: {{ reference: own }}\n    params: {{ model: real-mini }}\n  - name: gpt-*\n    provider: {{ reference: own }}\n  - name: hidden\n    visibility: internal\n    provider: {{ reference: own }}\n  - name: claude\n    provider: anthropic\n    params: {{ baseUrl: '{url}', apiKey: gateway-key }}\n{more}"
+    )
+}
+
+#[tokio::test]
+async fn the_model_says_which_provider_is_asked() {
+    let mock = mock(json!([])).await;
+    let more = "  virtualModels:\n  - name: best\n    routing: { failover: { targets: [{ model: hidden, priority: 0 }, { model: gpt-5, priority: 1 }] } }\n";
+    let gateway = Gateway::start(&document(&mock, more)).await;
+    let client = gateway.client();
+    for (n, (path, model, there)) in [
+        ("/v1/chat/completions", "gpt-mini", "real-mini"),
+        ("/v1/chat/completions", "gpt-5", "gpt-5"),
+        ("/v1/messages", "claude", "claude"),
+        ("/v1/chat/completions", "best", "hidden"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let reply = client.post(path).json(&chat(model, false)).await;
+        assert_eq!(reply.status, 200, "{model}: {}", reply.text());
+        let line = accounted(&gateway, n + 1).await;
+        assert_eq!(line["gen_ai.response.model"], there, "{model}: {line}");
+    }
+    for (path, model, status, code) in [
+        ("/v1/chat/completions", "nobody", 404, "model_not_found"),
+        ("/v1/chat/completions", "hidden", 404, "model_not_found"),
+        ("/v1/chat/completions", "claude", 400, "unsupported_conversion"),
+    ] {
+        let reply = client.post(path).json(&chat(model, false)).await;
+        assert_eq!(reply.status, status, "{model}: {}", reply.text());
+        assert_eq!(reply.json()["error"]["code"], code, "{model}");
+    }
+    let reply = client.post("/v1/chat/completions").json(&json!({"messages": []})).await;
+    assert_eq!((reply.status.as_u16(), &reply.json()["error"]["code"]), (400, &json!("missing_model")));
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn models_that_can_be_asked_for_are_listed() {
+    let mock = mock(json!([])).await;
+    let more = "  virtualModels:\n  - name: best\n    routing: { weighted: { targets: [{ model: gpt-5 }] } }\n";
+    let gateway = Gateway::start(&document(&mock, more)).await;
+    let list = gateway.client().get("/v1/models").await.json();
+    let names: Vec<_> = list["data"].as_array().expect("a list").iter().map(|it| it["id"].clone()).collect();
+    assert_eq!(names, ["best", "claude", "gpt-mini"]);
+    assert_eq!(gateway.client().get("/v1/models/claude").await.json()["id"], "claude");
+    assert_eq!(gateway.client().get("/v1/models/hidden").await.status, 404);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_not_supported_is_refused_by_name() {
+    let refused = |document: String| async move {
+        let output = Gateway::run_cli(&["validate", "-c", &document], "").await;
+        assert!(!output.status.success(), "accepted: {document}");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let llm = |model: &str| format!("llm:\n  port: 0\n  models:\n  - {model}\n");
+    for (document, said) in [
+        (llm("{ name: m, provider: bedrock }"), "llm.models[0].provider: not supported by this version yet"),
+        (llm("{ name: m, provider: nobody }"), "`nobody` is not a provider"),
+        (llm("{ name: 'a*b*', provider: openai }"), "one `*` at most"),
+        (llm("{ name: m, provider: { reference: x } }"), "there is no provider `x`"),
+        (llm("{ name: m, provider: openai, params: { baseUrl: 'h:1' } }"), "is not a base URL"),
+        (llm("{ name: m, provider: openai, guardrails: {} }"), "guardrails"),
+        (
+            llm("{ name: m, provider: openai }\n  virtualModels:\n  - { name: v, routing: { conditional: {} } }"),
+            "routing.conditional: not supported by this version yet",
+        ),
+        (
+            llm(
+                "{ name: m, provider: openai }\n  virtualModels:\n  - { name: v, routing: { weighted: { targets: [{ model: x }] } } }",
+            ),
+            "no model serves `x`",
+        ),
+        ("backends:\n- name: a\n  ai: { provider: { azure: {} } }\n".to_owned(), "provider.azure: not supported"),
+        ("backends:\n- name: a\n  ai: {}\n".to_owned(), "write either `provider` or `groups`"),
+        ("backends:\n- name: a\n  ai: { provider: { custom: { formats: [] } } }\n".to_owned(), "needs `hostOverride`"),
+        ("backends:\n- name: a\n  ai: { provider: { openAI: {} }, tokenize: true }\n".to_owned(), "tokenize"),
+    ] {
+        let text = refused(document.clone()).await;
+        assert!(text.contains(said), "{document}\n{text}");
+    }
+}
