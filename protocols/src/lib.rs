@@ -4,10 +4,12 @@
 //! `clippy.toml`). It does not decide policy and does not know Pingora. Read `README.md` for where a
 //! line belongs.
 
+pub mod a2a;
 pub mod client_hello;
 pub mod grpc;
 pub mod http;
 pub mod json;
 pub mod mcp;
 pub mod proxy_protocol;
+pub mod seal;
 pub mod sse;
