@@ -11,6 +11,7 @@ use pingora_core::server::{RunArgs, Server, ShutdownWatch};
 use pingora_core::services::background::{BackgroundService, background_service};
 use tokio::runtime::Handle;
 
+use crate::a2a::A2a;
 use crate::admin::{self, AdminContext, Bound, Liveness, Readiness};
 use crate::life::generation::Load;
 use crate::life::heir::{Inheritance, Predecessor, Takeover};
@@ -31,7 +32,7 @@ use crate::status::Status;
 use crate::systemd::{Attendance, Brought, Store, Supervisor};
 use crate::telemetry::{LogControl, Telemetry, Upgrades, logging};
 use crate::upstream::callout::Callouts;
-use crate::upstream::{Endpoints, KeySets, Mirrors, Upstreams};
+use crate::upstream::{Egress, Endpoints, KeySets, Mirrors, Upstreams};
 use crate::xds_source::{Estate, XdsSource};
 
 /// Attempts Pingora makes at most for one request; policies ask for fewer.
@@ -92,7 +93,7 @@ pub fn run(input: Input, takeover: Option<Takeover>, inherited: Option<Inherited
     let life = Life::new(&statics, parts);
 
     let mut server = server(&statics);
-    let app = app(&server, &state, &telemetry, &drain, &sessions);
+    let app = app(&server, &state, &telemetry, &drain, (&sessions, upstreams.egress()));
     let setup = setup(app, &state, (&telemetry, &drain), (&statics, inherited));
     let (listeners, reports) = Listeners::new(setup, state.wanted());
     life.offer(reports.clone(), servers.offers()?);
@@ -189,7 +190,7 @@ fn app(
     state: &Arc<State>,
     telemetry: &Arc<Telemetry>,
     drain: &Arc<Drain>,
-    sessions: &Arc<Sessions>,
+    (sessions, egress): (&Arc<Sessions>, Egress),
 ) -> pingora_proxy::HttpProxy<Proxy> {
     let proxy = Proxy {
         state: state.clone(),
@@ -198,6 +199,7 @@ fn app(
         carried: drain.carried().clone(),
         world: Arc::default(),
         mcp: Arc::new(Mcp::new(sessions.clone())),
+        a2a: Arc::new(A2a::new(sessions.clone(), egress)),
         callouts: Arc::new(Callouts::new(telemetry.clone())),
     };
     let mut app = pingora_proxy::http_proxy(&server.configuration, proxy);

@@ -50,4 +50,5 @@ mod tests;
 
 pub use config::{Config, CredentialConfig, KeyConfig, PassthroughConfig, SecretText, SignConfig, ValueConfig};
 pub use policy::{Credential, Policy, Primary};
+pub(crate) use sign::Signer;
 pub use sign::{Algorithm, Sign, TTL_DEFAULT, Terms};

@@ -80,6 +80,9 @@ pub enum Protocol {
     Https,
     Tls,
     Tcp,
+    /// HTTP, or HTTPS where `tls` is given, to agents: the policy `a2a` holds for all its routes.
+    #[serde(rename = "a2a", alias = "A2A")]
+    A2a,
 }
 
 /// One of the listeners that share a port.

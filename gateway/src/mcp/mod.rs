@@ -35,6 +35,7 @@ pub use federation::{Endpoint, Federation, Reach, Target};
 pub use serve::serve;
 pub use sessions::{SessionKeys, Sessions};
 pub use state::{Register, State};
+pub(crate) use talk::{audience, scope};
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -11,7 +11,7 @@ use super::seen::Seen;
 use crate::listen::carried::Load;
 use crate::plan::{Entry, ListenerPlan, Plan, Resolved};
 use crate::session::Slot;
-use crate::upstream::{Counted, EndpointId, Lease, MirrorBody, Permit};
+use crate::upstream::{Affinity, Counted, EndpointId, Lease, MirrorBody, Permit};
 
 /// Per-request state. Filters keep theirs elsewhere; this is the gateway's own.
 pub struct Ctx {
@@ -39,7 +39,7 @@ pub struct Ctx {
     pub attempt: Attempt,
     pub outcome: Outcome,
     pub mirrors: Vec<MirrorBody>,
-    pub affinity: Option<u64>,
+    pub affinity: Option<Affinity>,
     pub request_deadline: Option<Instant>,
     pub is_grpc: bool,
     pub is_upgrade: bool,
@@ -49,6 +49,8 @@ pub struct Ctx {
     pub load: Option<Load>,
     /// What a message of MCP is about, as expressions see it.
     pub mcp: Option<Box<filters::expr::Json>>,
+    /// What an agent is asked.
+    pub a2a: Option<Box<crate::a2a::Talk>>,
 }
 
 /// The request as the client sent it, for the log: filters change the head.
@@ -142,6 +144,7 @@ impl Ctx {
             is_h2: false,
             load: None,
             mcp: None,
+            a2a: None,
         }
     }
 

@@ -43,7 +43,11 @@ pub fn request<'a>(head: &'a RequestHeader, ctx: &'a Ctx) -> Inputs<'a> {
             BackendTarget::Mcp(_) => "mcp",
             BackendTarget::Demo | BackendTarget::Group(_) | BackendTarget::Broken(_) => "unknown",
         },
-        protocol: if matches!(it.target, BackendTarget::Mcp(_)) { "mcp" } else { "http" },
+        protocol: match it.target {
+            BackendTarget::Mcp(_) => "mcp",
+            _ if it.effective.a2a().is_some() => "a2a",
+            _ => "http",
+        },
     });
     inputs.objects.mcp = ctx.mcp.as_deref();
     inputs.times.start = Some(started(ctx.started));

@@ -36,6 +36,7 @@ pub(super) fn ended(proxy: &Proxy, session: &mut Session, error: Option<&Error>,
     {
         ctx.outcome.error = Some(error.to_string());
     }
+    let a2a = crate::a2a::settle(ctx);
     let Some(conn) = conn_info(session).filter(|it| it.peer != Peer::Own) else { return };
     conn.told.store(true, Ordering::Relaxed);
     let head = session.req_header();
@@ -80,6 +81,7 @@ pub(super) fn ended(proxy: &Proxy, session: &mut Session, error: Option<&Error>,
         duration: now.saturating_duration_since(ctx.started),
         request_processing: ctx.outcome.request_done.map(|at| at.saturating_duration_since(ctx.started)),
         upstream: ctx.attempt.started.map(|at| now.saturating_duration_since(at)),
+        a2a: a2a.map(|told| (told, ctx.facts.a2a.read())),
         inputs: inputs.as_ref(),
         access_log: policy,
     };

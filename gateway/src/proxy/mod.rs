@@ -36,7 +36,9 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
 pub use ctx::Ctx;
+pub(crate) use finish::is_events;
 
+use crate::a2a::A2a;
 use crate::listen::carried::Carried;
 use crate::mcp::Mcp;
 use crate::outside::{Around, World};
@@ -54,6 +56,7 @@ pub struct Proxy {
     pub carried: Arc<Carried>,
     pub world: Arc<World>,
     pub mcp: Arc<Mcp>,
+    pub a2a: Arc<A2a>,
     pub callouts: Arc<Callouts>,
 }
 
@@ -123,9 +126,10 @@ impl ProxyHttp for Proxy {
         &self,
         _session: &mut Session,
         body: &mut Option<Bytes>,
-        _end: bool,
+        end: bool,
         ctx: &mut Box<Ctx>,
     ) -> Result<Option<Duration>> {
+        crate::a2a::pass(body, end, ctx)?;
         body::response(body, ctx);
         Ok(None)
     }

@@ -3,7 +3,8 @@
 //! Fields, in order: `connection.id` (where the target `request` logs at debug), `gateway`,
 //! `listener`, `route_rule`, `route`, `endpoint`, `src.addr`, `http.method`, `http.host`,
 //! `http.path`, `http.version`, `http.status`, `grpc.status`, `tls.sni`, `src.identity`, `jwt.sub`,
-//! `basic.user`, `protocol`, `retry.attempt`, `error`, `reason` (unless the backend answered),
+//! `basic.user`, `protocol`, `retry.attempt`, those of an agent (`a2a.method`, `a2a.task.id`, `a2a.task.state`,
+//! `a2a.context.id`, `a2a.result.kind`, `a2a.response.outcome`, `a2a.response.error_code`), `error`, `reason` (unless the backend answered),
 //! `policy` and `policy.rule` of what refused, `policy.wouldDeny` of what would have in shadow mode
 //! (`<policy>#<rule>`), `duration`, then what the
 //! policy adds. Fields without a value are left out.
@@ -19,7 +20,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use filters::access_log::Policy;
 use filters::exchange::{Decision, Mode};
-use filters::expr::{Expression, Inputs, Value};
+use filters::expr::{Expression, Inputs, Json, Value};
 use filters::{Identity, Reason};
 
 use super::event::{RequestEvent, TcpEvent};
@@ -188,10 +189,31 @@ impl Record<'_> {
         if event.retry_attempt != 0 {
             self.number("retry.attempt", u64::from(event.retry_attempt));
         }
+        if let Some((_, Some(asked))) = event.a2a {
+            self.a2a(asked);
+        }
         self.ending(event.error, event.reason);
         self.decisions(event.decisions);
         if self.shows("duration") {
             self.line.millis("duration", event.duration);
+        }
+    }
+
+    /// What an agent was asked and what it answered.
+    fn a2a(&mut self, asked: &Json) {
+        let part = |name: &str, part: &str| asked.get(name)?.get(part);
+        self.text("a2a.method", asked.get("method").and_then(|it| it.as_str()).unwrap_or_default());
+        for (name, value) in [
+            ("a2a.task.id", part("task", "id")),
+            ("a2a.task.state", part("task", "state")),
+            ("a2a.context.id", part("context", "id")),
+            ("a2a.result.kind", part("result", "kind")),
+            ("a2a.response.outcome", part("response", "outcome")),
+        ] {
+            self.text(name, value.and_then(|it| it.as_str()).unwrap_or_default());
+        }
+        if let Some(code) = part("response", "errorCode").filter(|_| self.shows("a2a.response.error_code")) {
+            self.line.signed("a2a.response.error_code", code.as_i64().unwrap_or_default());
         }
     }
 

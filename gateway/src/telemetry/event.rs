@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use filters::exchange::Decision;
-use filters::expr::Inputs;
+use filters::expr::{Inputs, Json};
 use filters::{Identity, Reason};
 
 use super::clock::Spent;
+use crate::a2a::Told;
 
 /// A request that ended, whichever way. Empty text means "not known".
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +55,8 @@ pub struct RequestEvent<'a> {
     pub request_processing: Option<Duration>,
     /// From the hand-over to the response's head.
     pub upstream: Option<Duration>,
+    /// What an agent was asked and what it answered: for counters, and in full.
+    pub a2a: Option<(Told, Option<&'a Json>)>,
     /// For what is evaluated; absent where nothing is.
     pub inputs: Option<&'a Inputs<'a>>,
     pub access_log: Option<&'a filters::access_log::Policy>,

@@ -21,6 +21,7 @@ use super::event::{Phases, RequestEvent, TcpEvent};
 use super::family::{Cells, Family, Label, OTHER};
 use super::histogram::{Connect, Counter, Histogram, Processing, Request};
 use super::process::Runtime;
+use crate::a2a::Told;
 use crate::statics::Statics;
 
 /// Distinct binds, gateways, listeners and backends named in metrics, each.
@@ -49,6 +50,7 @@ pub(super) struct Metrics {
     pub(super) calls: Family<Histogram<Request>>,
     pub(super) denials: Family<Counter>,
     pub(super) callouts: Family<Counter>,
+    pub(super) a2a: Family<Counter>,
     pub(super) upgrades: Family<UpgradeCells>,
     pub(super) config: ConfigCells,
     pub(super) control_plane: Mutex<Option<ControlPlane>>,
@@ -199,6 +201,11 @@ impl Metrics {
             calls: Family::new(&calls, SERIES_MAX, shards),
             denials: Family::new(&[Label::closed("policy"), Label::closed("mode")], SERIES_MAX, shards),
             callouts: Family::new(&[Label::closed("subtype"), Label::closed("outcome")], SERIES_MAX, shards),
+            a2a: Family::new(
+                &["method", "version", "binding", "outcome", "state"].map(Label::closed),
+                SERIES_MAX,
+                shards,
+            ),
             upgrades: Family::new(&[Label::closed("outcome")], SERIES_MAX, 1),
             config: ConfigCells::default(),
             control_plane: Mutex::default(),
@@ -249,6 +256,9 @@ impl Metrics {
             labels.extend([protocol, method, status, reason]);
             labels.extend(added.iter().map(|it| &**it));
             self.requests.record(&labels, count);
+        }
+        if let Some((Told { method, version, binding, outcome, state }, _)) = event.a2a {
+            self.a2a.record(&[method, version, binding, outcome, state], |cells| cells.add(1));
         }
         for decision in event.decisions {
             let mode = match decision.mode {

@@ -61,6 +61,7 @@ fn request<'a>() -> RequestEvent<'a> {
         reason: Reason::Upstream,
         error: None,
         decisions: &[],
+        a2a: None,
         retry_attempt: 0,
         bytes_received: 0,
         bytes_sent: 12,
