@@ -1,6 +1,6 @@
 """Agents and clients on the SDKs of A2A 0.3 and 1.0 through the gateway: every pair of versions, every binding.
 
-    agents.py BINARY FOLDER_OF_VENVS
+    agents.py BINARY FOLDER_OF_VENVS [CLIENT/AGENTS/BINDING...]
 
 Two agents of each version stand behind one address each, so that what follows has to find the right one.
 """
@@ -89,6 +89,8 @@ def main():
         for agent, (number, _) in versions.items():
             for client in ["v1", "v03"]:
                 for binding in ["JSONRPC", "HTTP+JSON", "GRPC"]:
+                    if sys.argv[3:] and f"{client}/{agent}/{binding}" not in sys.argv[3:]:
+                        continue
                     base = f"http://127.0.0.1:{number}/agents/who"
                     python = VENVS / client / "bin/python"
                     asked = [python, HERE / f"{client}_client.py", base, binding]

@@ -44,7 +44,7 @@ const RESERVED: [(&str, &[&str]); 13] = [
 ];
 
 /// Folders of the gateway that may name Pingora's server and proxy crates.
-const PINGORA_FOLDERS: [&str; 8] = ["boot", "life", "listen", "proxy", "session", "mcp", "upstream", "admin"];
+const PINGORA_FOLDERS: [&str; 9] = ["boot", "life", "listen", "proxy", "session", "mcp", "a2a", "upstream", "admin"];
 
 #[test]
 fn a_crate_imports_only_to_its_left() {
