@@ -39,7 +39,7 @@ async fn run(effective: &Effective, end: usize, exchange: &mut Exchange<'_>) -> 
     let filters = effective.filters().get(..end).unwrap_or_default();
     while let Some(attachment) = filters.get(exchange.facts.passed) {
         let wanted = effective.wanted(exchange.facts.passed);
-        if exchange.facts.body.lacks(wanted) {
+        if exchange.facts.lacks(wanted) {
             return Passed::Body(wanted);
         }
         let mut policy = &attachment.policy;
@@ -50,7 +50,7 @@ async fn run(effective: &Effective, end: usize, exchange: &mut Exchange<'_>) -> 
                 exchange.facts.passed += 1;
                 continue;
             };
-            if exchange.facts.body.lacks(chosen.wanted()) {
+            if exchange.facts.lacks(chosen.wanted()) {
                 return Passed::Body(chosen.wanted());
             }
             policy = chosen;
@@ -186,6 +186,7 @@ fn at_once(policy: &Policy, exchange: &mut Exchange<'_>) -> Option<Verdict> {
         Policy::ExtAuthz(_) | Policy::RemoteRateLimit(_) => return None,
         // Response side only, or settings.
         Policy::ResponseHeaderModifier(_)
+        | Policy::A2a(_)
         | Policy::AccessLog(_)
         | Policy::BackendAuth(_)
         // See `run`: all of a place together, and what they choose.

@@ -28,6 +28,7 @@ pub mod rung;
 mod testing;
 mod unit;
 
+pub mod a2a;
 pub mod access_log;
 pub mod api_key;
 pub mod authorization;
@@ -118,6 +119,7 @@ impl Policy {
             Self::Conditional(policy) => policy.bind(key, keep),
             Self::ExtAuthz(policy) => policy.bind(key, keep),
             Self::NetworkExtAuthz(policy) => policy.0.bind(key, keep),
+            Self::A2a(policy) => policy.state.bind(key, policy, keep),
             _ => {}
         }
     }
@@ -146,6 +148,7 @@ unit::units! {
     DirectResponse          = "directResponse"         in direct_response  @ Answer;
 
     // Settings, read by the gateway.
+    A2a                     = "a2a"                    in a2a              @ Setting;
     AccessLog               = "accessLog"              in access_log       @ Setting;
     BackendAuth             = "backendAuth"            in backend_auth     @ Setting;
     BackendHttp             = "http"                   in backend_http     @ Setting;

@@ -140,6 +140,7 @@ mod the_example_on_the_page_of {
     }
 
     pages! {
+        a2a: "a2a/mod.rs", "a2a", a2a::Config, a2a::Config::lower;
         access_log: "access_log.rs", "accessLog", access_log::Config, access_log::Config::lower;
         api_key: "api_key/mod.rs", "apiKey", api_key::Config, api_key::Config::lower;
         authorization: "authorization/mod.rs", "authorization", authorization::Config, authorization::Config::lower;

@@ -11,6 +11,7 @@ use pingora_core::server::{RunArgs, Server, ShutdownWatch};
 use pingora_core::services::background::{BackgroundService, background_service};
 use tokio::runtime::Handle;
 
+use crate::a2a::A2a;
 use crate::admin::{self, AdminContext, Bound, Liveness, Readiness};
 use crate::life::generation::Load;
 use crate::life::heir::{Inheritance, Predecessor, Takeover};
@@ -31,7 +32,7 @@ use crate::statics::Statics;
 use crate::status::Status;
 use crate::systemd::{Attendance, Brought, Store, Supervisor};
 use crate::telemetry::{LogControl, Telemetry, Upgrades, logging};
-use crate::upstream::{Endpoints, KeySets, Mirrors, Upstreams};
+use crate::upstream::{Egress, Endpoints, KeySets, Mirrors, Upstreams};
 use crate::xds_source::{Estate, XdsSource};
 
 /// Attempts Pingora makes at most for one request; policies ask for fewer.
@@ -95,7 +96,8 @@ pub fn run(input: Input, takeover: Option<Takeover>, inherited: Option<Inherited
 
     let mut server = server(&statics);
     let asking = Asking::new(&telemetry);
-    let app = app(&server, &state, (&telemetry, &asking), &drain, (&sessions, statics.mcp_session_ttl));
+    let app =
+        app(&server, &state, (&telemetry, &asking), &drain, (&sessions, statics.mcp_session_ttl, upstreams.egress()));
     let setup = setup(app, &state, (&telemetry, &drain, asking), (&statics, inherited));
     let (listeners, reports) = Listeners::new(setup, state.wanted());
     life.offer(reports.clone(), servers.offers()?);
@@ -194,7 +196,7 @@ fn app(
     state: &Arc<State>,
     (telemetry, asking): (&Arc<Telemetry>, &Asking),
     drain: &Arc<Drain>,
-    (sessions, ttl): (&Arc<Sessions>, Duration),
+    (sessions, ttl, egress): (&Arc<Sessions>, Duration, Egress),
 ) -> pingora_proxy::HttpProxy<Proxy> {
     let proxy = Proxy {
         state: state.clone(),
@@ -203,6 +205,7 @@ fn app(
         carried: drain.carried().clone(),
         mcp: Arc::new(Mcp::new(sessions.clone(), ttl)),
         asking: asking.clone(),
+        a2a: Arc::new(A2a::new(sessions.clone(), egress)),
     };
     let mut app = pingora_proxy::http_proxy(&server.configuration, proxy);
     app.server_options = Some(Default::default());

@@ -67,4 +67,5 @@ pub use config::{
 };
 pub use outgoing::{Outgoing, Payload};
 pub use policy::{Credential, Policy, Primary};
+pub(crate) use sign::Signer;
 pub use sign::{Algorithm, Sign, TTL_DEFAULT, Terms};

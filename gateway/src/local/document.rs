@@ -92,6 +92,9 @@ pub enum Protocol {
     /// MCP, as if each were the one target of an `mcp` backend.
     #[serde(rename = "mcp", alias = "MCP")]
     Mcp,
+    /// HTTP, or HTTPS where `tls` is given, to agents: the policy `a2a` holds for all its routes.
+    #[serde(rename = "a2a", alias = "A2A")]
+    A2a,
 }
 
 /// One of the listeners that share a port.

@@ -92,6 +92,7 @@ policy_set! {
 policy_set! {
     /// Policies of a route.
     RoutePolicies {
+        a2a = "a2a": filters::a2a::Config => unit!(a2a, A2a);
         mcp_authorization = "mcpAuthorization": filters::mcp_authorization::Config => |config, scope| filters::mcp_authorization::Policy::lower(config, scope).map(Policy::McpAuthorization);
         transformations = "transformations": Transformations => conditional!(transformations, Transformations);
         remote_rate_limit = "remoteRateLimit": RemoteRateLimit => conditional!(remote_rate_limit, RemoteRateLimit);
@@ -133,6 +134,7 @@ policy_set! {
 policy_set! {
     /// Policies of a backend.
     BackendPolicies at Site::Backend {
+        a2a = "a2a": filters::a2a::Config => unit!(a2a, A2a);
         mcp_authorization = "mcpAuthorization": filters::mcp_authorization::Config => |config, scope| filters::mcp_authorization::Policy::lower(config, scope).map(Policy::McpAuthorization);
         authorization = "authorization": filters::authorization::Config => unit!(authorization, Authorization);
         transformations = "transformations": filters::transformations::Config => unit!(transformations, Transformations);
@@ -200,6 +202,7 @@ policy_set! {
 policy_set! {
     /// Any policy that can be attached on its own.
     AnyPolicies {
+        a2a = "a2a": filters::a2a::Config => unit!(a2a, A2a);
         mcp_authorization = "mcpAuthorization": filters::mcp_authorization::Config => |config, scope| filters::mcp_authorization::Policy::lower(config, scope).map(Policy::McpAuthorization);
         transformations = "transformations": Transformations => conditional!(transformations, Transformations);
         remote_rate_limit = "remoteRateLimit": RemoteRateLimit => conditional!(remote_rate_limit, RemoteRateLimit);

@@ -440,8 +440,8 @@ fn kinds(gateway: &doc::Gateway) -> Vec<(String, ir::Protocol)> {
         Some(doc::Protocol::Https) => ir::Protocol::Https,
         Some(doc::Protocol::Tcp) => ir::Protocol::Tcp,
         Some(doc::Protocol::Tls) => ir::Protocol::Tls,
-        None if tls => ir::Protocol::Https,
-        None => ir::Protocol::Http,
+        Some(doc::Protocol::A2a) | None if tls => ir::Protocol::Https,
+        Some(doc::Protocol::A2a) | None => ir::Protocol::Http,
     };
     if gateway.listeners.is_empty() {
         return vec![("listener0".to_owned(), kind(gateway.protocol, gateway.tls.is_some()))];

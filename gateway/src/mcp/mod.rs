@@ -42,6 +42,7 @@ pub use serve::serve;
 pub use sessions::{EndedSessions, SessionKeys, Sessions};
 pub use sse::Channel;
 pub use state::{Figures, Register, State};
+pub(crate) use talk::{audience, scope};
 pub use told::Told;
 
 use std::sync::Arc;

@@ -57,15 +57,18 @@ impl Sessions {
         name
     }
 
+    /// The keys of this moment.
+    pub fn ring(&self) -> Arc<Ring> {
+        self.ring.lock().ring.clone()
+    }
+
     pub fn seal(&self, session: &Session, name: Name, scope: &[u8]) -> Result<String, session::Fault> {
-        let ring = self.ring.lock().ring.clone();
-        ring.seal(session, name, scope)
+        self.ring().seal(session, name, scope)
     }
 
     /// Opens an id that has not been ended here.
     pub fn open(&self, id: &str, scope: &[u8]) -> Option<(Name, Session)> {
-        let ring = self.ring.lock().ring.clone();
-        let (name, session) = ring.open(id, scope).ok()?;
+        let (name, session) = self.ring().open(id, scope).ok()?;
         (!self.ended.lock().contains(&name)).then_some((name, session))
     }
 

@@ -175,7 +175,8 @@ pub(super) fn insert(head: &mut RequestHeader, name: HeaderName, value: HeaderVa
     head.insert_header(name, value).map_err(|error| Fault::Policy(error.to_string()))
 }
 
-fn scope(federation: &str, route: &str, identity: &Identity) -> [u8; 32] {
+/// Where and whose something is that clients hold sealed: never twice the same for two of them.
+pub(crate) fn scope(federation: &str, route: &str, identity: &Identity) -> [u8; 32] {
     let Identity { jwt, api_key, basic, peer } = identity;
     let mut context = digest::Context::new(&digest::SHA256);
     let mut part = |tag: &str, bytes: &[u8]| {
@@ -212,7 +213,8 @@ fn scope(federation: &str, route: &str, identity: &Identity) -> [u8; 32] {
     out
 }
 
-fn audience(headers: &HeaderMap, scope: &[u8; 32]) -> u64 {
+/// A digest of what a server could tell clients apart by.
+pub(crate) fn audience(headers: &HeaderMap, scope: &[u8; 32]) -> u64 {
     let mut hasher = siphash();
     scope.hash(&mut hasher);
     let mut names: Vec<&HeaderName> =

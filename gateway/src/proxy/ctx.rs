@@ -12,7 +12,7 @@ use crate::listen::carried::Load;
 use crate::llm::Asked;
 use crate::plan::{Entry, ListenerPlan, Plan, Resolved, Terms};
 use crate::session::Slot;
-use crate::upstream::{Counted, EndpointId, Lease, MirrorBody, Permit};
+use crate::upstream::{Affinity, Counted, EndpointId, Lease, MirrorBody, Permit};
 
 /// Per-request state. Filters keep theirs elsewhere; this is the gateway's own.
 pub struct Ctx {
@@ -42,7 +42,7 @@ pub struct Ctx {
     pub attempt: Attempt,
     pub outcome: Outcome,
     pub mirrors: Vec<MirrorBody>,
-    pub affinity: Option<u64>,
+    pub affinity: Option<Affinity>,
     pub request_deadline: Option<Instant>,
     pub is_grpc: bool,
     pub is_upgrade: bool,
@@ -60,6 +60,8 @@ pub struct Ctx {
     pub told: Option<Box<crate::mcp::Told>>,
     /// Where answers of MCP go that are not for this connection.
     pub channel: Option<Arc<crate::mcp::Channel>>,
+    /// What an agent is asked.
+    pub a2a: Option<Box<crate::a2a::Talk>>,
 }
 
 /// The request as the client sent it, for the log: filters change the head.
@@ -158,6 +160,7 @@ impl Ctx {
             mcp: None,
             told: None,
             channel: None,
+            a2a: None,
         }
     }
 

@@ -51,6 +51,7 @@ pub fn request<'a>(head: &'a RequestHeader, ctx: &'a Ctx) -> Inputs<'a> {
         protocol: match spoken {
             Some(BackendTarget::Mcp(_)) => "mcp",
             Some(BackendTarget::Ai(_)) => "llm",
+            _ if it.effective.a2a().is_some() => "a2a",
             _ => "http",
         },
     });

@@ -43,6 +43,7 @@ pub(super) fn ended(proxy: &Proxy, session: &mut Session, error: Option<&Error>,
             ctx.llm = ctx.ai.as_ref().map(|it| Box::new(it.object()));
         }
     }
+    let a2a = crate::a2a::settle(ctx);
     let Some(conn) = conn_info(session).filter(|it| it.peer != Peer::Own) else { return };
     conn.told.store(true, Ordering::Relaxed);
     let head = session.req_header();
@@ -89,6 +90,7 @@ pub(super) fn ended(proxy: &Proxy, session: &mut Session, error: Option<&Error>,
         duration: now.saturating_duration_since(ctx.started),
         request_processing: ctx.outcome.request_done.map(|at| at.saturating_duration_since(ctx.started)),
         upstream: ctx.attempt.started.map(|at| now.saturating_duration_since(at)),
+        a2a: a2a.map(|told| (told, ctx.facts.a2a.read())),
         inputs: inputs.as_ref(),
         access_log: policy,
         llm: llm.as_ref(),

@@ -36,7 +36,9 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
 pub use ctx::Ctx;
+pub(crate) use finish::is_events;
 
+use crate::a2a::A2a;
 use crate::listen::carried::Carried;
 use crate::mcp::Mcp;
 use crate::outside::{Around, Asking};
@@ -53,6 +55,7 @@ pub struct Proxy {
     pub carried: Arc<Carried>,
     pub mcp: Arc<Mcp>,
     pub asking: Asking,
+    pub a2a: Arc<A2a>,
 }
 
 impl Proxy {
@@ -124,6 +127,7 @@ impl ProxyHttp for Proxy {
         end: bool,
         ctx: &mut Box<Ctx>,
     ) -> Result<Option<Duration>> {
+        crate::a2a::pass(body, end, ctx)?;
         body::response(body, end, ctx);
         Ok(None)
     }

@@ -25,6 +25,9 @@ const ADDED: usize = 5;
 pub(super) fn filter(proxy: &Proxy, session: &mut Session, head: &mut RequestHeader, ctx: &mut Ctx) -> Result<()> {
     let is_h2 = head.version == http::Version::HTTP_2;
     let host = host(head, ctx);
+    if let Some(talk) = &mut ctx.a2a {
+        talk.sent(head.uri.path());
+    }
     names::change(head, |fields| {
         if let Fields::Plain(map) = fields {
             map.reserve(ADDED);

@@ -3,9 +3,11 @@
 //! Fields, in order: `connection.id` (where the target `request` logs at debug), `gateway`,
 //! `listener`, `route_rule`, `route`, `endpoint`, `src.addr`, `http.method`, `http.host`,
 //! `http.path`, `http.version`, `http.status`, `grpc.status`, `tls.sni`, `src.identity`, `jwt.sub`,
-//! `basic.user`, `protocol`, `retry.attempt`, of MCP `mcp.method`, `mcp.target`, `mcp.tool.name` (`prompt`, `resource`),
-//! `mcp.session.id` (its public part), `mcp.tool.error`, `mcp.error.code` and `mcp.error.message`, `gen_ai.*` of requests to language models, `error`,
-//! `reason` (unless the backend answered), `policy` and `policy.rule` of what refused, `policy.wouldDeny` of what would have in shadow mode
+//! `basic.user`, `protocol`, `retry.attempt`; of MCP `mcp.method`, `mcp.target`, `mcp.tool.name` (`prompt`, `resource`),
+//! `mcp.session.id` (its public part), `mcp.tool.error`, `mcp.error.code` and `mcp.error.message`; `gen_ai.*` of requests to
+//! language models; those of an agent (`a2a.method`, `a2a.task.id`, `a2a.task.state`, `a2a.context.id`, `a2a.result.kind`,
+//! `a2a.response.outcome`, `a2a.response.error_code`); `error`, `reason` (unless the backend answered), `policy` and
+//! `policy.rule` of what refused, `policy.wouldDeny` of what would have in shadow mode
 //! (`<policy>#<rule>`), `duration`, then what the
 //! policy adds. Fields without a value are left out.
 //!
@@ -20,7 +22,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use filters::access_log::Policy;
 use filters::exchange::{Decision, Mode};
-use filters::expr::{Expression, Inputs, Value};
+use filters::expr::{Expression, Inputs, Json, Value};
 use filters::{Identity, Reason};
 
 use super::event::{RequestEvent, TcpEvent};
@@ -197,6 +199,9 @@ impl Record<'_> {
         if let Some(llm) = event.llm {
             self.llm(llm);
         }
+        if let Some((_, Some(asked))) = event.a2a {
+            self.a2a(asked);
+        }
         self.ending(event.error, event.reason);
         self.decisions(event.decisions);
         if self.shows("duration") {
@@ -251,6 +256,24 @@ impl Record<'_> {
         }
         if let Some(to_first) = event.to_first.filter(|_| self.shows("gen_ai.response.time_to_first_chunk")) {
             self.line.text("gen_ai.response.time_to_first_chunk", &format!("{:.6}", to_first.as_secs_f64()));
+        }
+    }
+
+    /// What an agent was asked and what it answered.
+    fn a2a(&mut self, asked: &Json) {
+        let part = |name: &str, part: &str| asked.get(name)?.get(part);
+        self.text("a2a.method", asked.get("method").and_then(|it| it.as_str()).unwrap_or_default());
+        for (name, value) in [
+            ("a2a.task.id", part("task", "id")),
+            ("a2a.task.state", part("task", "state")),
+            ("a2a.context.id", part("context", "id")),
+            ("a2a.result.kind", part("result", "kind")),
+            ("a2a.response.outcome", part("response", "outcome")),
+        ] {
+            self.text(name, value.and_then(|it| it.as_str()).unwrap_or_default());
+        }
+        if let Some(code) = part("response", "errorCode").filter(|_| self.shows("a2a.response.error_code")) {
+            self.line.signed("a2a.response.error_code", code.as_i64().unwrap_or_default());
         }
     }
 

@@ -23,6 +23,7 @@ use super::histogram::{Connect, Counter, Histogram, Processing, Request};
 use super::llm::Llm;
 use super::mcp::McpServers;
 use super::process::Runtime;
+use crate::a2a::Told;
 use crate::statics::Statics;
 
 /// Distinct binds, gateways, listeners and backends named in metrics, each.
@@ -53,6 +54,7 @@ pub(super) struct Metrics {
     pub(super) callouts: Family<Counter>,
     pub(super) mcp: Family<Counter>,
     pub(super) llm: Llm,
+    pub(super) a2a: Family<Counter>,
     pub(super) upgrades: Family<UpgradeCells>,
     pub(super) config: ConfigCells,
     pub(super) control_plane: Mutex<Option<ControlPlane>>,
@@ -218,6 +220,11 @@ impl Metrics {
             mcp: Family::new(&mcp_labels(), SERIES_MAX, shards),
             callouts: Family::new(&[Label::closed("subtype"), Label::closed("outcome")], SERIES_MAX, shards),
             llm: Llm::new(SERIES_MAX, shards),
+            a2a: Family::new(
+                &["method", "version", "binding", "outcome", "state"].map(Label::closed),
+                SERIES_MAX,
+                shards,
+            ),
             upgrades: Family::new(&[Label::closed("outcome")], SERIES_MAX, 1),
             config: ConfigCells::default(),
             control_plane: Mutex::default(),
@@ -278,6 +285,9 @@ impl Metrics {
         }
         if let Some(llm) = event.llm {
             self.llm.ended(llm, event.duration, event.status);
+        }
+        if let Some((Told { method, version, binding, outcome, state }, _)) = event.a2a {
+            self.a2a.record(&[method, version, binding, outcome, state], |cells| cells.add(1));
         }
         for decision in event.decisions {
             let mode = match decision.mode {

@@ -47,6 +47,8 @@ impl Metrics {
         out.counter("body_transformations_skipped", help, (&self.untouched, |cells| cells));
         let help = "Requests that a policy refused, or would have in shadow mode.";
         out.counter("policy_denials", help, (&self.denials, |cells| cells));
+        let help = "Requests to agents, by what was asked and how the task stood in the end.";
+        out.counter("a2a_requests", help, (&self.a2a, |cells| cells));
     }
 
     fn encode_connections(&self, out: &mut Encoder<'_>) {

@@ -63,6 +63,7 @@ fn request<'a>() -> RequestEvent<'a> {
         error: None,
         decisions: &[],
         mcp: None,
+        a2a: None,
         retry_attempt: 0,
         bytes_received: 0,
         bytes_sent: 12,

@@ -1,5 +1,6 @@
 //! Policies: one file for each unit of `filters`. The compiler lists the units that are missing.
 
+mod a2a;
 mod access_log;
 mod api_key;
 mod authorization;
@@ -73,6 +74,7 @@ pub(super) fn encode(policy: &Policy) -> Wire {
         Policy::Transformations(it) => Wire::Transformations(transformations::encode(it)),
         Policy::ExtAuthz(it) => Wire::ExtAuthz(ext_authz::encode(it)),
         Policy::RemoteRateLimit(it) => Wire::RemoteRateLimit(remote_rate_limit::encode(it)),
+        Policy::A2a(it) => Wire::A2a(a2a::encode(it)),
         Policy::AccessLog(it) => Wire::AccessLog(access_log::encode(it)),
         Policy::BackendAuth(it) => Wire::BackendAuth(backend_auth::encode(it)),
         Policy::BackendHttp(it) => Wire::Http(backend_http::encode(it)),
@@ -123,6 +125,7 @@ pub(super) fn decode(wire: Wire, scope: &mut Scope<'_>) -> Option<Policy> {
         Wire::Transformations(it) => transformations::decode(it, scope).map(Policy::Transformations),
         Wire::ExtAuthz(it) => ext_authz::decode(it, scope).map(Policy::ExtAuthz),
         Wire::RemoteRateLimit(it) => remote_rate_limit::decode(it, scope).map(Policy::RemoteRateLimit),
+        Wire::A2a(it) => a2a::decode(it, scope).map(Policy::A2a),
         Wire::AccessLog(it) => access_log::decode(it, scope).map(Policy::AccessLog),
         Wire::BackendAuth(it) => backend_auth::decode(it, scope).map(Policy::BackendAuth),
         Wire::Http(it) => backend_http::decode(it, scope).map(Policy::BackendHttp),
@@ -169,6 +172,7 @@ pub(super) fn kind(wire: &Wire) -> Option<Kind> {
         Wire::Transformations(_) => Kind::Transformations,
         Wire::ExtAuthz(_) => Kind::ExtAuthz,
         Wire::RemoteRateLimit(_) => Kind::RemoteRateLimit,
+        Wire::A2a(_) => Kind::A2a,
         Wire::AccessLog(_) => Kind::AccessLog,
         Wire::BackendAuth(_) => Kind::BackendAuth,
         Wire::Http(_) => Kind::BackendHttp,

@@ -98,3 +98,24 @@ pub(super) fn backend_auth() -> impl Strategy<Value = backend_auth::Config> {
         })
         .boxed()
 }
+
+pub(super) fn a2a() -> impl Strategy<Value = a2a::Config> {
+    use a2a::{CardConfig, Config, Ids, Push, SignConfig, VerifyConfig};
+    use backend_auth::{Algorithm, SecretText, ValueConfig};
+    let sign = option::of(one_of(&["k1"])).prop_map(|kid| SignConfig {
+        signing_key: ValueConfig::Inline(SecretText(EC_KEY.to_owned())),
+        alg: Algorithm::ES256,
+        kid,
+    });
+    let jwks = prop_oneof![
+        Just(jwt_auth::JwksConfig::Inline(super::policies::JWKS.to_owned())),
+        Just(jwt_auth::JwksConfig::Url { url: "https://agents.example/keys".to_owned() }),
+    ];
+    let ttl = option::of((0..3600u64).prop_map(|it| lower::Span(std::time::Duration::from_secs(it))));
+    let card = (ttl, option::of(jwks), any::<bool>(), option::of(sign)).prop_map(|(ttl, jwks, require, sign)| {
+        CardConfig { ttl, require: require && jwks.is_some(), verify: jwks.map(|jwks| VerifyConfig { jwks }), sign }
+    });
+    let ids = select(&[Ids::Sealed, Ids::Plain][..]);
+    let push = select(&[Push::Checked, Push::Refused, Push::Unchecked][..]);
+    (ids, push, option::of(card)).prop_map(|(ids, push_notifications, card)| Config { ids, push_notifications, card })
+}

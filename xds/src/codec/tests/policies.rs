@@ -167,6 +167,7 @@ pub(super) fn of(kind: Kind, site: Site) -> BoxedStrategy<Policy> {
         Kind::DirectResponse => {
             lowered(site, changes::answer(), direct_response::Config::lower, Policy::DirectResponse)
         }
+        Kind::A2a => lowered(site, changes::a2a(), a2a::Config::lower, Policy::A2a),
         Kind::AccessLog => lowered(site, access_log(), access_log::Config::lower, Policy::AccessLog),
         Kind::BackendHttp => lowered(site, backend_http(), backend_http::Config::lower, Policy::BackendHttp),
         Kind::BackendTcp => lowered(site, backend_tcp(), backend_tcp::Config::lower, Policy::BackendTcp),
@@ -234,7 +235,8 @@ fn location() -> impl Strategy<Value = Option<credential::Config>> {
     option::of(prop_oneof![header, others])
 }
 
-const JWKS: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+pub(super) const JWKS: &str =
+    r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
 
 fn jwt_auth() -> impl Strategy<Value = jwt_auth::Config> {
     use jwt_auth::{Config, JwksConfig, OptionsConfig, ProviderConfig};
