@@ -123,7 +123,8 @@ impl<'a> Draw<'a> {
         }
         if let Some(entries) = schema.get("additionalProperties").filter(|it| it.is_object()) {
             let inner = Spot { key: format!("{}{{}}", spot.key), ..spot.clone() };
-            for _ in 0..self.below(3) {
+            let most = if hints::large(&spot.key) { 6 } else { 3 };
+            for _ in 0..self.below(most) {
                 let keys = hints::keys(&spot.owner, &spot.key);
                 let key = (*self.one(keys)).to_owned();
                 map.insert(key, self.value(entries, &inner, depth + 1));
@@ -142,7 +143,8 @@ impl<'a> Draw<'a> {
             return chosen;
         }
         // Of long lists a few: what excludes each other is rarely drawn together.
-        let share = if optional.len() > 6 { optional.len() / 3 } else { 2 };
+        let few = if optional.len() > 6 { optional.len() / 3 } else { 2 };
+        let share = hints::share(&spot.owner).unwrap_or(few);
         chosen.extend(optional.iter().filter(|_| self.below(share) == 0).map(|it| (*it).clone()));
         chosen.extend(hints::always(&spot.owner).iter().map(|it| (*it).to_owned()));
         let needed: Vec<_> = chosen.iter().filter_map(|it| hints::needs(&spot.owner, it)).collect();
