@@ -143,7 +143,8 @@ impl<'a> Draw<'a> {
             return chosen;
         }
         // Of long lists a few: what excludes each other is rarely drawn together.
-        let share = if optional.len() > 6 { optional.len() / 3 } else { 2 };
+        let few = if optional.len() > 6 { optional.len() / 3 } else { 2 };
+        let share = hints::share(&spot.owner).unwrap_or(few);
         chosen.extend(optional.iter().filter(|_| self.below(share) == 0).map(|it| (*it).clone()));
         chosen.extend(hints::always(&spot.owner).iter().map(|it| (*it).to_owned()));
         let needed: Vec<_> = chosen.iter().filter_map(|it| hints::needs(&spot.owner, it)).collect();

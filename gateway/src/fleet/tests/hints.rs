@@ -41,6 +41,11 @@ pub(super) fn large(section: &str) -> bool {
     ["gateways", "policies"].contains(&section)
 }
 
+/// One in how many optional keys is written, where more of them go together than usual.
+pub(super) fn share(owner: &str) -> Option<usize> {
+    ["Gateway", "GatewayListener"].contains(&owner).then_some(4)
+}
+
 /// What a key is hardly ever good without.
 pub(super) fn needs(owner: &str, key: &str) -> Option<&'static str> {
     matches!((owner, key), ("Gateway" | "GatewayListener", "tls")).then_some("protocol")
@@ -94,6 +99,7 @@ pub(super) fn always(owner: &str) -> &'static [&'static str] {
         "ServerTls" => &["cert", "key"],
         "RateLimitRule" | "ConditionalRateLimitRule" => &["maxTokens", "tokensPerFill"],
         "JwtAuth" => &["issuer", "jwks"],
+        "ApiKeyAuth" => &["keys"],
         "BackendAuthAws" => &["accessKeyId", "secretAccessKey"],
         _ => &[],
     }
