@@ -16,6 +16,9 @@ pub enum Fault<F> {
     Refused(F),
 }
 
+/// Asked about the data of every event; may give other data.
+pub type Change<'c, F> = &'c mut dyn FnMut(&[u8]) -> Result<Option<String>, F>;
+
 /// See the file.
 #[derive(Debug)]
 pub struct Events {
@@ -32,12 +35,7 @@ impl Events {
     }
 
     /// Takes a piece of the stream; what may go on is put into `out`. `change` may give other data for an event's.
-    pub fn push<F>(
-        &mut self,
-        piece: &[u8],
-        out: &mut BytesMut,
-        change: &mut dyn FnMut(&[u8]) -> Result<Option<String>, F>,
-    ) -> Result<(), Fault<F>> {
+    pub fn push<F>(&mut self, piece: &[u8], out: &mut BytesMut, change: Change<'_, F>) -> Result<(), Fault<F>> {
         self.held.extend_from_slice(piece);
         while let Some((text, whole)) = next_line(self.held.get(self.line..).unwrap_or_default()) {
             let is_comment = self.line == 0 && self.held.first() == Some(&b':');
@@ -77,11 +75,7 @@ fn next_line(bytes: &[u8]) -> Option<(usize, usize)> {
 }
 
 /// One event with its empty line.
-fn changed<F>(
-    event: &[u8],
-    out: &mut BytesMut,
-    change: &mut dyn FnMut(&[u8]) -> Result<Option<String>, F>,
-) -> Result<(), F> {
+fn changed<F>(event: &[u8], out: &mut BytesMut, change: Change<'_, F>) -> Result<(), F> {
     let mut data = None;
     let mut reader = sse::Reader::new(event.len() + 1);
     // It is as large as the event at most.

@@ -54,6 +54,9 @@ pub enum Place {
     CardUrl,
 }
 
+/// Asked about every text at a [`Place`]; may give another.
+pub type Ask<'p, F> = &'p mut dyn FnMut(Place, &str) -> Result<Option<String>, F>;
+
 impl Field {
     pub fn number(&self, version: Version) -> u32 {
         match version {

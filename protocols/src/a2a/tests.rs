@@ -107,7 +107,7 @@ fn answers_say_what_they_are_and_whose() {
             seen("message", "", "c", None),
         ),
     ] {
-        let (method, version) = Method::of_json_rpc(method).unwrap();
+        let (method, _) = Method::of_json_rpc(method).unwrap();
         let (changed, seen) = walked(text, method.answer());
         assert_eq!(changed, expected);
         assert_eq!((seen.kind, seen.task, seen.context, seen.state), facts, "{text}");

@@ -1,7 +1,7 @@
 //! Messages in JSON: looked through in place.
 
 use super::message::{Note, Seen};
-use super::shape::{self, Place, Shape, What};
+use super::shape::{self, Ask, Place, Shape, What};
 use crate::json::{Kind, Raw, quoted};
 use crate::mcp::Edits;
 
@@ -12,11 +12,11 @@ const SKILLS: [&str; 3] = ["skillId", "skill_id", "skill"];
 pub struct Walk<'p, F> {
     pub seen: Seen,
     pub edits: Edits,
-    place: &'p mut dyn FnMut(Place, &str) -> Result<Option<String>, F>,
+    place: Ask<'p, F>,
 }
 
 impl<'p, F> Walk<'p, F> {
-    pub fn new(place: &'p mut dyn FnMut(Place, &str) -> Result<Option<String>, F>) -> Self {
+    pub fn new(place: Ask<'p, F>) -> Self {
         Self { seen: Seen::default(), edits: Edits::default(), place }
     }
 

@@ -4,7 +4,7 @@
 
 use super::message::{Note, Seen};
 use super::method::Version;
-use super::shape::{self, Place, STATES, Shape, What};
+use super::shape::{self, Ask, Place, STATES, Shape, What};
 use super::walk::note;
 
 /// Deepest nesting of messages.
@@ -24,11 +24,11 @@ pub enum Fault<F> {
 pub struct Wire<'p, F> {
     pub seen: Seen,
     version: Version,
-    place: &'p mut dyn FnMut(Place, &str) -> Result<Option<String>, F>,
+    place: Ask<'p, F>,
 }
 
 impl<'p, F> Wire<'p, F> {
-    pub fn new(version: Version, place: &'p mut dyn FnMut(Place, &str) -> Result<Option<String>, F>) -> Self {
+    pub fn new(version: Version, place: Ask<'p, F>) -> Self {
         Self { seen: Seen::default(), version, place }
     }
 

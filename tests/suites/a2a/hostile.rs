@@ -6,6 +6,9 @@ use tests::{Client, Gateway};
 use super::{agents, ask, message};
 use crate::agent::Agent;
 
+/// Parameters with a URL for news.
+type Params = fn(&str) -> Value;
+
 #[tokio::test]
 async fn malformed_messages_get_the_right_error_and_do_not_reach_the_agent() {
     let one = Agent::start("one");
@@ -73,7 +76,7 @@ async fn urls_for_news_are_those_that_may_be_dialled() {
     let yaml = agents(&[&one], "").replace("  logging:", "  egressAllow: [127.0.0.9]\n  logging:");
     let gateway = Gateway::start(&yaml).await;
     let client = Client::h1(gateway.addr(0));
-    let ways: [(&str, fn(&str) -> Value); 3] = [
+    let ways: [(&str, Params); 3] = [
         ("SendMessage", |url| {
             let mut params = message(json!({}));
             params["configuration"] = json!({"taskPushNotificationConfig": {"url": url}});

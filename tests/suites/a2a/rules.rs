@@ -70,6 +70,37 @@ async fn ids_of_others_are_tasks_that_do_not_exist() {
 }
 
 #[tokio::test]
+async fn many_identities_at_once_see_their_own_tasks_alone() {
+    const CLIENTS: usize = 16;
+    let all: Vec<Agent> = ["a", "b", "c"].map(Agent::start).into();
+    let keys: Vec<String> = (0..CLIENTS).map(|it| format!("{{ key: key-{it} }}")).collect();
+    let policies = format!("apiKey:\n  keys: [{}]", keys.join(", "));
+    let gateway = Gateway::start(&agents(&all.iter().collect::<Vec<_>>(), &policies)).await;
+    let clients: Vec<(Client, String)> =
+        (0..CLIENTS).map(|it| (Client::h1(gateway.addr(0)), format!("Bearer key-{it}"))).collect();
+    let send = clients.iter().map(|(client, key)| async move {
+        let headers = [("authorization", &**key)];
+        ask_with(client, "SendMessage", message(json!({})), &headers).await["result"]["task"].clone()
+    });
+    let tasks = futures::future::join_all(send).await;
+    let look = clients.iter().enumerate().map(|(ours, (client, key))| {
+        let tasks = &tasks;
+        async move {
+            for (theirs, task) in tasks.iter().enumerate() {
+                let headers = [("authorization", &**key)];
+                let answer = ask_with(client, "GetTask", json!({"id": task["id"]}), &headers).await;
+                match ours == theirs {
+                    true => assert_eq!(answer["result"], *task, "its own, as it was shown"),
+                    false => assert_eq!(answer["error"]["code"], -32001, "{ours} sees a task of {theirs}"),
+                }
+            }
+        }
+    });
+    futures::future::join_all(look).await;
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn log_and_counters_say_what_was_asked_and_answered() {
     let one = Agent::start("one");
     let gateway = Gateway::start(&agents(&[&one], "")).await;
