@@ -16,7 +16,7 @@
 //! **Bodies** are noted as they pass where a field or the filter reads them, up to
 //! `frontendPolicies.http.maxBufferSize` each; nothing waits for them. Of a larger one `bodyPrefix` is the beginning, and
 //! `body` fails. The request's is what went to the backend, or what was read of it where there was none; the response's
-//! is what the client got, before compression. A response that comes before a route is found has none here.
+//! is what the client got, before compression.
 //!
 //! **Order.** Lines of one thread are in order, those of several are not: sort by `time`.
 //!

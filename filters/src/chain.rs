@@ -6,7 +6,7 @@
 
 use crate::exchange::Answer;
 use crate::rung::Rung;
-use crate::{Effective, Exchange, Facts, Kind, Policy, Reply, Verdict, Wanted, authorization};
+use crate::{Effective, Exchange, Facts, Kind, Policy, Reply, Verdict, Wanted, authorization, backend_auth};
 
 /// How far a request came.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ async fn run(effective: &Effective, end: usize, exchange: &mut Exchange<'_>) -> 
     let filters = effective.filters().get(..end).unwrap_or_default();
     while let Some(attachment) = filters.get(exchange.facts.passed) {
         let wanted = effective.wanted(exchange.facts.passed);
-        if exchange.facts.body.lacks(wanted) {
+        if exchange.facts.lacks(wanted) {
             return Passed::Body(wanted);
         }
         let mut policy = &attachment.policy;
@@ -50,7 +50,7 @@ async fn run(effective: &Effective, end: usize, exchange: &mut Exchange<'_>) -> 
                 exchange.facts.passed += 1;
                 continue;
             };
-            if exchange.facts.body.lacks(chosen.wanted()) {
+            if exchange.facts.lacks(chosen.wanted()) {
                 return Passed::Body(chosen.wanted());
             }
             policy = chosen;
@@ -77,7 +77,8 @@ async fn run(effective: &Effective, end: usize, exchange: &mut Exchange<'_>) -> 
 
 /// How much of a request's body the policies of a backend read.
 pub fn wanted_for_backend(effective: &Effective) -> Wanted {
-    effective.filters().iter().map(|it| it.policy.wanted()).max().unwrap_or(Wanted::Nothing)
+    let credentials = effective.backend_auth().map(backend_auth::Policy::wants);
+    effective.filters().iter().map(|it| it.policy.wanted()).chain(credentials).max().unwrap_or(Wanted::Nothing)
 }
 
 /// Whether any filter asks a server, on whatever condition.
@@ -185,6 +186,7 @@ fn at_once(policy: &Policy, exchange: &mut Exchange<'_>) -> Option<Verdict> {
         Policy::ExtAuthz(_) | Policy::RemoteRateLimit(_) => return None,
         // Response side only, or settings.
         Policy::ResponseHeaderModifier(_)
+        | Policy::A2a(_)
         | Policy::AccessLog(_)
         | Policy::BackendAuth(_)
         // See `run`: all of a place together, and what they choose.
@@ -204,6 +206,7 @@ fn at_once(policy: &Policy, exchange: &mut Exchange<'_>) -> Option<Verdict> {
         // Once the message is read, by who reads it.
         | Policy::McpAuthorization(_)
         | Policy::NetworkAuthorization(_)
+        | Policy::NetworkExtAuthz(_)
         | Policy::ProxyProtocol(_)
         | Policy::RequestMirror(_)
         | Policy::Retry(_)

@@ -14,7 +14,7 @@
 //!     key: source.address
 //! ```
 //!
-//! **Which.** `directResponse`, `localRateLimit` and `transformations` take `conditional` in place of their terms: a
+//! **Which.** `directResponse`, `localRateLimit`, `transformations`, `extAuthz` and `remoteRateLimit` take `conditional` in place of their terms: a
 //! list of entries, each with the terms of one such policy (for `localRateLimit` of one limit) and a `condition`, a CEL
 //! expression over the request. The first entry whose condition holds applies, alone. An entry without a condition
 //! always does; it can only be the last. Where none holds, the policy does nothing.

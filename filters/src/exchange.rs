@@ -75,6 +75,8 @@ pub struct Facts {
     pub response_changes: Vec<Owed>,
     /// What an authorization server left: `extauthz` of expressions.
     pub extauthz: Option<Box<Metadata>>,
+    /// What an agent is asked, where the request is for one: `a2a` of expressions.
+    pub a2a: Asked,
     /// Set by a rewrite of the authority: the `Host` sent upstream. Stops the automatic rewrite.
     pub upstream_host: Option<HeaderValue>,
     /// The host sent upstream follows the backend even where it would not by default.
@@ -104,6 +106,7 @@ impl Facts {
             held: Held::default(),
             response_changes: Vec::new(),
             extauthz: None,
+            a2a: Asked::Nothing,
             upstream_host: None,
             upstream_host_auto: false,
         }
@@ -131,6 +134,14 @@ impl Facts {
         }
     }
 
+    /// Whether more has to be read for a filter that wants this much.
+    pub fn lacks(&self, wanted: Wanted) -> bool {
+        match wanted {
+            Wanted::Message => matches!(self.a2a, Asked::Unread),
+            wanted => self.body.lacks(wanted),
+        }
+    }
+
     /// `https` or `http`.
     pub fn scheme(&self) -> &'static str {
         if self.tls { "https" } else { "http" }
@@ -139,6 +150,33 @@ impl Facts {
 
 /// Values by name, as `metadata` of expressions.
 pub type Metadata = expr::Json;
+
+/// What an agent is asked.
+#[derive(Clone, Debug, Default)]
+pub enum Asked {
+    /// No agent is asked.
+    #[default]
+    Nothing,
+    /// The message is still to be read.
+    Unread,
+    Read(Box<Metadata>),
+}
+
+impl Asked {
+    pub fn read(&self) -> Option<&Metadata> {
+        match self {
+            Self::Read(asked) => Some(asked),
+            Self::Nothing | Self::Unread => None,
+        }
+    }
+
+    pub fn read_mut(&mut self) -> Option<&mut Metadata> {
+        match self {
+            Self::Read(asked) => Some(asked),
+            Self::Nothing | Self::Unread => None,
+        }
+    }
+}
 
 /// What is known of a request's body while filters run.
 #[derive(Clone, Debug, Default)]
@@ -173,7 +211,7 @@ impl RequestBody {
             (Self::Held(held), _) if held.whole || held.rest == Rest::Streams => false,
             (Self::Held(held), Wanted::Beyond(bytes)) => held.rest == Rest::More && held.bytes.len() <= bytes,
             (Self::Held(held), Wanted::Prefix) => held.rest == Rest::More,
-            (Self::Held(_), Wanted::Whole) => true,
+            (Self::Held(_), Wanted::Whole | Wanted::Message) => true,
         }
     }
 }
@@ -188,12 +226,16 @@ pub enum Wanted {
     Prefix,
     /// All; a larger one is refused.
     Whole,
+    /// All, and the message in it where an agent is asked.
+    Message,
 }
 
 impl Wanted {
     /// What an expression that reads so much asks for.
     pub fn of(needs: expr::Needs) -> Self {
-        if needs.intersects(expr::Needs::REQUEST_BODY) {
+        if needs.intersects(expr::Needs::A2A) {
+            Self::Message
+        } else if needs.intersects(expr::Needs::REQUEST_BODY) {
             Self::Whole
         } else if needs.intersects(expr::Needs::REQUEST_BODY_PREFIX) {
             Self::Prefix

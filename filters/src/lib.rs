@@ -28,6 +28,7 @@ pub mod rung;
 mod testing;
 mod unit;
 
+pub mod a2a;
 pub mod access_log;
 pub mod api_key;
 pub mod authorization;
@@ -62,6 +63,7 @@ pub mod jwt_auth;
 pub mod local_rate_limit;
 pub mod mcp_authorization;
 pub mod network_authorization;
+pub mod network_ext_authz;
 pub mod proxy_protocol;
 pub mod remote_rate_limit;
 pub mod request_mirror;
@@ -116,6 +118,8 @@ impl Policy {
             Self::ConcurrencyLimit(policy) => policy.bind(key, keep),
             Self::Conditional(policy) => policy.bind(key, keep),
             Self::ExtAuthz(policy) => policy.bind(key, keep),
+            Self::NetworkExtAuthz(policy) => policy.0.bind(key, keep),
+            Self::A2a(policy) => policy.state.bind(key, policy, keep),
             _ => {}
         }
     }
@@ -144,6 +148,7 @@ unit::units! {
     DirectResponse          = "directResponse"         in direct_response  @ Answer;
 
     // Settings, read by the gateway.
+    A2a                     = "a2a"                    in a2a              @ Setting;
     AccessLog               = "accessLog"              in access_log       @ Setting;
     BackendAuth             = "backendAuth"            in backend_auth     @ Setting;
     BackendHttp             = "http"                   in backend_http     @ Setting;
@@ -158,6 +163,7 @@ unit::units! {
     FrontendTls             = "frontendTls"            in frontend_tls     @ Setting;
     Health                  = "health"                 in health           @ Setting;
     NetworkAuthorization    = "networkAuthorization"   in network_authorization @ Setting;
+    NetworkExtAuthz         = "networkExtAuthz"        in network_ext_authz @ Setting;
     ProxyProtocol           = "proxyProtocol"          in proxy_protocol   @ Setting;
     RequestMirror           = "requestMirror"          in request_mirror   @ Setting;
     Retry                   = "retry"                  in retry            @ Setting;

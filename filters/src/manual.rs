@@ -140,6 +140,7 @@ mod the_example_on_the_page_of {
     }
 
     pages! {
+        a2a: "a2a/mod.rs", "a2a", a2a::Config, a2a::Config::lower;
         access_log: "access_log.rs", "accessLog", access_log::Config, access_log::Config::lower;
         api_key: "api_key/mod.rs", "apiKey", api_key::Config, api_key::Config::lower;
         authorization: "authorization/mod.rs", "authorization", authorization::Config, authorization::Config::lower;
@@ -170,6 +171,7 @@ mod the_example_on_the_page_of {
         ip_access: "ip_access.rs", "ipAccess", ip_access::Config, ip_access::Config::lower;
         jwt_auth: "jwt_auth/mod.rs", "jwtAuth", jwt_auth::Config, jwt_auth::Config::lower;
         local_rate_limit: "local_rate_limit/mod.rs", "localRateLimit", local_rate_limit::Config, local_rate_limit::Config::lower;
+        network_ext_authz: "network_ext_authz.rs", "networkExtAuthz", network_ext_authz::Config, network_ext_authz::Policy::lower;
         network_authorization: "network_authorization.rs", "networkAuthorization", network_authorization::Config, network_authorization::Policy::lower;
         proxy_protocol: "proxy_protocol.rs", "proxyProtocol", proxy_protocol::Config, proxy_protocol::Config::lower;
         remote_rate_limit: "remote_rate_limit/mod.rs", "remoteRateLimit",

@@ -24,17 +24,50 @@ fn is_of_connections(kind: Kind) -> bool {
     matches!(kind, Kind::FrontendHttp | Kind::FrontendTcp | Kind::FrontendTls | Kind::ProxyProtocol)
 }
 
-/// Filters that act on a request whose backend is drawn.
+/// Filters that act on a request whose backend is drawn. Nothing is left over: a new kind has to say.
 fn acts_at_backends(kind: Kind) -> bool {
-    matches!(
-        kind,
+    match kind {
         Kind::Authorization
-            | Kind::ExtAuthz
-            | Kind::McpAuthorization
-            | Kind::RequestHeaderModifier
-            | Kind::ResponseHeaderModifier
-            | Kind::Transformations
-    )
+        | Kind::ExtAuthz
+        | Kind::McpAuthorization
+        | Kind::RequestHeaderModifier
+        | Kind::ResponseHeaderModifier
+        | Kind::Transformations => true,
+        Kind::IpAccess
+        | Kind::Cors
+        | Kind::JwtAuth
+        | Kind::BasicAuth
+        | Kind::ApiKey
+        | Kind::Csrf
+        | Kind::LocalRateLimit
+        | Kind::ConcurrencyLimit
+        | Kind::RemoteRateLimit
+        | Kind::UrlRewrite
+        | Kind::Fault
+        | Kind::RequestRedirect
+        | Kind::DirectResponse => false,
+        // Settings, which the gateway reads there or not.
+        Kind::AccessLog
+        | Kind::BackendAuth
+        | Kind::BackendHttp
+        | Kind::BackendTcp
+        | Kind::BackendTls
+        | Kind::Buffer
+        | Kind::CircuitBreaker
+        | Kind::Compression
+        | Kind::Delay
+        | Kind::FrontendHttp
+        | Kind::FrontendTcp
+        | Kind::FrontendTls
+        | Kind::Health
+        | Kind::NetworkAuthorization
+        | Kind::NetworkExtAuthz
+        | Kind::ProxyProtocol
+        | Kind::RequestMirror
+        | Kind::Retry
+        | Kind::SessionAffinity
+        | Kind::Timeout => false,
+    }
 }
 
 /// What [`check`] does not know of a kind alone.
@@ -70,8 +103,8 @@ fn runs_before_routing(kind: Kind) -> bool {
 
 /// That the phase fits kind and target; the error names the cure.
 pub fn check(kind: Kind, phase: Phase, target: &Target) -> Result<(), String> {
-    if kind == Kind::NetworkAuthorization && *target != Target::Instance {
-        return Err("`networkAuthorization` is for connections of the whole process: target the instance".to_owned());
+    if matches!(kind, Kind::NetworkAuthorization | Kind::NetworkExtAuthz) && *target != Target::Instance {
+        return Err(format!("`{}` is for connections of the whole process: target the instance", kind.key()));
     }
     if is_of_connections(kind) && matches!(target, Target::Route(_) | Target::RouteRule { .. } | Target::Rule(_)) {
         return Err(format!("`{}` is for connections, which no route governs: target a gateway", kind.key()));

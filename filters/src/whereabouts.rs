@@ -79,6 +79,7 @@ impl Facts {
         inputs.times.start = *started;
         inputs.objects.metadata = self.metadata.as_deref();
         inputs.objects.extauthz = self.extauthz.as_deref();
+        inputs.objects.a2a = self.a2a.read();
         inputs
     }
 }

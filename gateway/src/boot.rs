@@ -11,6 +11,7 @@ use pingora_core::server::{RunArgs, Server, ShutdownWatch};
 use pingora_core::services::background::{BackgroundService, background_service};
 use tokio::runtime::Handle;
 
+use crate::a2a::A2a;
 use crate::admin::{self, AdminContext, Bound, Liveness, Readiness};
 use crate::life::generation::Load;
 use crate::life::heir::{Inheritance, Predecessor, Takeover};
@@ -20,7 +21,8 @@ use crate::listen::carried::Kind;
 use crate::listen::tickets::Keys;
 use crate::listen::{Drain, Listeners, Offer, Reports, Setup};
 use crate::local::source::{Input, Refused, Source};
-use crate::mcp::{Mcp, SessionKeys, Sessions};
+use crate::mcp::{EndedSessions, Mcp, SessionKeys, Sessions};
+use crate::outside::Asking;
 use crate::plan::Compiler;
 use crate::proxy::Proxy;
 use crate::quota::{Buckets, Seeds};
@@ -30,8 +32,7 @@ use crate::statics::Statics;
 use crate::status::Status;
 use crate::systemd::{Attendance, Brought, Store, Supervisor};
 use crate::telemetry::{LogControl, Telemetry, Upgrades, logging};
-use crate::upstream::callout::Callouts;
-use crate::upstream::{Endpoints, KeySets, Mirrors, Upstreams};
+use crate::upstream::{Egress, Endpoints, KeySets, Mirrors, Upstreams};
 use crate::xds_source::{Estate, XdsSource};
 
 /// Attempts Pingora makes at most for one request; policies ask for fewer.
@@ -60,7 +61,9 @@ pub fn run(input: Input, takeover: Option<Takeover>, inherited: Option<Inherited
     let supervisor = Arc::new(Supervisor::from_env(predecessor.is_some()));
 
     let upstreams = Arc::new(Upstreams::new(&statics));
-    let state = State::new(Compiler::new(upstreams.clone(), statics.clone()));
+    let compiler = Compiler::new(upstreams.clone(), statics.clone());
+    let state = State::new(compiler.clone());
+    telemetry.mcp_servers(Arc::new(move || compiler.servers.figures()));
     let status = Arc::new(Status::default());
     let key_sets = upstreams.key_sets(state.keep(), &status);
     let estate = Arc::new(Estate::default());
@@ -92,8 +95,10 @@ pub fn run(input: Input, takeover: Option<Takeover>, inherited: Option<Inherited
     let life = Life::new(&statics, parts);
 
     let mut server = server(&statics);
-    let app = app(&server, &state, &telemetry, &drain, &sessions);
-    let setup = setup(app, &state, (&telemetry, &drain), (&statics, inherited));
+    let asking = Asking::new(&telemetry);
+    let app =
+        app(&server, &state, (&telemetry, &asking), &drain, (&sessions, statics.mcp_session_ttl, upstreams.egress()));
+    let setup = setup(app, &state, (&telemetry, &drain, asking), (&statics, inherited));
     let (listeners, reports) = Listeners::new(setup, state.wanted());
     life.offer(reports.clone(), servers.offers()?);
     reloader.listeners(reports.clone());
@@ -123,7 +128,7 @@ pub fn run(input: Input, takeover: Option<Takeover>, inherited: Option<Inherited
 fn setup(
     app: pingora_proxy::HttpProxy<Proxy>,
     state: &Arc<State>,
-    (telemetry, drain): (&Arc<Telemetry>, &Arc<Drain>),
+    (telemetry, drain, asking): (&Arc<Telemetry>, &Arc<Drain>, Asking),
     (statics, inherited): (&Statics, Vec<Offer>),
 ) -> Setup<pingora_proxy::HttpProxy<Proxy>> {
     let plans = state.clone();
@@ -132,6 +137,7 @@ fn setup(
         plans: Arc::new(move || plans.plan()),
         telemetry: telemetry.clone(),
         drain: drain.clone(),
+        asking,
         enable_ipv6: statics.enable_ipv6,
         removed_bind_deadline: statics.termination_deadline,
         inherited,
@@ -158,6 +164,7 @@ fn transfers(
     transfers.add(Arc::new(Text::of(written)));
     transfers.add(Arc::new(Keys));
     transfers.add(Arc::new(SessionKeys(sessions.clone())));
+    transfers.add(Arc::new(EndedSessions(sessions.clone())));
     transfers.add(Arc::new(Endpoints(upstreams.clone())));
     transfers.add(key_sets.clone());
     transfers.add(Arc::new(Upgrades(telemetry.clone())));
@@ -187,18 +194,18 @@ fn inherit(
 fn app(
     server: &Server,
     state: &Arc<State>,
-    telemetry: &Arc<Telemetry>,
+    (telemetry, asking): (&Arc<Telemetry>, &Asking),
     drain: &Arc<Drain>,
-    sessions: &Arc<Sessions>,
+    (sessions, ttl, egress): (&Arc<Sessions>, Duration, Egress),
 ) -> pingora_proxy::HttpProxy<Proxy> {
     let proxy = Proxy {
         state: state.clone(),
         telemetry: telemetry.clone(),
         mirrors: Arc::new(Mirrors::default()),
         carried: drain.carried().clone(),
-        world: Arc::default(),
-        mcp: Arc::new(Mcp::new(sessions.clone())),
-        callouts: Arc::new(Callouts::new(telemetry.clone())),
+        mcp: Arc::new(Mcp::new(sessions.clone(), ttl)),
+        asking: asking.clone(),
+        a2a: Arc::new(A2a::new(sessions.clone(), egress)),
     };
     let mut app = pingora_proxy::http_proxy(&server.configuration, proxy);
     app.server_options = Some(Default::default());

@@ -6,6 +6,7 @@
 
 #![recursion_limit = "256"]
 
+pub mod a2a;
 pub mod admin;
 pub mod boot;
 pub mod cel;

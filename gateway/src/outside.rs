@@ -1,13 +1,15 @@
 //! What policies may ask of the process: the clock, and costly work off the traffic threads.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use filters::callout::{Callout, Nobody};
 use filters::outside::{Later, Outside, Work};
 use tokio::sync::Semaphore;
 
-use crate::upstream::callout::Caller;
+use crate::plan::Plan;
+use crate::telemetry::Telemetry;
+use crate::upstream::callout::{Caller, Callouts};
 
 /// Pieces of costly work (password hashes) under way or waiting at once.
 const WORK_PENDING_MAX: usize = 64;
@@ -29,10 +31,33 @@ impl Default for World {
     }
 }
 
+/// Through what everything in the process asks, one in a process.
+#[derive(Clone)]
+pub struct Asking {
+    world: Arc<World>,
+    callouts: Arc<Callouts>,
+}
+
+impl Asking {
+    pub fn new(telemetry: &Arc<Telemetry>) -> Self {
+        Self { world: Arc::default(), callouts: Arc::new(Callouts::new(telemetry.clone())) }
+    }
+
+    /// The world for what asks nobody.
+    pub fn world(&self) -> &Arc<World> {
+        &self.world
+    }
+
+    /// The world as a request or connection under this plan sees it, which is to end by then.
+    pub fn around<'a>(&'a self, plan: &'a Plan, until: Option<Instant>) -> Around<'a> {
+        Around { world: &self.world, caller: Caller { callouts: &self.callouts, plan, until } }
+    }
+}
+
 /// The world as one request sees it: whom it asks is of the plan that it sees.
 pub struct Around<'a> {
-    pub world: &'a World,
-    pub caller: Caller<'a>,
+    world: &'a World,
+    caller: Caller<'a>,
 }
 
 impl Outside for Around<'_> {

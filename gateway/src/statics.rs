@@ -90,6 +90,8 @@ pub struct Statics {
     pub state_key: Option<ir::Secret>,
     /// Seal ids of sessions; none: one is drawn.
     pub session_keys: Vec<ir::Secret>,
+    /// How long a session of an MCP client may be idle.
+    pub mcp_session_ttl: Duration,
 }
 
 #[cfg(test)]
@@ -130,6 +132,7 @@ impl Statics {
             state_directory: None,
             state_key: None,
             session_keys: Vec::new(),
+            mcp_session_ttl: Duration::from_secs(1800),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! `clippy.toml`). It does not decide policy and does not know Pingora. Read `README.md` for where a
 //! line belongs.
 
+pub mod a2a;
 pub mod client_hello;
 pub mod grpc;
 pub mod http;
@@ -11,4 +12,5 @@ pub mod json;
 pub mod llm;
 pub mod mcp;
 pub mod proxy_protocol;
+pub mod seal;
 pub mod sse;

@@ -13,6 +13,7 @@ import time
 
 from proxies import Bench, cpu, memory
 import policies as policy
+import quotas as quota
 import reload
 
 NAMES = {}
@@ -210,6 +211,24 @@ def edit(bench, report):
 def policies(bench, report):
     """JWT (RS256, 1,000 identities), alone and with what else stands in front of an API, against the plain route."""
     policy.measure(bench, report, rounds)
+
+
+@piece
+def keys(bench, report):
+    """1,000 API keys against one; 100,000 keys of a rate limit against 100, and what a key takes."""
+    quota.keys(bench, report, rounds)
+
+
+@piece
+def elsewhere(bench, report):
+    """What requests pay for policies of other routes."""
+    quota.elsewhere(bench, report, rounds)
+
+
+@piece
+def authz(bench, report):
+    """What extAuthz over gRPC adds to a request, against a call by a bare client of tonic."""
+    quota.authz(bench, report, rounds)
 
 
 def main():

@@ -40,6 +40,12 @@ const PLANTED: &[Planted] = &[
         canaries: &["canary-url"],
     },
     Planted {
+        place: "keys of AWS",
+        policies: "backendAuth: { aws: { accessKeyId: canary-aws-id, secretAccessKey: canary-aws-secret, \
+                   sessionToken: canary-aws-token, region: us-east-1, serviceName: s3 } }",
+        canaries: &["canary-aws-id", "canary-aws-secret", "canary-aws-token"],
+    },
+    Planted {
         place: "a header that a policy writes",
         policies: "requestHeaderModifier: { set: { authorization: Bearer canary-upstream } }",
         canaries: &["canary-upstream"],

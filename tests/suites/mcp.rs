@@ -4,12 +4,16 @@
 mod federation;
 #[path = "mcp/hostile.rs"]
 mod hostile;
+#[path = "mcp/modern.rs"]
+mod modern;
 #[path = "mcp/programs.rs"]
 mod programs;
 #[path = "mcp/rules.rs"]
 mod rules;
 #[path = "mcp/session.rs"]
 mod session;
+#[path = "mcp/sse.rs"]
+mod sse;
 
 use tests::McpServer;
 

@@ -8,12 +8,16 @@ mod attached;
 mod authority;
 #[path = "policy/authz.rs"]
 mod authz;
+#[path = "policy/aws.rs"]
+mod aws;
 #[path = "policy/bodies.rs"]
 mod bodies;
 #[path = "policy/both.rs"]
 mod both;
 #[path = "policy/conditional.rs"]
 mod conditional;
+#[path = "policy/connections.rs"]
+mod connections;
 #[path = "policy/credentials.rs"]
 mod credentials;
 #[path = "policy/expressions.rs"]

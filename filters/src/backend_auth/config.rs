@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 
+use super::aws::Aws;
 use super::policy::{Credential, Policy, Primary, READ_ONLY};
 use super::sign::{Algorithm, Sign, TTL_DEFAULT, Terms};
 use crate::credential::{self, Location};
@@ -29,8 +30,8 @@ pub struct Config {
     pub credentials: Vec<CredentialConfig>,
     /// Tokens of Google Cloud. Not supported by this version yet.
     pub gcp: Option<Value>,
-    /// Signatures of AWS. Not supported by this version yet.
-    pub aws: Option<Value>,
+    /// Signatures of AWS over the whole message.
+    pub aws: Option<AwsConfig>,
     /// Tokens of Azure. Not supported by this version yet.
     pub azure: Option<Value>,
     /// Tokens that the gateway signs itself.
@@ -105,6 +106,25 @@ pub struct SignConfig {
     pub location: Option<credential::Config>,
 }
 
+/// Signatures of AWS, version 4.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schemars(rename = "BackendAuthAws")]
+pub struct AwsConfig {
+    /// Id of the access key. Without it the credentials of the process serve.
+    pub access_key_id: Option<ValueConfig>,
+    /// The access key.
+    pub secret_access_key: Option<ValueConfig>,
+    /// Token of temporary credentials.
+    pub session_token: Option<ValueConfig>,
+    /// Region; that of the host name unless written.
+    pub region: Option<String>,
+    /// Service that is signed for; that of the host name unless written.
+    pub service_name: Option<String>,
+    /// Credentials of a role. Not supported by this version yet.
+    pub assume_role: Option<Value>,
+}
+
 /// A further key.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -138,17 +158,22 @@ impl Config {
     pub fn lower(self, scope: &mut Scope<'_>) -> Option<Policy> {
         let before = scope.problems.len();
         self.refuse_unsupported(scope);
-        let Self { key, passthrough, jwt_sign, credentials, .. } = self;
-        for (name, other) in [("passthrough", key.is_some()), ("jwtSign", key.is_some() || passthrough.is_some())] {
-            let written = if name == "jwtSign" { jwt_sign.is_some() } else { passthrough.is_some() };
-            if written && other {
-                scope.problem_at(name, "there is one primary credential: write `key`, `passthrough` or `jwtSign`");
-            }
+        let Self { key, passthrough, jwt_sign, aws, credentials, .. } = self;
+        let kinds = [
+            ("key", key.is_some()),
+            ("passthrough", passthrough.is_some()),
+            ("jwtSign", jwt_sign.is_some()),
+            ("aws", aws.is_some()),
+        ];
+        for (name, _) in kinds.into_iter().filter(|(_, written)| *written).skip(1) {
+            scope.problem_at(name, "there is one primary credential: write `key`, `passthrough`, `jwtSign` or `aws`");
         }
         let key = key.and_then(|key| scope.at("key", |scope| key.lower(scope)));
         let passthrough = passthrough.and_then(|it| scope.at("passthrough", |scope| place(it.location, scope)));
         let sign = jwt_sign.and_then(|it| scope.at("jwtSign", |scope| it.lower(scope)));
-        let primary = key.map(Primary::Key).or(passthrough.map(Primary::Passthrough)).or(sign.map(Primary::JwtSign));
+        let aws = aws.and_then(|it| scope.at("aws", |scope| it.lower(scope)));
+        let primary = key.map(Primary::Key).or(passthrough.map(Primary::Passthrough));
+        let primary = primary.or(sign.map(Primary::JwtSign)).or(aws.map(Primary::Aws));
         let further = |scope: &mut Scope<'_>, (at, it): (usize, CredentialConfig)| {
             scope.at(format!("[{at}]"), |scope| {
                 let location = scope.at("location", |scope| it.location.lower(scope));
@@ -168,7 +193,6 @@ impl Config {
     fn refuse_unsupported(&self, scope: &mut Scope<'_>) {
         for (key, written) in [
             ("gcp", &self.gcp),
-            ("aws", &self.aws),
             ("azure", &self.azure),
             ("oauthTokenExchange", &self.oauth_token_exchange),
             ("crossAppAccess", &self.cross_app_access),
@@ -185,7 +209,7 @@ impl Policy {
     pub fn lower(primary: Option<Primary>, credentials: Vec<Credential>, scope: &mut Scope<'_>) -> Option<Self> {
         let before = scope.problems.len();
         if primary.is_none() && credentials.is_empty() {
-            scope.problem("no credential: write `key`, `passthrough`, `jwtSign` or `credentials`");
+            scope.problem("no credential: write `key`, `passthrough`, `jwtSign`, `aws` or `credentials`");
         }
         match &primary {
             Some(Primary::Passthrough(Location::Header { name, .. })) if *name == http::header::HOST => {
@@ -222,6 +246,25 @@ impl SignConfig {
     }
 }
 
+impl AwsConfig {
+    fn lower(self, scope: &mut Scope<'_>) -> Option<Aws> {
+        let Self { access_key_id, secret_access_key, session_token, region, service_name, assume_role } = self;
+        let before = scope.problems.len();
+        if assume_role.is_some() {
+            scope.problem_at("assumeRole", "not supported by this version yet");
+        }
+        let mut part = |key, it: Option<ValueConfig>| it.and_then(|it| scope.at(key, |scope| it.lower(scope)));
+        let id = part("accessKeyId", access_key_id);
+        let secret = part("secretAccessKey", secret_access_key);
+        let token = part("sessionToken", session_token);
+        if scope.problems.len() > before {
+            return None;
+        }
+        let aws = Aws::lower((id, secret, token), region.map(Into::into), service_name.map(Into::into));
+        aws.map_err(|(key, reason)| scope.problem_at(key, reason)).ok()
+    }
+}
+
 impl KeyConfig {
     fn lower(self, scope: &mut Scope<'_>) -> Option<Credential> {
         let (key, location) = match self {
@@ -233,7 +276,7 @@ impl KeyConfig {
 }
 
 impl ValueConfig {
-    fn lower(self, scope: &mut Scope<'_>) -> Option<Secret> {
+    pub(crate) fn lower(self, scope: &mut Scope<'_>) -> Option<Secret> {
         let text = match self {
             Self::Inline(SecretText(text)) => text.into_bytes(),
             Self::File { file } => scope.file("file", &file)?,

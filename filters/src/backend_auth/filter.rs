@@ -5,17 +5,25 @@ use http::header::COOKIE;
 use http::uri::PathAndQuery;
 use pingora_http::RequestHeader;
 
+use super::outgoing::Outgoing;
 use super::policy::{Policy, Primary, Ready};
 use crate::credential::{Location, scrub};
-use crate::{Facts, Outside, destination};
+use crate::destination;
 
 impl Policy {
-    /// Writes every credential in the place of what the client sent there; `outside` tells the time.
-    pub fn on_attempt(&self, request: &mut RequestHeader, facts: &Facts, outside: &dyn Outside) {
+    /// Writes every credential in the place of what the client sent there.
+    ///
+    /// # Errors
+    /// Why the message must not leave.
+    pub fn on_attempt(&self, mut message: Outgoing<'_>) -> Result<(), String> {
+        for credential in &self.credentials {
+            write(credential.ready(), credential.location(), message.head);
+        }
+        let request = &mut *message.head;
         match &self.primary {
             Some(Primary::Key(credential)) => write(credential.ready(), credential.location(), request),
             Some(Primary::Passthrough(location)) => {
-                let token = facts.identity.jwt.as_ref().map(|it| it.token.expose());
+                let token = message.facts.identity.jwt.as_ref().map(|it| it.token.expose());
                 // A token that was verified is of characters that fit anywhere (RFC 7515 section 7.1).
                 if let Some(ready) = token.and_then(|token| Ready::new(location, token).ok()) {
                     write(&ready, location, request);
@@ -23,17 +31,17 @@ impl Policy {
             }
             Some(Primary::JwtSign(sign)) => {
                 let location = &sign.terms().location;
-                match sign.ready(outside.now()) {
+                match sign.ready(message.outside.now()) {
                     Some(ready) => write(&ready, location, request),
                     // Nobody else's credential goes in its place.
                     None => location.strip(request),
                 }
             }
+            // All of the message is signed, further credentials too.
+            Some(Primary::Aws(aws)) => return aws.sign(&mut message),
             None => {}
         }
-        for credential in &self.credentials {
-            write(credential.ready(), credential.location(), request);
-        }
+        Ok(())
     }
 }
 

@@ -15,12 +15,24 @@
 //!   (systemd's `LoadCredential=`), or `{ value: …, location: … }`.
 //! - `passthrough`: the token of the client that `jwtAuth` has verified, and has taken out of the request. Where none was
 //!   verified the request goes on as it is.
+//! - `aws`: a signature of AWS (version 4) over the whole message: `{ accessKeyId: …, secretAccessKey: …, sessionToken: …,
+//!   region: …, serviceName: … }`. See below.
 //! - `jwtSign`: a token that the gateway signs: `{ signingKey: …, alg: RS256, kid: …, claims: { … }, ttl: 300s }`. The key
 //!   is PEM, as text, `{ file: PATH }` or `{ credential: NAME }`; `alg` one of RS256, RS384, RS512, PS256, ES256, ES384.
 //!   `iat` (10 s back, for clocks that are behind), `exp` and nothing else is added to `claims`. A token serves for half of
 //!   its `ttl`, then the next request has a new one signed.
 //!
 //! `credentials` lists further keys, each with a `location` of its own: `[{ location: …, key: … }]`.
+//!
+//! **AWS.** Each of the three secrets is written like a key; without them those of the process serve: `AWS_ACCESS_KEY_ID`,
+//! `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN` of the environment it was started with. `serviceName` and `region` may
+//! be left out where the host name that is sent says them (`bedrock-runtime.us-east-1.amazonaws.com`, which is service
+//! `bedrock`), `region` also where `AWS_REGION` or `AWS_DEFAULT_REGION` does. Signed are method, path, query, body, `host`,
+//! `content-type` and every `x-amz-*` header; what the client sent as `authorization`, `x-amz-date`,
+//! `x-amz-security-token` and `x-amz-content-sha256` is taken away. Path and query are sent in the encoding that is
+//! signed. The body is read before the backend is dialled, up to `frontendPolicies.http.maxBufferSize` (413 beyond), and
+//! sent with its length; to `s3` it streams as `UNSIGNED-PAYLOAD` unless it was read anyway. A request that cannot be
+//! signed (no credentials, no region, a body of gRPC) is answered with 500 and does not leave; the log's `error` says why.
 //!
 //! **Location.** `header` (with `prefix`), `queryParameter` or `cookie`; `Authorization: Bearer` unless written. What the
 //! client sent there itself is replaced, in every spelling and however often it was there.
@@ -38,16 +50,22 @@
 //! **Secrets.** Keys print as stars, and are marked as never to be indexed on HTTP/2. Over xDS they travel inline.
 //!
 //! **Limits.** A key has at most 16 KiB; there are at most 16 further credentials. A location that is an expression can
-//! only be read, so it is refused here. `gcp`, `aws`, `azure`, `oauthTokenExchange` and `crossAppAccess` are not supported
-//! by this version yet, and refused. Claims have 4 KiB as JSON; `ttl` is 1 s to 24 h.
+//! only be read, so it is refused here. `gcp`, `azure`, `oauthTokenExchange` and `crossAppAccess` are not supported
+//! by this version yet, and refused; so is `assumeRole` of `aws`, and its file of credentials with profiles is not read. Claims have 4 KiB as JSON; `ttl` is 1 s to 24 h.
 
+pub mod aws;
 mod config;
 mod filter;
+mod outgoing;
 mod policy;
 mod sign;
 #[cfg(test)]
 mod tests;
 
-pub use config::{Config, CredentialConfig, KeyConfig, PassthroughConfig, SecretText, SignConfig, ValueConfig};
+pub use config::{
+    AwsConfig, Config, CredentialConfig, KeyConfig, PassthroughConfig, SecretText, SignConfig, ValueConfig,
+};
+pub use outgoing::{Outgoing, Payload};
 pub use policy::{Credential, Policy, Primary};
+pub(crate) use sign::Signer;
 pub use sign::{Algorithm, Sign, TTL_DEFAULT, Terms};

@@ -1,12 +1,16 @@
 //! Credentials for backends as understood.
 
+use std::borrow::Cow;
+
 use http::HeaderValue;
 use http::header::HOST;
 use ir::Secret;
 use serde::ser::SerializeStruct as _;
 use serde::{Serialize, Serializer};
 
+use super::aws::Aws;
 use super::sign::Sign;
+use crate::Wanted;
 use crate::credential::Location;
 
 /// Why a location that is an expression is refused.
@@ -32,6 +36,8 @@ pub enum Primary {
     Passthrough(Location),
     /// A token signed here.
     JwtSign(Sign),
+    /// A signature of AWS over the whole message.
+    Aws(Aws),
 }
 
 /// A key at its place, known to be sendable there.
@@ -107,17 +113,26 @@ impl Ready {
 }
 
 impl Policy {
-    fn places(&self) -> impl Iterator<Item = &Location> {
+    /// How much of the body must be there when credentials are written.
+    pub fn wants(&self) -> Wanted {
+        match &self.primary {
+            Some(Primary::Aws(aws)) => aws.wants(),
+            Some(Primary::Key(_) | Primary::Passthrough(_) | Primary::JwtSign(_)) | None => Wanted::Nothing,
+        }
+    }
+
+    fn places(&self) -> impl Iterator<Item = Cow<'_, Location>> {
         let primary = self.primary.as_ref().map(|it| match it {
-            Primary::Key(credential) => &credential.location,
-            Primary::Passthrough(location) => location,
-            Primary::JwtSign(sign) => &sign.terms().location,
+            Primary::Key(credential) => Cow::Borrowed(&credential.location),
+            Primary::Passthrough(location) => Cow::Borrowed(location),
+            Primary::JwtSign(sign) => Cow::Borrowed(&sign.terms().location),
+            Primary::Aws(_) => Cow::Owned(Location::authorization("AWS4-HMAC-SHA256")),
         });
-        primary.into_iter().chain(self.credentials.iter().map(|it| &it.location))
+        primary.into_iter().chain(self.credentials.iter().map(|it| Cow::Borrowed(&it.location)))
     }
 
     pub(super) fn has_one_place_twice(&self) -> bool {
-        let places: Vec<&Location> = self.places().collect();
+        let places: Vec<Cow<'_, Location>> = self.places().collect();
         let same = |one: &Location, other: &Location| match (one, other) {
             // Whatever precedes the key.
             (Location::Header { name: one, .. }, Location::Header { name: other, .. }) => one == other,

@@ -70,14 +70,14 @@ impl Algorithm {
 }
 
 /// A private key as its algorithm wants it.
-enum Signer {
+pub(crate) enum Signer {
     Rsa(Box<RsaKeyPair>, &'static dyn RsaEncoding),
     Ec(Box<EcdsaKeyPair>),
 }
 
 impl Signer {
     /// From PEM: PKCS#8, PKCS#1 or SEC 1. The reason says nothing of the key.
-    fn new(pem: &[u8], algorithm: Algorithm) -> Result<Self, String> {
+    pub(crate) fn new(pem: &[u8], algorithm: Algorithm) -> Result<Self, String> {
         let (label, der) = block(pem).ok_or("there is no PEM block `-----BEGIN … PRIVATE KEY-----`")?;
         let wrong = |_| format!("not a private key for {}", algorithm.name());
         if let Some(encoding) = algorithm.rsa() {
@@ -98,7 +98,7 @@ impl Signer {
         EcdsaKeyPair::from_private_key_der(curve, &der).map(|pair| Self::Ec(Box::new(pair))).map_err(wrong)
     }
 
-    fn sign(&self, message: &[u8]) -> Option<Vec<u8>> {
+    pub(crate) fn sign(&self, message: &[u8]) -> Option<Vec<u8>> {
         let random = SystemRandom::new();
         match self {
             Self::Rsa(pair, encoding) => {

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{Config, Policy};
+use super::{Config, Outgoing, Payload, Policy};
 use crate::identity::Jwt;
 use crate::outside::still::Still;
 use crate::testing::{NOW, lower, refuses, request};
@@ -17,7 +17,8 @@ fn sent(policy: &Policy, target: &str, headers: &[(&'static str, &str)], token: 
         let token = ir::Secret::new(token.as_bytes());
         Arc::new(Jwt { claims: Default::default(), token, issuer: "i".into() })
     });
-    policy.on_attempt(&mut head, &facts, &Still(NOW));
+    let body = Payload::Whole(b"");
+    policy.on_attempt(Outgoing { head: &mut head, body, facts: &facts, outside: &Still(NOW) }).unwrap();
     let headers = head.headers.iter().filter(|(name, _)| *name != "host");
     let headers: Vec<_> = headers.map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
     format!("{} {}", head.uri, headers.join(", "))
@@ -78,7 +79,7 @@ fn further_keys_have_places_of_their_own() {
         }),
         Config::lower,
     );
-    assert_eq!(sent(&policy, "/", &[], None), "/?v=k3 authorization: Bearer k1, x-org: k2");
+    assert_eq!(sent(&policy, "/", &[], None), "/?v=k3 x-org: k2, authorization: Bearer k1");
 }
 
 #[test]

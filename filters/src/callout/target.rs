@@ -67,6 +67,28 @@ pub struct Terms {
 }
 
 impl Reference {
+    /// Takes the keys of a reference out of a configuration that has them beside others.
+    pub fn take(
+        host: &mut Option<String>,
+        backend: &mut Option<String>,
+        service: &mut Option<ServicePort>,
+        policies: &mut Option<Terms>,
+    ) -> Self {
+        Self { host: host.take(), backend: backend.take(), service: service.take(), policies: policies.take() }
+    }
+
+    /// The policy that asks this server: `policy` makes it of the target, where there is one, and reports what else is
+    /// wrong.
+    pub fn asked<P>(
+        self,
+        scope: &mut Scope<'_>,
+        policy: impl FnOnce(Option<Arc<Target>>, &mut Scope<'_>) -> Option<P>,
+    ) -> Option<P> {
+        let before = scope.problems.len();
+        let target = self.lower(scope);
+        policy(target, scope).filter(|_| scope.problems.len() == before)
+    }
+
     /// The target, or the problem at the current path.
     pub fn lower(self, scope: &mut Scope<'_>) -> Option<Arc<Target>> {
         let Self { host, backend, service, policies } = self;

@@ -166,6 +166,7 @@ pub struct Objects<'a> {
     pub llm: Option<&'a Json>,
     pub llm_request: Option<&'a serde_json::Value>,
     pub mcp: Option<&'a Json>,
+    pub a2a: Option<&'a Json>,
     pub extauthz: Option<&'a Json>,
     pub extproc: Option<&'a Json>,
     pub guardrails: Option<&'a Json>,

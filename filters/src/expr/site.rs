@@ -135,6 +135,8 @@ impl Needs {
     pub const RESPONSE: Self = Self(1 << 22);
     pub const BACKEND: Self = Self(1 << 23);
     pub const ENV: Self = Self(1 << 24);
+    /// What an agent is asked.
+    pub const A2A: Self = Self(1 << 25);
     pub const EVERYTHING: Self = Self(u32::MAX);
     /// Any part of the request's body.
     pub const ANY_REQUEST_BODY: Self = Self::REQUEST_BODY.or(Self::REQUEST_BODY_PREFIX);

@@ -163,22 +163,23 @@ pub struct BodyConfig {
 }
 
 impl Config {
-    pub fn lower(mut self, scope: &mut Scope<'_>) -> Option<Policy> {
-        let (host, backend) = (self.host.take(), self.backend.take());
-        let (service, policies) = (self.service.take(), self.policies.take());
-        let before = scope.problems.len();
-        let target = Reference { host, backend, service, policies }.lower(scope);
-        let policy = self.asking(target, scope);
-        policy.filter(|_| scope.problems.len() == before)
+    pub fn lower(self, scope: &mut Scope<'_>) -> Option<Policy> {
+        self.lower_at(Site::Request, scope)
+    }
+
+    /// As [`Self::lower`], for expressions that are evaluated there.
+    pub fn lower_at(mut self, site: Site, scope: &mut Scope<'_>) -> Option<Policy> {
+        let server = Reference::take(&mut self.host, &mut self.backend, &mut self.service, &mut self.policies);
+        server.asked(scope, |target, scope| self.asking(target, site, scope))
     }
 
     /// The policy that asks this target, whatever is written of one.
-    pub fn asking(self, target: Option<Arc<Target>>, scope: &mut Scope<'_>) -> Option<Policy> {
+    pub fn asking(self, target: Option<Arc<Target>>, site: Site, scope: &mut Scope<'_>) -> Option<Policy> {
         let Self { protocol, failure_mode, mode, cache, .. } = self;
         let (written, body) = (self.include_request_headers, self.include_request_body);
         let before = scope.problems.len();
         let names = scope.each("includeRequestHeaders", &written, name);
-        let protocol = scope.at("protocol", |scope| protocol.lower(scope));
+        let protocol = scope.at("protocol", |scope| protocol.lower(site, scope));
         let headers = match &protocol {
             _ if !names.is_empty() => Headers::These { names },
             Protocol::Grpc(_) => Headers::All,
@@ -186,7 +187,7 @@ impl Config {
         };
         let failure = failure_mode.lower(scope);
         let body = scope.at("includeRequestBody", |scope| body.map(|it| it.lower(scope)));
-        let cache = cache.and_then(|it| scope.at("cache", |scope| it.lower(scope)));
+        let cache = cache.and_then(|it| scope.at("cache", |scope| it.lower(site, scope)));
         if let (Some(target), Protocol::Grpc(_)) = (&target, &protocol) {
             target.refuse_bodies(scope);
         }
@@ -204,20 +205,20 @@ fn name(text: &str) -> Result<String, String> {
 }
 
 impl ProtocolConfig {
-    fn lower(self, scope: &mut Scope<'_>) -> Protocol {
+    fn lower(self, site: Site, scope: &mut Scope<'_>) -> Protocol {
         match self {
             Self::Grpc(ContextConfig { context, metadata }) => {
                 let context = context.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
-                let metadata = scope.at("grpc", |scope| expressions("metadata", &metadata, Site::Request, scope));
+                let metadata = scope.at("grpc", |scope| expressions("metadata", &metadata, site, scope));
                 Protocol::Grpc(Grpc { context, metadata })
             }
-            Self::Http(it) => scope.at("http", |scope| Protocol::Http(it.lower(scope))),
+            Self::Http(it) => scope.at("http", |scope| Protocol::Http(it.lower(site, scope))),
         }
     }
 }
 
 impl HttpConfig {
-    fn lower(self, scope: &mut Scope<'_>) -> Http {
+    fn lower(self, site: Site, scope: &mut Scope<'_>) -> Http {
         let Self { include_response_headers, path, redirect, body, add_request_headers, metadata } = self;
         let theirs = |text: &str| match head::any_name(text)? {
             name if is_ours(&name) || name == HOST => Err(format!("`{name}` is never taken from an answer")),
@@ -228,7 +229,7 @@ impl HttpConfig {
         for (name, text) in &add_request_headers {
             let header = scope.at("addRequestHeaders", |scope| {
                 let parsed = head::parse_name(name);
-                Some((scope.check(name, parsed)?, expression(name, text, Site::Request, scope)?))
+                Some((scope.check(name, parsed)?, expression(name, text, site, scope)?))
             });
             request_headers.extend(header);
         }
@@ -240,7 +241,7 @@ impl HttpConfig {
         }
         let mut one = |key: &str, text: Option<String>| {
             text.and_then(|text| {
-                let vocabulary = Vocabulary::of(Site::Request);
+                let vocabulary = Vocabulary::of(site);
                 scope.check(key, Expression::parse(&text, &vocabulary))
             })
         };
@@ -267,7 +268,7 @@ fn expressions(
 }
 
 impl CacheConfig {
-    fn lower(self, scope: &mut Scope<'_>) -> Option<Cache> {
+    fn lower(self, site: Site, scope: &mut Scope<'_>) -> Option<Cache> {
         let Self { key, ttl, max_entries } = self;
         if key.is_empty() {
             scope.problem_at("key", "at least one expression: without a key all requests would share an answer");
@@ -275,9 +276,9 @@ impl CacheConfig {
         if !(1..=ENTRIES_MAX).contains(&max_entries) {
             scope.problem_at("maxEntries", format!("{max_entries} is not 1 to {ENTRIES_MAX}"));
         }
-        let vocabulary = Vocabulary::of(Site::Request);
+        let vocabulary = Vocabulary::of(site);
         let key = scope.each("key", &key, |text| Expression::parse(text, &vocabulary));
-        let ttl = expression("ttl", &ttl, Site::Request, scope)?;
+        let ttl = expression("ttl", &ttl, site, scope)?;
         Some(Cache::new(key, ttl, max_entries as usize))
     }
 }

@@ -83,6 +83,12 @@ impl Cache {
 impl Policy {
     /// How much of the request's body is sent, or read by an expression.
     pub fn wants(&self) -> Wanted {
+        let sent = self.body.map_or(Wanted::Nothing, |it| Wanted::Beyond(it.bytes_max));
+        sent.max(Wanted::of(self.needs()))
+    }
+
+    /// What expressions read.
+    pub fn needs(&self) -> Needs {
         let protocol = match &self.protocol {
             Protocol::Grpc(it) => needs(it.metadata.values()),
             Protocol::Http(it) => {
@@ -91,8 +97,7 @@ impl Policy {
             }
         };
         let cache = self.cache.as_ref().map_or(Needs::NONE, |it| needs(it.key.iter().chain([&it.ttl])));
-        let sent = self.body.map_or(Wanted::Nothing, |it| Wanted::Beyond(it.bytes_max));
-        sent.max(Wanted::of(protocol | cache))
+        protocol | cache
     }
 
     /// The policy comes into force: answers that were remembered under its name still hold if nothing

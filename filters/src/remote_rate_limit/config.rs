@@ -102,12 +102,8 @@ pub enum FailureMode {
 
 impl Config {
     pub fn lower(mut self, scope: &mut Scope<'_>) -> Option<Policy> {
-        let (host, backend) = (self.host.take(), self.backend.take());
-        let (service, policies) = (self.service.take(), self.policies.take());
-        let before = scope.problems.len();
-        let target = Reference { host, backend, service, policies }.lower(scope);
-        let policy = self.asking(target, scope);
-        policy.filter(|_| scope.problems.len() == before)
+        let server = Reference::take(&mut self.host, &mut self.backend, &mut self.service, &mut self.policies);
+        server.asked(scope, |target, scope| self.asking(target, scope))
     }
 
     /// The policy that asks this target, whatever is written of one.

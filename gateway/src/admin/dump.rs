@@ -199,6 +199,7 @@ fn statics_json(statics: &Statics) -> Value {
         state_directory,
         state_key,
         session_keys,
+        mcp_session_ttl,
     } = statics;
     json!({
         "enableIpv6": enable_ipv6,
@@ -234,6 +235,7 @@ fn statics_json(statics: &Statics) -> Value {
         "stateDirectory": state_directory,
         "stateKey": state_key.as_ref().map(|_| STARS),
         "sessionKeys": session_keys.iter().map(|_| STARS).collect::<Vec<_>>(),
+        "mcpSessionTtlMs": mcp_session_ttl.as_millis(),
     })
 }
 

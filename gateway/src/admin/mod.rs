@@ -65,6 +65,10 @@ pub trait Applied: Send + Sync {
     fn places(&self) -> Arc<Places>;
     /// The merged policies of a route, each with its origin; `None` for a route that is not there.
     fn effective(&self, route: &str) -> Option<Value>;
+    /// MCP servers: whether they are well, and what they listed last.
+    fn mcp(&self) -> Value {
+        Value::Null
+    }
 }
 
 impl Applied for State {
@@ -79,5 +83,9 @@ impl Applied for State {
 
     fn effective(&self, route: &str) -> Option<Value> {
         self.plan().effective_dump(route)
+    }
+
+    fn mcp(&self) -> Value {
+        self.plan().compiler.servers.report()
     }
 }

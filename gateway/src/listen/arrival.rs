@@ -14,6 +14,7 @@ use tokio::time::Instant as Clock;
 use super::account::Account;
 use super::carried::Kind;
 use super::drain::Seat;
+use super::flag::raised;
 use super::handshake::{self, Turns};
 use super::info::{ConnInfo, Peer, TlsInfo};
 use super::stream::{Downstream, Layer};
@@ -104,13 +105,13 @@ where
             return None;
         }
         match self.bind.transport {
-            Transport::Http if !self.authorized(None, None) => None,
+            Transport::Http if !self.admitted(None, None).await => None,
             Transport::Http => {
                 wire.account().open(None, Protocol::Http.label());
                 self.http(Layer::Plain(wire), Protocol::Http, Greeting::default()).await
             }
             Transport::Tls => self.tls(wire).await,
-            Transport::Tcp if !self.authorized(None, None) => None,
+            Transport::Tcp if !self.admitted(None, None).await => None,
             Transport::Tcp => {
                 let Some(listener) = self.bind.listener(None).cloned() else { return self.refused("no_listener") };
                 wire.account().open(Some(listener.listener.key.clone()), Protocol::Tcp.label());
@@ -150,6 +151,39 @@ where
             self.refused::<()>("ip_access");
         }
         permitted
+    }
+
+    /// Whether rules let this connection in, and the server that is asked about it.
+    async fn admitted(&self, sni: Option<&Text>, client: Option<&Arc<filters::identity::Peer>>) -> bool {
+        if !self.authorized(sni, client) {
+            return false;
+        }
+        let Some(policy) = self.bind.terms.network_ext_authz() else { return true };
+        let arrival = &self.arrival;
+        let tls = self.bind.transport == Transport::Tls;
+        let mut facts = filters::Facts::new(arrival.client.ip().to_canonical(), tls, arrival.local_port);
+        facts.identity.peer = client.cloned();
+        facts.whereabouts.peer = Some(arrival.peer.address());
+        facts.whereabouts.client_port = Some(arrival.client.port());
+        facts.whereabouts.sni = sni.cloned();
+        let around = self.shared.asking.around(&self.plan, None);
+        let judged = Box::pin(policy.judge(facts, &around));
+        let judged = tokio::select! {
+            judged = judged => judged,
+            // However long an answer may take, the process does not wait for it.
+            () = raised(self.exit.cutting()) => return false,
+        };
+        if let Some(error) = judged.fault {
+            tracing::debug!(error, bind = %arrival.bind, peer = ?arrival.peer, "nobody could be asked about a connection");
+        }
+        if judged.shadow {
+            self.refused::<()>("network_ext_authz_shadow");
+        }
+        if judged.refused {
+            tracing::debug!(bind = %arrival.bind, peer = ?arrival.peer, "connection refused by the server that was asked");
+            self.refused::<()>("network_ext_authz");
+        }
+        !judged.refused
     }
 
     /// Whether the rules for connections let this one in, with what is known of it.
@@ -215,8 +249,8 @@ where
         };
         let (key, protocol) = (listener.listener.key.clone(), listener.listener.protocol);
         // What a handshake costs is not for those who may not connect anyway.
-        let with_identity = listener.tls.is_some() && bind.terms.network_authorization.need_identity();
-        if !with_identity && !self.authorized(sni.as_ref(), None) {
+        let with_identity = listener.tls.is_some() && bind.terms.need_identity();
+        if !with_identity && !self.admitted(sni.as_ref(), None).await {
             return None;
         }
         let Some(config) = listener.tls.clone() else {
@@ -238,7 +272,7 @@ where
                 tracing::debug!(error = %fault, bind = %self.arrival.bind, peer = ?self.arrival.peer, "TLS failed");
                 None
             }
-            Ok((_, tls)) if with_identity && !self.authorized(sni.as_ref(), tls.client.as_ref()) => None,
+            Ok((_, tls)) if with_identity && !self.admitted(sni.as_ref(), tls.client.as_ref()).await => None,
             Ok((stream, _)) if !protocol.is_http() => {
                 Some(Turned::Raw(Box::new(self.passage(&listener, sni)), Layer::Tls(Box::new(stream))))
             }

@@ -52,6 +52,7 @@ pub use self::info::{ConnInfo, Peer, TlsInfo};
 pub use self::stream::{conn_info, info_of};
 pub use self::tls::server_config;
 pub use self::wire::Traffic;
+use crate::outside::Asking;
 use crate::plan::Plan;
 use crate::telemetry::Telemetry;
 
@@ -84,6 +85,8 @@ pub struct Setup<A> {
     pub plans: Plans,
     pub telemetry: Arc<Telemetry>,
     pub drain: Arc<Drain>,
+    /// How servers are asked about connections.
+    pub asking: Asking,
     pub enable_ipv6: bool,
     /// Longest a removed bind's connections live on.
     pub removed_bind_deadline: Duration,
@@ -105,6 +108,7 @@ struct Shared<A> {
     plans: Plans,
     telemetry: Arc<Telemetry>,
     drain: Arc<Drain>,
+    asking: Asking,
     ipv6: bool,
     removed_bind_deadline: Duration,
     connections: AtomicU64,
@@ -130,13 +134,14 @@ where
 {
     /// The service, and the view others have of it.
     pub fn new(setup: Setup<A>, wanted: watch::Receiver<Arc<Wanted>>) -> (Self, Arc<Reports>) {
-        let Setup { app, plans, telemetry, drain, enable_ipv6, removed_bind_deadline, inherited } = setup;
+        let Setup { app, plans, telemetry, drain, asking, enable_ipv6, removed_bind_deadline, inherited } = setup;
         let connections = AtomicU64::new(0);
         let shared = Shared {
             app,
             plans,
             telemetry,
             drain,
+            asking,
             ipv6: enable_ipv6,
             removed_bind_deadline,
             connections,

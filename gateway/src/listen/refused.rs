@@ -54,6 +54,8 @@ pub(super) fn report<A>(talk: &Talk<A>, conn: &ConnInfo, seen: &[u8], ending: En
         reason: ending.reason,
         error: Some(ending.error),
         decisions: &[],
+        mcp: None,
+        a2a: None,
         retry_attempt: 0,
         bytes_received: 0,
         bytes_sent: 0,

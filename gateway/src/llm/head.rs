@@ -63,14 +63,18 @@ pub(crate) fn requested(head: &mut RequestHeader, asked: &Asked) -> Result<()> {
 
 /// Puts the gateway's credential where the provider looks for it. Those of the client, which were for the gateway, do
 /// not go on beside it. To be called around the policy that writes it: `write` does.
-pub(crate) fn sign(head: &mut RequestHeader, place: AiKeyPlace, write: impl FnOnce(&mut RequestHeader)) -> Result<()> {
+pub(crate) fn sign(
+    head: &mut RequestHeader,
+    place: AiKeyPlace,
+    write: impl FnOnce(&mut RequestHeader) -> Result<()>,
+) -> Result<()> {
     for name in [&AUTHORIZATION, &X_API_KEY, &X_GOOG_API_KEY, &API_KEY] {
         head.remove_header(name);
     }
     if place == AiKeyPlace::XGoogApiKey {
         without_key(head)?;
     }
-    write(head);
+    write(head)?;
     let name = match place {
         AiKeyPlace::Authorization => return Ok(()),
         AiKeyPlace::XApiKey => X_API_KEY,

@@ -9,8 +9,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::policies::{
-    AuthPolicies, BackendPolicies, FrontendPolicies, GatewayPolicies, LocalRateLimit, RoutePolicies, TcpRoutePolicies,
-    Transformations,
+    AuthPolicies, BackendPolicies, ExtAuthz, FrontendPolicies, GatewayPolicies, LocalRateLimit, RoutePolicies,
+    TcpRoutePolicies, Transformations,
 };
 use super::statics::StaticConfig;
 
@@ -88,6 +88,13 @@ pub enum Protocol {
     Https,
     Tls,
     Tcp,
+    /// HTTP, or HTTPS with `tls`, to MCP servers: what the routes of this listener lead to (`host`, `service`) speaks
+    /// MCP, as if each were the one target of an `mcp` backend.
+    #[serde(rename = "mcp", alias = "MCP")]
+    Mcp,
+    /// HTTP, or HTTPS where `tls` is given, to agents: the policy `a2a` holds for all its routes.
+    #[serde(rename = "a2a", alias = "A2A")]
+    A2a,
 }
 
 /// One of the listeners that share a port.
@@ -165,7 +172,7 @@ macro_rules! with_gateway_policies {
             pub authorization: Option<filters::authorization::Config>,
             pub concurrency_limit: Option<filters::concurrency_limit::Config>,
             pub local_rate_limit: Option<LocalRateLimit>,
-            pub ext_authz: Option<filters::ext_authz::Config>,
+            pub ext_authz: Option<ExtAuthz>,
             pub cors: Option<filters::cors::Config>,
             pub csrf: Option<filters::csrf::Config>,
             pub ip_access: Option<filters::ip_access::Config>,

@@ -1,12 +1,14 @@
 //! The sets of policies that each place of the document accepts. Which units there are, and what
-//! they mean, is in `filters`; this file says where they may be written.
+//! they mean, is in `filters`; this file says where they may be written, and where that place is for their expressions
+//! (`at`) unless it depends on who lowers them.
 
+use filters::expr::Site;
 use filters::{Policy, Scope};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 macro_rules! policy_set {
-    ($(#[$doc:meta])* $name:ident { $( $field:ident = $key:literal : $config:ty => $lower:expr; )* }) => {
+    ($(#[$doc:meta])* $name:ident $(at $site:path)? { $( $field:ident = $key:literal : $config:ty => $lower:expr; )* }) => {
         $(#[$doc])*
         #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
         #[serde(deny_unknown_fields, default)]
@@ -23,6 +25,7 @@ macro_rules! policy_set {
             /// Lowers each policy that is written, reporting all problems.
             pub fn lower(self, scope: &mut Scope<'_>) -> Vec<Policy> {
                 let Self { $( $field, )* } = self;
+                $( scope.site = $site; )?
                 let mut lowered = Vec::new();
                 $( if let Some(config) = $field {
                     let lower: fn($config, &mut Scope<'_>) -> _ = $lower;
@@ -63,6 +66,8 @@ fn lower_local_rate_limit(config: LocalRateLimit, scope: &mut Scope<'_>) -> Opti
 pub type LocalRateLimit =
     filters::conditional::Config<filters::local_rate_limit::Config, filters::local_rate_limit::RuleConfig>;
 pub type Transformations = filters::conditional::Config<filters::transformations::Config>;
+pub type ExtAuthz = filters::conditional::Config<filters::ext_authz::Config>;
+type RemoteRateLimit = filters::conditional::Config<filters::remote_rate_limit::Config>;
 type DirectResponse = filters::conditional::Config<filters::direct_response::Config>;
 
 /// A policy can stand in a group and on its own: which one is meant?
@@ -87,10 +92,11 @@ policy_set! {
 policy_set! {
     /// Policies of a route.
     RoutePolicies {
+        a2a = "a2a": filters::a2a::Config => unit!(a2a, A2a);
         mcp_authorization = "mcpAuthorization": filters::mcp_authorization::Config => |config, scope| filters::mcp_authorization::Policy::lower(config, scope).map(Policy::McpAuthorization);
         transformations = "transformations": Transformations => conditional!(transformations, Transformations);
-        remote_rate_limit = "remoteRateLimit": filters::remote_rate_limit::Config => unit!(remote_rate_limit, RemoteRateLimit);
-        ext_authz = "extAuthz": filters::ext_authz::Config => unit!(ext_authz, ExtAuthz);
+        remote_rate_limit = "remoteRateLimit": RemoteRateLimit => conditional!(remote_rate_limit, RemoteRateLimit);
+        ext_authz = "extAuthz": ExtAuthz => conditional!(ext_authz, ExtAuthz);
         request_header_modifier = "requestHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_request(scope).map(Policy::RequestHeaderModifier);
         response_header_modifier = "responseHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_response(scope).map(Policy::ResponseHeaderModifier);
         request_redirect = "requestRedirect": filters::request_redirect::Config => unit!(request_redirect, RequestRedirect);
@@ -127,7 +133,8 @@ policy_set! {
 
 policy_set! {
     /// Policies of a backend.
-    BackendPolicies {
+    BackendPolicies at Site::Backend {
+        a2a = "a2a": filters::a2a::Config => unit!(a2a, A2a);
         mcp_authorization = "mcpAuthorization": filters::mcp_authorization::Config => |config, scope| filters::mcp_authorization::Policy::lower(config, scope).map(Policy::McpAuthorization);
         authorization = "authorization": filters::authorization::Config => unit!(authorization, Authorization);
         transformations = "transformations": filters::transformations::Config => unit!(transformations, Transformations);
@@ -146,7 +153,7 @@ policy_set! {
 
 policy_set! {
     /// Policies of one MCP server.
-    TargetPolicies {
+    TargetPolicies at Site::Backend {
         transformations = "transformations": filters::transformations::Config => unit!(transformations, Transformations);
         request_header_modifier = "requestHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_request(scope).map(Policy::RequestHeaderModifier);
         backend_auth = "backendAuth": filters::backend_auth::Config => unit!(backend_auth, BackendAuth);
@@ -162,7 +169,7 @@ policy_set! {
         authorization = "authorization": filters::authorization::Config => unit!(authorization, Authorization);
         concurrency_limit = "concurrencyLimit": filters::concurrency_limit::Config => unit!(concurrency_limit, ConcurrencyLimit);
         local_rate_limit = "localRateLimit": LocalRateLimit => lower_local_rate_limit;
-        ext_authz = "extAuthz": filters::ext_authz::Config => unit!(ext_authz, ExtAuthz);
+        ext_authz = "extAuthz": ExtAuthz => conditional!(ext_authz, ExtAuthz);
         cors = "cors": filters::cors::Config => unit!(cors, Cors);
         csrf = "csrf": filters::csrf::Config => unit!(csrf, Csrf);
         ip_access = "ipAccess": filters::ip_access::Config => unit!(ip_access, IpAccess);
@@ -179,6 +186,7 @@ policy_set! {
 policy_set! {
     /// Terms of client connections and of the access log, for the whole process.
     FrontendPolicies {
+        network_ext_authz = "networkExtAuthz": filters::network_ext_authz::Config => |config, scope| filters::network_ext_authz::Policy::lower(config, scope).map(Policy::NetworkExtAuthz);
         network_authorization = "networkAuthorization": filters::network_authorization::Config => |config, scope| filters::network_authorization::Policy::lower(config, scope).map(Policy::NetworkAuthorization);
         http = "http": filters::frontend_http::Config => unit!(frontend_http, FrontendHttp);
         tls = "tls": filters::frontend_tls::Config => unit!(frontend_tls, FrontendTls);
@@ -194,10 +202,11 @@ policy_set! {
 policy_set! {
     /// Any policy that can be attached on its own.
     AnyPolicies {
+        a2a = "a2a": filters::a2a::Config => unit!(a2a, A2a);
         mcp_authorization = "mcpAuthorization": filters::mcp_authorization::Config => |config, scope| filters::mcp_authorization::Policy::lower(config, scope).map(Policy::McpAuthorization);
         transformations = "transformations": Transformations => conditional!(transformations, Transformations);
-        remote_rate_limit = "remoteRateLimit": filters::remote_rate_limit::Config => unit!(remote_rate_limit, RemoteRateLimit);
-        ext_authz = "extAuthz": filters::ext_authz::Config => unit!(ext_authz, ExtAuthz);
+        remote_rate_limit = "remoteRateLimit": RemoteRateLimit => conditional!(remote_rate_limit, RemoteRateLimit);
+        ext_authz = "extAuthz": ExtAuthz => conditional!(ext_authz, ExtAuthz);
         request_header_modifier = "requestHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_request(scope).map(Policy::RequestHeaderModifier);
         response_header_modifier = "responseHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_response(scope).map(Policy::ResponseHeaderModifier);
         request_redirect = "requestRedirect": filters::request_redirect::Config => unit!(request_redirect, RequestRedirect);
@@ -227,5 +236,24 @@ policy_set! {
         health = "health": filters::health::Config => unit!(health, Health);
         session_affinity = "sessionAffinity": filters::session_affinity::Config => unit!(session_affinity, SessionAffinity);
         circuit_breaker = "circuitBreaker": filters::circuit_breaker::Config => unit!(circuit_breaker, CircuitBreaker);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use filters::rung::Rung;
+    use filters::{Kind, placement};
+    use ir::{BackendKey, Phase, Target};
+
+    use super::*;
+
+    #[test]
+    fn a_file_takes_at_a_backend_what_may_be_attached_to_one() {
+        let schema = schemars::schema_for!(BackendPolicies).to_value();
+        let target = Target::Backend(BackendKey::new("b"));
+        for kind in Kind::ALL.iter().filter(|it| it.rung() != Rung::Setting) {
+            let may_stand = placement::check(*kind, Phase::Route, &target).is_ok();
+            assert_eq!(schema["properties"].get(kind.key()).is_some(), may_stand, "{}", kind.key());
+        }
     }
 }

@@ -435,12 +435,13 @@ fn is_fresh(objects: &Objects) -> bool {
 /// Listener names and protocols of a gateway, as far as routes need to know.
 fn kinds(gateway: &doc::Gateway) -> Vec<(String, ir::Protocol)> {
     let kind = |protocol: Option<doc::Protocol>, tls: bool| match protocol {
-        Some(doc::Protocol::Http) => ir::Protocol::Http,
+        Some(doc::Protocol::Mcp) if tls => ir::Protocol::Https,
+        Some(doc::Protocol::Mcp | doc::Protocol::Http) => ir::Protocol::Http,
         Some(doc::Protocol::Https) => ir::Protocol::Https,
         Some(doc::Protocol::Tcp) => ir::Protocol::Tcp,
         Some(doc::Protocol::Tls) => ir::Protocol::Tls,
-        None if tls => ir::Protocol::Https,
-        None => ir::Protocol::Http,
+        Some(doc::Protocol::A2a) | None if tls => ir::Protocol::Https,
+        Some(doc::Protocol::A2a) | None => ir::Protocol::Http,
     };
     if gateway.listeners.is_empty() {
         return vec![("listener0".to_owned(), kind(gateway.protocol, gateway.tls.is_some()))];

@@ -20,7 +20,7 @@ use crate::statics::{LogFormat, LookupFamily, ServerAddress, Statics};
 use crate::telemetry::logging;
 pub use address::server_address;
 use address::{has_ipv6, is_local, loopback, wildcard};
-pub use session::SessionConfig;
+pub use session::{McpConfig, SessionConfig};
 pub use telemetry::{Metrics, Tracing};
 pub use xds::{headers, identity};
 
@@ -102,6 +102,8 @@ pub struct StaticConfig {
     pub state_key: Option<FileOrInline>,
     /// Sessions of MCP clients.
     pub session: SessionConfig,
+    /// MCP clients and servers.
+    pub mcp: McpConfig,
 }
 
 /// A secret written out, the file it is in, or the credential it is (systemd's `LoadCredential=`).
@@ -295,6 +297,7 @@ impl StaticConfig {
             state_directory: xds::state_directory(&from, self.state_directory),
             state_key: xds::state_key(&mut from, self.state_key),
             session_keys: session::keys(&mut from, self.session),
+            mcp_session_ttl: session::ttl(&mut from, &self.mcp),
             xds: None,
         };
         let statics = Statics { xds: xds::lower(&mut from, remote, &statics, &mut warnings), ..statics };

@@ -16,7 +16,7 @@ use protocols::sse::{Event, Reader};
 use super::MESSAGE_BYTES_MAX;
 use super::fault::Fault;
 use super::federation::Endpoint;
-use crate::upstream::{Lease, Outcome, Wanted};
+use crate::upstream::{Affinity, Lease, Outcome, Wanted};
 
 /// Idle connections to servers.
 const POOL_MAX: usize = 4096;
@@ -98,6 +98,7 @@ impl Caller {
     ) -> Result<Reply, (Fault, bool)> {
         let Endpoint { cluster, template, effective, .. } = endpoint;
         let connector = self.connector.get_or_init(connector).clone();
+        let affinity = affinity.map(Affinity::Hash);
         let lease = cluster.draw(&[], affinity, effective.health(), template.connect_timeout()).await;
         let lease = lease.map_err(|fault| (Fault::NoEndpoint(fault.to_string()), false))?;
         let peer = template.peer(&lease, Wanted::default());

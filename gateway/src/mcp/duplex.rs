@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use ir::Text;
 use parking_lot::Mutex;
+use protocols::json::Raw;
 use protocols::mcp::session::Name;
 use protocols::mcp::{Message, Shape};
 use protocols::sse::Event;
@@ -99,7 +100,10 @@ impl Line {
                 let at = state.calls.iter().position(|(id, _)| message.answers(id));
                 at.map(|at| state.calls.swap_remove(at).1)
             } else {
-                let call = state.calls.last().map(|(_, sender)| sender.clone());
+                let token = message.params.and_then(|it| it.get("progressToken")).map(Raw::text);
+                // What names its call goes there, everything else that may belong to a call to the newest.
+                let named = state.calls.iter().find(|(id, _)| Some(id.as_str()) == token);
+                let call = named.or(state.calls.last()).map(|(_, sender)| sender.clone());
                 call.or_else(|| state.listener.clone().filter(|it| !it.is_closed()))
             }
         };

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use protocols::json::{self, Raw, quoted};
-use protocols::mcp::{List, answer};
+use protocols::mcp::{Edits, List, answer, task};
 
 use super::fault::Fault;
 use super::state::{Items, ListKey};
@@ -24,6 +24,11 @@ const ITEMS_MAX: usize = 100_000;
 
 /// Ids of what we ask ourselves, in sessions that are clients': unlike any of theirs.
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+/// An id that no client and no other request has (JSON).
+pub(super) fn own_id() -> String {
+    format!("\"agw-{}\"", NEXT_ID.fetch_add(1, Ordering::Relaxed))
+}
 
 /// What each server answered, in their order.
 pub(super) type Answers<T> = Vec<(Arc<Target>, Result<T, Fault>)>;
@@ -64,10 +69,10 @@ where
             patience.set(Some(tokio::time::sleep(STRAGGLER_GRACE)));
         }
     }
-    let late = |target: &Target| {
+    let late = |target: &Arc<Target>| {
         if fail_open {
             // Else each request would wait for it anew.
-            target.state.failed(Instant::now());
+            target.failed(talk);
         }
         Err(Fault::Deadline(STRAGGLER_GRACE))
     };
@@ -111,9 +116,12 @@ async fn fetch(talk: &Talk, target: &Arc<Target>, list: List) -> Result<Items, F
     let mut items = Vec::new();
     let mut cursor: Option<String> = None;
     for _ in 0..PAGES_MAX {
-        let id = format!("\"agw-{}\"", NEXT_ID.fetch_add(1, Ordering::Relaxed));
+        let id = own_id();
         let params = cursor.take().map(|it| format!(r#"{{"cursor":{}}}"#, quoted(&it))).unwrap_or_default();
-        let message = ask(target, talk, &id, answer::request(&id, list.method(), &params)).await?;
+        let message = match ask(target, talk, &id, answer::request(&id, list.method(), &params)).await {
+            Err(Fault::Refused(_, error)) if is_unknown_method(&error) => return Ok(Items { items }),
+            asked => asked?,
+        };
         let result = match result_of(&message, &id) {
             Ok(result) => result,
             // It has no such lists, which is no fault.
@@ -190,4 +198,23 @@ pub(super) async fn find_uri(talk: &Talk, uri: &str) -> Option<Arc<Target>> {
         }
     }
     best.map(|(_, target)| target)
+}
+
+/// Tasks of all servers (2025-11-25), as the result of their list. A server that cannot say has none.
+pub(super) async fn tasks(talk: &Talk) -> String {
+    let answers = all(talk, |target| async move {
+        let id = own_id();
+        let message = ask(&target, talk, &id, answer::request(&id, "tasks/list", "")).await?;
+        let result = result_of(&message, &id)?;
+        let mut edits = Edits::default();
+        task::edit(talk.federation.naming, &target.name, ("tasks/list", result), &mut edits);
+        Ok(result.edited(edits))
+    });
+    let mut items = Vec::new();
+    for (_, result) in answers.await {
+        let Ok(result) = result else { continue };
+        let Ok(result) = json::parse(result.as_bytes()) else { continue };
+        items.extend(result.get("tasks").map(Raw::elements).into_iter().flatten().map(|it| it.text().to_owned()));
+    }
+    format!(r#"{{"tasks":[{}]}}"#, items.join(","))
 }

@@ -35,6 +35,9 @@ pub(super) enum Fault {
     /// A JSON-RPC error, as it came.
     #[error("it answered with an error")]
     Error(String),
+    /// A JSON-RPC error that came with another status than 200.
+    #[error("it answered with status {0} and an error")]
+    Refused(u16, String),
     #[error("{0} is not supported")]
     Unsupported(&'static str),
 }
@@ -55,6 +58,7 @@ impl Fault {
             | Self::Forgotten
             | Self::Policy(_)
             | Self::Error(_)
+            | Self::Refused(..)
             | Self::Unsupported(_) => false,
         }
     }
@@ -62,7 +66,9 @@ impl Fault {
     /// What a client gets: no address in it.
     pub(super) fn answer(&self, id: &str, target: &str) -> String {
         let text = match self {
-            Self::Error(error) => return format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#),
+            Self::Error(error) | Self::Refused(_, error) => {
+                return format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#);
+            }
             Self::Deadline(_) => "did not answer in time",
             Self::Open => "failed before and is left alone for a moment",
             Self::Status(401 | 403) => "refused our credentials",

@@ -2,7 +2,7 @@
 //!
 //! A [`Federation`] is a backend of kind `mcp` in a plan: its servers, each with the terms it is reached on. An
 //! exchange comes here from `proxy::request` and is answered here ([`serve`]): `post` reads the message, `route` finds
-//! whose it is, `fan` asks several servers at once, `relay` passes one server's answer on, `stream` carries what nobody
+//! whose it is, `modern` is the era without sessions, `fan` asks several servers at once, `relay` passes one server's answer on, `stream` carries what nobody
 //! asked for. Servers are spoken to through [`target`], over the gateway's own connections and under the policies
 //! of each ([`call`]), never through a client of another kind.
 //!
@@ -17,24 +17,33 @@ mod events;
 mod fan;
 mod fault;
 mod federation;
+mod handshake;
 mod legacy;
+mod live;
+mod modern;
 mod post;
+mod probe;
 mod relay;
 mod reply;
 mod route;
 mod rules;
 mod serve;
 mod sessions;
+mod sse;
 mod state;
 mod stdio;
 mod stream;
 mod talk;
 mod target;
+mod told;
 
 pub use federation::{Endpoint, Federation, Reach, Target};
 pub use serve::serve;
-pub use sessions::{SessionKeys, Sessions};
-pub use state::{Register, State};
+pub use sessions::{EndedSessions, SessionKeys, Sessions};
+pub use sse::Channel;
+pub use state::{Figures, Register, State};
+pub(crate) use talk::{audience, scope};
+pub use told::Told;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,10 +66,27 @@ pub struct Mcp {
     sessions: Arc<Sessions>,
     /// To servers that have one of their own for each session.
     lines: Arc<Lines>,
+    /// Calls that wait for clients without sessions, and questions to clients with one.
+    parked: modern::parked::Parked,
+    inputs: modern::inputs::Inputs,
+    watches: modern::watch::Watches,
+    live: Arc<live::Live>,
+    /// To clients of the first revision.
+    channels: sse::Channels,
 }
 
 impl Mcp {
-    pub fn new(sessions: Arc<Sessions>) -> Self {
-        Self { caller: Caller::default(), sessions, lines: Arc::default() }
+    /// `ttl`: how long a session may be idle.
+    pub fn new(sessions: Arc<Sessions>, ttl: Duration) -> Self {
+        Self {
+            live: live::Live::new(ttl),
+            caller: Caller::default(),
+            sessions,
+            lines: Arc::default(),
+            parked: modern::parked::Parked::default(),
+            inputs: modern::inputs::Inputs::default(),
+            watches: modern::watch::Watches::default(),
+            channels: sse::Channels::default(),
+        }
     }
 }

@@ -8,16 +8,19 @@ use http::HeaderValue;
 use pingora_error::Result;
 use pingora_proxy::Session;
 use protocols::json::{Raw, quoted};
-use protocols::mcp::capability::{Server, initialized};
-use protocols::mcp::session::{CLIENT_BYTES_MAX, Session as Sealed};
+use protocols::mcp::capability::{Server, initialized, introduced};
+use protocols::mcp::modern::{self, Era};
+use protocols::mcp::session::{CLIENT_BYTES_MAX, Name, Session as Sealed};
 use protocols::mcp::transport::{self, SESSION_ID};
-use protocols::mcp::{Edits, List, Message, Shape, Version, answer, message};
+use protocols::mcp::{Edits, List, Message, Shape, Version, answer, message, task};
 
 use super::fault::Fault;
+use super::modern::door;
 use super::route::{Bound, Nowhere};
 use super::rules::{Noun, Rules, Subject};
 use super::talk::Talk;
 use super::target::{Opening, Sending, result_of};
+use super::told::{self, Ended};
 use super::{Sessions, Target, fan, relay, reply, route, rules, serve};
 use crate::proxy::{Ctx, Proxy, body, request::Stop};
 
@@ -35,19 +38,15 @@ pub(super) async fn answer(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx, 
     reply::write(session, ctx, refused?).await
 }
 
-fn unreadable(fault: &message::Fault) -> filters::Reply {
+pub(super) fn unreadable(fault: &message::Fault) -> filters::Reply {
     reply::message(400, Reason::InvalidRequest, answer::error("", fault.code(), &fault.to_string()))
 }
 
 /// The body of a message whose head is as it has to be.
 async fn take(session: &mut Session, ctx: &mut Ctx) -> std::result::Result<Bytes, Result<filters::Reply>> {
     let checked = transport::check_post(&session.req_header().headers);
-    let checked = checked.and_then(|()| transport::version(&session.req_header().headers));
     if let Err(fault) = checked {
-        let text = match &fault {
-            transport::Fault::Version(asked) => unsupported("", asked),
-            _ => answer::error("", fault.code(), &fault.to_string()),
-        };
+        let text = answer::error("", fault.code(), &fault.to_string());
         return Err(Ok(reply::message(fault.status().as_u16(), Reason::InvalidRequest, text)));
     }
     match body::read_ahead(session, ctx, Wanted::Whole).await {
@@ -55,12 +54,6 @@ async fn take(session: &mut Session, ctx: &mut Ctx) -> std::result::Result<Bytes
         Err(Stop::Reply(refused)) => Err(Ok(refused)),
         Err(Stop::Broken(error)) => Err(Err(error)),
     }
-}
-
-fn unsupported(id: &str, asked: &str) -> String {
-    let spoken: Vec<_> = Version::ALL.iter().filter(|it| !it.is_modern()).map(|it| quoted(it.as_str())).collect();
-    let data = format!(r#"{{"supported":[{}],"requested":{}}}"#, spoken.join(","), quoted(asked));
-    answer::error_with(id, answer::UNSUPPORTED_VERSION, "Unsupported protocol version", &data)
 }
 
 async fn understood(
@@ -71,17 +64,21 @@ async fn understood(
     (message, body): (Message<'_>, &Bytes),
 ) -> Result<()> {
     let id = message.id.map_or("", Raw::text);
+    match modern::era(&session.req_header().headers, &message) {
+        Ok(Era::Legacy) => {}
+        Ok(Era::Modern(version)) => {
+            return Box::pin(door::answer(proxy, session, ctx, talk, (message, body, version))).await;
+        }
+        Err(fault) => {
+            let refused = reply::message(fault.status().as_u16(), Reason::InvalidRequest, fault.answer(id));
+            return reply::write(session, ctx, refused).await;
+        }
+    }
     let is_opening = message.shape() == Shape::Request && message.method() == "initialize";
     if is_opening {
-        let (opened, headers) = open(talk, id, &message).await;
-        let mut opened = opened;
-        opened.headers.extend(headers);
+        told::begun(ctx, talk, "initialize");
+        let opened = sealed(talk, id, &message).await;
         return reply::write(session, ctx, opened).await;
-    }
-    let modern = transport::version(&session.req_header().headers).ok().flatten().filter(|it| it.is_modern());
-    if let Some(asked) = modern {
-        let text = unsupported(id, asked.as_str());
-        return reply::write(session, ctx, reply::message(400, Reason::InvalidRequest, text)).await;
     }
     if talk.federation.terms.stateless {
         talk.session = Some((Sessions::name(), passing()));
@@ -90,7 +87,10 @@ async fn understood(
         return done;
     }
     match serve::find_session(session, talk) {
-        Ok(()) => in_session(proxy, session, ctx, talk, (message, body)).await,
+        Ok(()) => {
+            let _in_use = talk.mcp.live.touch(talk);
+            in_session(proxy, session, ctx, talk, (message, body)).await
+        }
         Err(refused) => reply::write(session, ctx, refused).await,
     }
 }
@@ -105,7 +105,7 @@ fn passing() -> Sealed {
     Sealed { began: Sessions::now(), version: Version::LEGACY, client, servers: Vec::new() }
 }
 
-async fn in_session(
+pub(super) async fn in_session(
     proxy: &Proxy,
     session: &mut Session,
     ctx: &mut Ctx,
@@ -115,10 +115,14 @@ async fn in_session(
     match message.shape() {
         Shape::Request => request(proxy, session, ctx, talk, (message, body)).await,
         Shape::Notification => {
+            told::begun(ctx, talk, message.method());
             if message.method() != "notifications/initialized" {
                 // Servers were told when they were asked to begin.
                 tell(talk, body);
             }
+            reply::write(session, ctx, reply::bare(202, Reason::Upstream)).await
+        }
+        Shape::Response if talk.session.as_ref().is_some_and(|(name, _)| talk.mcp.inputs.answered(name, &message)) => {
             reply::write(session, ctx, reply::bare(202, Reason::Upstream)).await
         }
         Shape::Response => {
@@ -127,7 +131,7 @@ async fn in_session(
                 return reply::write(session, ctx, reply::message(400, Reason::InvalidRequest, text)).await;
             };
             let sent = target.send(talk, Sending { again: false, ..Sending::ours(body) });
-            let answer = match reply::while_there(session, Box::pin(sent)).await? {
+            let answer = match reply::while_there(session, ctx, Box::pin(sent)).await? {
                 Ok(_) => reply::bare(202, Reason::Upstream),
                 Err(fault) => {
                     relay::note(ctx, &target, &fault);
@@ -139,7 +143,7 @@ async fn in_session(
     }
 }
 
-async fn request(
+pub(super) async fn request(
     proxy: &Proxy,
     session: &mut Session,
     ctx: &mut Ctx,
@@ -148,6 +152,7 @@ async fn request(
 ) -> Result<()> {
     let id = message.id.map_or("", Raw::text);
     let method = message.method();
+    told::begun(ctx, talk, method);
     let own = match method {
         "ping" => Some(answer::result(id, "{}")),
         "logging/setLevel" if talk.federation.single().is_none() => {
@@ -165,12 +170,20 @@ async fn request(
     {
         return listed(session, ctx, talk, (list, &message, id, &rules)).await;
     }
+    if method == "tasks/list" && talk.federation.single().is_none() {
+        let result = reply::while_there(session, ctx, Box::pin(fan::tasks(talk))).await?;
+        return reply::write(session, ctx, reply::message(200, Reason::Upstream, answer::result(id, &result))).await;
+    }
     let bound = route::bind(talk, &message, body).await;
     match bound.and_then(|bound| judged(session, ctx, (&message, bound), &rules)) {
-        Ok(bound) => relay::request(proxy, session, ctx, talk, (bound, id)).await,
+        Ok(bound) => relay::request(proxy, session, ctx, talk, (bound, id, method)).await,
         Err(Nowhere { code, text }) => {
+            let is_modern = talk.is_modern();
+            let code = if is_modern && code == answer::RESOURCE_NOT_FOUND { answer::INVALID_PARAMS } else { code };
+            let status = modern::status_of(code).filter(|_| is_modern).unwrap_or(200);
             let text = answer::error(id, code, &text);
-            reply::write(session, ctx, reply::message(200, Reason::InvalidRequest, text)).await
+            told::ended(ctx, Ended::of_bytes(text.as_bytes()));
+            reply::write(session, ctx, reply::message(status, Reason::InvalidRequest, text)).await
         }
     }
 }
@@ -184,10 +197,19 @@ fn judged(
 ) -> std::result::Result<Bound, Nowhere> {
     let Some(subject) = &bound.subject else { return Ok(bound) };
     let arguments = message.params.and_then(|it| it.get("arguments")).map(Raw::text);
-    let mcp = rules::object(message.method(), &bound.target, subject, arguments);
+    let mut mcp = rules::object(message.method(), &bound.target, subject, arguments);
+    if let Some(session) = ctx.mcp.as_mut().and_then(|it| it.remove("sessionId")) {
+        mcp.insert("sessionId".to_owned(), session);
+    }
     if !rules.admits(session, ctx, &mcp) {
         ctx.outcome.reason = Reason::Authorization;
-        let (noun, key) = (subject.noun, if subject.noun == Noun::Resource { "uri" } else { "name" });
+        told::whose(ctx, &bound.target, Some(subject));
+        let noun = subject.noun;
+        let key = match noun {
+            Noun::Tool | Noun::Prompt => "name",
+            Noun::Resource => "uri",
+            Noun::Task => task::KEY,
+        };
         let shown = message.param(key).ok().flatten().and_then(Raw::as_str);
         return Err(Nowhere::unknown(noun, shown.as_deref().unwrap_or(&subject.name)));
     }
@@ -205,7 +227,7 @@ async fn listed(
         // All is given at once, so that no cursor is ours.
         reply::message(200, Reason::InvalidRequest, answer::error(id, answer::INVALID_PARAMS, "unknown cursor"))
     } else {
-        match reply::while_there(session, Box::pin(fan::lists(talk, list))).await? {
+        match reply::while_there(session, ctx, Box::pin(fan::lists(talk, list))).await? {
             Ok(answers) => {
                 let noun = Noun::of(list);
                 let result = fan::shown(talk, list, &answers, |target, name| {
@@ -213,17 +235,25 @@ async fn listed(
                     rules.is_empty()
                         || rules.shows(session, ctx, &rules::object(message.method(), target, &subject(), None))
                 });
-                let mut text = Vec::with_capacity(result.len() + id.len() + 40);
+                let mut text = Vec::with_capacity(result.len() + id.len() + 100);
                 text.extend_from_slice(br#"{"jsonrpc":"2.0","id":"#);
                 text.extend_from_slice(id.as_bytes());
                 text.extend_from_slice(br#","result":"#);
-                text.extend_from_slice(&result);
+                if talk.is_modern() {
+                    // What several servers say together may be another's tomorrow.
+                    text.extend_from_slice(br#"{"resultType":"complete","ttlMs":0,"cacheScope":"private","#);
+                    text.extend_from_slice(result.get(1..).unwrap_or_default());
+                } else {
+                    text.extend_from_slice(&result);
+                }
                 text.push(b'}');
                 reply::message(200, Reason::Upstream, text)
             }
             Err((target, fault)) => {
                 relay::note(ctx, &target, &fault);
-                reply::message(200, Reason::UpstreamFailure, fault.answer(id, &target.name))
+                let text = fault.answer(id, &target.name);
+                told::ended(ctx, Ended::of_bytes(text.as_bytes()));
+                reply::message(200, Reason::UpstreamFailure, text)
             }
         }
     };
@@ -248,12 +278,39 @@ fn tell_request(talk: &Talk, body: &Bytes) {
     tell(talk, body);
 }
 
+/// Opens a session, which is from then on in the id that the client holds.
+async fn sealed(talk: &Talk, id: &str, message: &Message<'_>) -> filters::Reply {
+    let name = Sessions::name();
+    let (mut opened, session) = open(talk, (id, name), message).await;
+    let Some(session) = session else { return opened };
+    if talk.federation.terms.stateless {
+        let mut passing = talk.again();
+        passing.session = Some((name, session));
+        serve::forget(&passing);
+        return opened;
+    }
+    let sealed = talk.mcp.sessions.seal(&session, name, &talk.scope);
+    match sealed.ok().and_then(|it| HeaderValue::try_from(it).ok()) {
+        Some(sealed) => {
+            let mut own = talk.again();
+            own.session = Some((name, session));
+            drop(talk.mcp.live.touch(&own));
+            opened.headers.push((SESSION_ID, sealed));
+            opened
+        }
+        None => {
+            let text = "the sessions of all servers together are too large for an id";
+            reply::message(200, Reason::Internal, answer::error(id, answer::INTERNAL_ERROR, text))
+        }
+    }
+}
+
 /// Opens a session with every server, and one for the client over them.
-async fn open(
+pub(super) async fn open(
     talk: &Talk,
-    id: &str,
+    (id, name): (&str, Name),
     message: &Message<'_>,
-) -> (filters::Reply, Option<(http::HeaderName, HeaderValue)>) {
+) -> (filters::Reply, Option<Sealed>) {
     let refuse = |reason, text: String| (reply::message(200, reason, text), None);
     let asked = message.params.and_then(|it| it.get("protocolVersion"));
     let version = Version::negotiate(asked.and_then(Raw::as_str).as_deref());
@@ -261,7 +318,6 @@ async fn open(
         return refuse(Reason::InvalidRequest, answer::error(id, answer::INVALID_PARAMS, "`params` is missing"));
     };
     let client = client_of(params, asked, version);
-    let name = Sessions::name();
     let (shared, said, owned) = (&client, &name, &Arc::new(talk.again()));
     let answers = fan::all(talk, |target| async move { target.open(owned, shared, said).await }).await;
     if let Some((target, fault)) = fan::verdict(talk, &answers) {
@@ -276,21 +332,7 @@ async fn open(
     };
     let answer = reply::message(200, Reason::Upstream, answer::result(id, &result));
     let servers: Vec<_> = opened.iter_mut().filter_map(|(_, it)| it.take()).collect();
-    let session = Sealed { began: Sessions::now(), version, client, servers };
-    if talk.federation.terms.stateless {
-        let mut passing = talk.again();
-        passing.session = Some((name, session));
-        serve::forget(&passing);
-        return (answer, None);
-    }
-    let sealed = talk.mcp.sessions.seal(&session, name, &talk.scope);
-    match sealed.ok().and_then(|it| HeaderValue::try_from(it).ok()) {
-        Some(sealed) => (answer, Some((SESSION_ID, sealed))),
-        None => {
-            let text = "the sessions of all servers together are too large for an id";
-            refuse(Reason::Internal, answer::error(id, answer::INTERNAL_ERROR, text))
-        }
-    }
+    (answer, Some(Sealed { began: Sessions::now(), version, client, servers }))
 }
 
 /// Parameters of `initialize` as servers get them: in a version that begins so, and in a size that an id can carry.
@@ -330,9 +372,13 @@ fn result(
         let result = result_of(&opening.message, OPENING_ID).map_err(|fault| (target.name.clone(), fault))?;
         results.push((&*target.name, result));
     }
+    let version = version.min(Version::LEGACY);
     if let (Some(_), [(_, result)]) = (talk.federation.single(), results.as_slice()) {
-        let version = opened.first().map_or(version, |(_, it)| it.version);
-        return Ok((result.text().to_owned(), version));
+        let spoken = opened.first().map_or(version, |(_, it)| it.version);
+        return Ok(match spoken.is_modern() {
+            true => (introduced(version, *result), version),
+            false => (result.text().to_owned(), spoken),
+        });
     }
     let version = opened.iter().map(|(_, it)| it.version).min().unwrap_or(version).min(version);
     let server = Server { name: "agentgateway", version: env!("CARGO_PKG_VERSION") };

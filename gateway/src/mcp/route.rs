@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use protocols::json::{Raw, quoted};
-use protocols::mcp::{Edits, List, Message, answer, name};
+use protocols::mcp::{Edits, List, Message, answer, name, task};
 
 use super::Target;
 use super::fan;
@@ -34,7 +34,7 @@ impl Nowhere {
     /// What is not there, or must not be known to be.
     pub(super) fn unknown(noun: Noun, name: &str) -> Self {
         match noun {
-            Noun::Tool | Noun::Prompt => Self::params(format!("Unknown {}: {name}", noun.as_str())),
+            Noun::Tool | Noun::Prompt | Noun::Task => Self::params(format!("Unknown {}: {name}", noun.as_str())),
             Noun::Resource => Self { code: answer::RESOURCE_NOT_FOUND, text: format!("Resource not found: {name}") },
         }
     }
@@ -48,6 +48,14 @@ pub(super) async fn bind(talk: &Talk, message: &Message<'_>, body: &Bytes) -> Re
         "resources/read" | "resources/subscribe" | "resources/unsubscribe" => {
             let uri = member(message.param("uri"), "uri")?;
             by_uri(talk, uri, body).await
+        }
+        method if task::names_one(method) && talk.federation.naming.ids => {
+            let raw = member(message.param(task::KEY), task::KEY)?;
+            let id = raw.as_str().unwrap_or_default();
+            let owner = task::split(&id).and_then(|(target, own)| Some((talk.federation.target(target)?.clone(), own)));
+            let (target, own) = owner.ok_or_else(|| Nowhere::unknown(Noun::Task, &id))?;
+            let subject = Some(Subject { noun: Noun::Task, name: own.to_owned() });
+            Ok(Bound { body: changed(body, raw, (&id, own)), target, subject })
         }
         "completion/complete" => by_reference(talk, message, body).await,
         method => match talk.federation.single() {

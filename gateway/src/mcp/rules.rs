@@ -27,6 +27,7 @@ pub(super) enum Noun {
     Tool,
     Prompt,
     Resource,
+    Task,
 }
 
 impl Noun {
@@ -43,6 +44,7 @@ impl Noun {
             Self::Tool => "tool",
             Self::Prompt => "prompt",
             Self::Resource => "resource",
+            Self::Task => "task",
         }
     }
 }

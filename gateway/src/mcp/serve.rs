@@ -13,7 +13,7 @@ use protocols::mcp::transport::{self, SESSION_ID};
 
 use super::federation::Federation;
 use super::talk::Talk;
-use super::{post, reply, stream};
+use super::{post, reply, sse, stream};
 use crate::proxy::{Ctx, Proxy, forwarded};
 
 /// Answers the request. What fails on the client's side is an error; everything else is an answer.
@@ -27,10 +27,18 @@ pub async fn serve(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx, federati
         ctx.facts.whereabouts.backend = Some(federation.name.clone());
     }
     let method = head.method.clone();
+    let modern = transport::version(&head.headers).ok().flatten().is_some_and(protocols::mcp::Version::is_modern);
     let mut talk = talk(proxy, session, ctx, federation)?;
+    let beside = session.req_header().uri.path() == sse::PATH && !federation.terms.stateless;
     match method {
+        Method::GET if beside && !session.req_header().headers.contains_key(SESSION_ID) => {
+            Box::pin(sse::listen(proxy, session, ctx, talk)).await
+        }
+        Method::POST if beside && !modern => Box::pin(sse::message(proxy, session, ctx, talk)).await,
         Method::POST => Box::pin(post::answer(proxy, session, ctx, talk)).await,
-        Method::GET | Method::DELETE if federation.terms.stateless => refuse_method(session, ctx, "POST").await,
+        Method::GET | Method::DELETE if federation.terms.stateless || modern => {
+            refuse_method(session, ctx, "POST").await
+        }
         Method::GET => {
             let checked = transport::check_get(&session.req_header().headers);
             if let Err(fault) = checked {
@@ -43,7 +51,10 @@ pub async fn serve(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx, federati
                 .await;
             }
             match find_session(session, &mut talk) {
-                Ok(()) => Box::pin(stream::answer(proxy, session, ctx, talk)).await,
+                Ok(()) => {
+                    let _in_use = talk.mcp.live.touch(&talk);
+                    Box::pin(stream::answer(proxy, session, ctx, talk)).await
+                }
                 Err(refused) => reply::write(session, ctx, refused).await,
             }
         }
@@ -64,7 +75,7 @@ fn talk(proxy: &Proxy, session: &Session, ctx: &Ctx, federation: &Arc<Federation
     forwarded::for_servers(session, &mut head, ctx)?;
     let route = ctx.entry.as_ref().map(|it| it.route.key.clone());
     let route = route.as_ref().map_or("", |it| it.as_str());
-    let of_process = (proxy.mcp.clone(), proxy.world.clone());
+    let of_process = (proxy.mcp.clone(), proxy.asking.world().clone());
     Ok(Talk::new(of_process, federation.clone(), head, ctx.facts.clone(), route))
 }
 
@@ -97,8 +108,10 @@ fn end(talk: Talk) {
 /// Ends what is open with servers, and forgets it.
 pub(super) fn forget(talk: &Talk) {
     let Some((name, _)) = &talk.session else { return };
+    talk.mcp.live.forget(name);
     let mut ending = Vec::new();
     for target in &talk.federation.targets {
+        talk.mcp.watches.forget(name, &target.name);
         ending.push((target.clone(), talk.mcp.sessions.forget(name, &target.name)));
     }
     let talk = talk.again();

@@ -11,7 +11,7 @@ use ir::Text;
 use parking_lot::Mutex;
 use protocols::mcp::session::{self, Name, Opened, Ring, Session};
 
-use crate::life::transfer::Transfer;
+use crate::life::transfer::{Moment, Transfer};
 
 /// Sessions with servers that were opened anew and are remembered.
 const RENEWED_MAX: usize = 16 * 1024;
@@ -57,15 +57,18 @@ impl Sessions {
         name
     }
 
+    /// The keys of this moment.
+    pub fn ring(&self) -> Arc<Ring> {
+        self.ring.lock().ring.clone()
+    }
+
     pub fn seal(&self, session: &Session, name: Name, scope: &[u8]) -> Result<String, session::Fault> {
-        let ring = self.ring.lock().ring.clone();
-        ring.seal(session, name, scope)
+        self.ring().seal(session, name, scope)
     }
 
     /// Opens an id that has not been ended here.
     pub fn open(&self, id: &str, scope: &[u8]) -> Option<(Name, Session)> {
-        let ring = self.ring.lock().ring.clone();
-        let (name, session) = ring.open(id, scope).ok()?;
+        let (name, session) = self.ring().open(id, scope).ok()?;
         (!self.ended.lock().contains(&name)).then_some((name, session))
     }
 
@@ -127,15 +130,41 @@ impl Transfer for SessionKeys {
     }
 }
 
+/// Sessions that clients have ended: a successor opens none of them either.
+pub struct EndedSessions(pub Arc<Sessions>);
+
+impl Transfer for EndedSessions {
+    fn name(&self) -> &'static str {
+        "mcp-sessions-ended"
+    }
+
+    fn moment(&self) -> Moment {
+        Moment::Late
+    }
+
+    fn export(&self) -> Vec<u8> {
+        self.0.ended.lock().order.iter().flatten().copied().collect()
+    }
+
+    fn import(&self, _: u32, bytes: &[u8]) -> Result<(), String> {
+        let (names, rest) = bytes.as_chunks::<{ size_of::<Name>() }>();
+        if !rest.is_empty() {
+            return Err("names of sessions of another size".to_owned());
+        }
+        names.iter().for_each(|it| self.0.end(*it));
+        Ok(())
+    }
+}
+
 /// A map that forgets what came first.
-struct Bounded<K, V> {
+pub(super) struct Bounded<K, V> {
     max: usize,
     map: HashMap<K, V>,
     order: VecDeque<K>,
 }
 
 impl<K: Clone + Eq + Hash, V: Clone> Bounded<K, V> {
-    fn new(max: usize) -> Self {
+    pub(super) fn new(max: usize) -> Self {
         Self { max, map: HashMap::new(), order: VecDeque::new() }
     }
 
@@ -143,7 +172,7 @@ impl<K: Clone + Eq + Hash, V: Clone> Bounded<K, V> {
         self.map.contains_key(key)
     }
 
-    fn get(&self, key: &K) -> Option<V> {
+    pub(super) fn get(&self, key: &K) -> Option<V> {
         self.map.get(key).cloned()
     }
 
@@ -158,7 +187,7 @@ impl<K: Clone + Eq + Hash, V: Clone> Bounded<K, V> {
         }
     }
 
-    fn remove(&mut self, key: &K) -> Option<V> {
+    pub(super) fn remove(&mut self, key: &K) -> Option<V> {
         let value = self.map.remove(key)?;
         if let Some(at) = self.order.iter().rposition(|it| it == key) {
             self.order.remove(at);
@@ -166,7 +195,7 @@ impl<K: Clone + Eq + Hash, V: Clone> Bounded<K, V> {
         Some(value)
     }
 
-    fn entry(&mut self, key: K) -> V
+    pub(super) fn entry(&mut self, key: K) -> V
     where
         V: Default,
     {
@@ -210,6 +239,10 @@ mod tests {
         let id = sessions.seal(&session(), [1; 12], b"").unwrap();
         sessions.end([1; 12]);
         assert!(sessions.open(&id, b"").is_none());
+        let heir = Sessions::new(&[]);
+        EndedSessions(heir.clone()).import(1, &EndedSessions(sessions).export()).unwrap();
+        assert!(heir.ended.lock().contains(&[1; 12]), "a successor knows of it");
+        assert!(EndedSessions(heir).import(1, &[1; 13]).is_err());
         let mut bounded = Bounded::new(2);
         for key in 0..5 {
             bounded.insert(key, key);

@@ -3,10 +3,12 @@
 //! It belongs to the name of backend and target and outlives configurations, as clusters do. A server that fails
 //! [`FAILURES_MAX`] times in a row is left alone for [`REST`]; then one request finds out.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use ir::{BackendKey, Text};
 use parking_lot::Mutex;
 use protocols::mcp::{List, Naming};
@@ -14,11 +16,13 @@ use protocols::mcp::{List, Naming};
 /// Failures in a row after which a server is left alone.
 const FAILURES_MAX: u32 = 3;
 /// How long.
-const REST: Duration = Duration::from_secs(5);
+pub(super) const REST: Duration = Duration::from_secs(5);
 /// How long a list is good that nobody said has changed.
 const LIST_TTL: Duration = Duration::from_secs(30);
 /// Lists kept of one server: one for each set of credentials and revision.
 const LISTS_MAX: usize = 64;
+/// How long it is believed that a server does not speak the era without sessions.
+const LEGACY_TTL: Duration = Duration::from_secs(300);
 /// Servers remembered before dead ones are swept.
 const SWEEP: usize = 256;
 
@@ -40,6 +44,33 @@ impl Register {
         *slot = Arc::downgrade(&state);
         state
     }
+
+    /// All servers, by backend and name.
+    pub fn figures(&self) -> Vec<(BackendKey, Text, Figures)> {
+        let now = Instant::now();
+        let table = self.0.lock();
+        let live = table.iter().filter_map(|((backend, target), it)| Some((backend, target, it.upgrade()?)));
+        let mut all: Vec<_> =
+            live.map(|(backend, target, it)| (backend.clone(), target.clone(), it.figures(now))).collect();
+        all.sort_by(|a, b| (a.0.as_str(), &*a.1).cmp(&(b.0.as_str(), &*b.1)));
+        all
+    }
+
+    /// The same for the admin page.
+    pub fn report(&self) -> serde_json::Value {
+        let one = |(backend, target, it): &(BackendKey, Text, Figures)| {
+            let lists: serde_json::Map<_, _> = it
+                .lists
+                .iter()
+                .map(|(name, (items, age))| {
+                    ((*name).to_owned(), serde_json::json!({"items": items, "ageSeconds": age.as_secs()}))
+                })
+                .collect();
+            serde_json::json!({"backend": backend.as_str(), "target": &**target, "up": it.up,
+                "failuresInARow": it.failures, "era": format!("{:?}", it.era).to_lowercase(), "lists": lists})
+        };
+        serde_json::json!({"servers": self.figures().iter().map(one).collect::<Vec<_>>()})
+    }
 }
 
 /// One server.
@@ -47,6 +78,20 @@ impl Register {
 pub struct State {
     breaker: Mutex<Breaker>,
     lists: Mutex<HashMap<ListKey, Kept>>,
+    /// What it was found to speak, and when.
+    era: Mutex<Option<(Era, Instant)>>,
+    /// It knows no `initialize`.
+    modern_only: AtomicBool,
+    /// What it said of itself in `initialize`, by audience.
+    about: Mutex<HashMap<u64, Bytes>>,
+}
+
+/// What a server speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Era {
+    Unknown,
+    Legacy,
+    Modern,
 }
 
 #[derive(Default)]
@@ -54,6 +99,8 @@ struct Breaker {
     failures: u32,
     /// Left alone until then.
     until: Option<Instant>,
+    /// Somebody asks whether it is back.
+    probed: bool,
 }
 
 /// Whose list: what is listed, as which names, and for whom.
@@ -69,6 +116,18 @@ impl ListKey {
     pub fn new(list: List, naming: Naming, audience: u64) -> Self {
         Self { list, naming: (naming.names, naming.uris), audience }
     }
+}
+
+/// What operators see of a server.
+#[derive(Clone, Debug)]
+pub struct Figures {
+    /// It is not left alone.
+    pub up: bool,
+    /// In a row.
+    pub failures: u32,
+    pub era: Era,
+    /// Last good lists: items, and how old.
+    pub lists: BTreeMap<&'static str, (usize, Duration)>,
 }
 
 /// Items of a server, ready to be sent.
@@ -102,12 +161,76 @@ impl State {
         *breaker = Breaker::default();
     }
 
-    pub fn failed(&self, now: Instant) {
+    /// Whether somebody should ask from now on when it is back.
+    pub fn failed(&self, now: Instant) -> bool {
         let mut breaker = self.breaker.lock();
         breaker.failures = breaker.failures.saturating_add(1);
-        if breaker.failures >= FAILURES_MAX {
-            breaker.until = Some(now + REST);
+        if breaker.failures < FAILURES_MAX {
+            return false;
         }
+        breaker.until = Some(now + REST);
+        !std::mem::replace(&mut breaker.probed, true)
+    }
+
+    /// Nobody asks any more.
+    pub fn probed(&self) {
+        self.breaker.lock().probed = false;
+    }
+
+    /// Whether it is not left alone.
+    pub fn is_well(&self) -> bool {
+        self.breaker.lock().until.is_none()
+    }
+
+    /// What is known of it, for operators.
+    pub fn figures(&self, now: Instant) -> Figures {
+        let failures = self.breaker.lock().failures;
+        let mut lists: BTreeMap<&'static str, (usize, Duration)> = BTreeMap::new();
+        for (key, kept) in self.lists.lock().iter() {
+            let age = now.saturating_duration_since(kept.since);
+            let held = lists.entry(key.list.key()).or_insert((kept.items.items.len(), age));
+            // Of several audiences the one that was told last.
+            if age < held.1 {
+                *held = (kept.items.items.len(), age);
+            }
+        }
+        Figures { up: self.is_well(), failures, era: self.era(now), lists }
+    }
+
+    pub fn era(&self, now: Instant) -> Era {
+        match *self.era.lock() {
+            Some((Era::Legacy, since)) if now.saturating_duration_since(since) > LEGACY_TTL => Era::Unknown,
+            Some((era, _)) => era,
+            None => Era::Unknown,
+        }
+    }
+
+    pub fn refuses_handshakes(&self) -> bool {
+        self.modern_only.load(Ordering::Relaxed)
+    }
+
+    pub fn refuse_handshakes(&self) {
+        self.modern_only.store(true, Ordering::Relaxed);
+    }
+
+    pub fn set_era(&self, era: Era, now: Instant) {
+        if era != Era::Modern {
+            self.modern_only.store(false, Ordering::Relaxed);
+        }
+        *self.era.lock() = Some((era, now));
+    }
+
+    /// What the server said of itself to this audience.
+    pub fn about(&self, audience: u64) -> Option<Bytes> {
+        self.about.lock().get(&audience).cloned()
+    }
+
+    pub fn keep_about(&self, audience: u64, message: Bytes) {
+        let mut about = self.about.lock();
+        if about.len() >= LISTS_MAX && !about.contains_key(&audience) {
+            about.clear();
+        }
+        about.insert(audience, message);
     }
 
     /// A list that is still good.

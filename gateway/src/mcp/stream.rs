@@ -34,7 +34,13 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 
 pub(super) async fn answer(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx, talk: Talk) -> Result<()> {
     let last = session.req_header().headers.get(LAST_EVENT_ID).and_then(|it| it.to_str().ok()).map(str::to_owned);
-    match talk.federation.single().filter(|_| !talk.federation.naming.ids).cloned() {
+    // What is wanted of a server without sessions changes, and its stream with it.
+    let changes = |target: &Target| {
+        let sealed = talk.session.as_ref().and_then(|(_, session)| session.server(&target.name));
+        sealed.is_some_and(|it| it.version.is_modern())
+    };
+    let only = talk.federation.single().filter(|it| !talk.federation.naming.ids && !changes(it));
+    match only.cloned() {
         Some(target) => one(proxy, session, ctx, (talk, target, last)).await,
         None => several(proxy, session, ctx, (talk, last)).await,
     }
@@ -47,7 +53,7 @@ async fn one(
     ctx: &mut Ctx,
     (talk, target, last): (Talk, Arc<Target>, Option<String>),
 ) -> Result<()> {
-    let listening = reply::while_there(session, Box::pin(target.listen(&talk, last.as_deref()))).await?;
+    let listening = reply::while_there(session, ctx, Box::pin(target.listen(&talk, last.as_deref()))).await?;
     let mut events = match listening {
         Ok(Some(events)) => events,
         Ok(None) => {
@@ -89,17 +95,8 @@ async fn several(
         None => {}
     }
     let talk = Arc::new(talk);
-    let (sender, mut receiver) = mpsc::channel(WAITING_MAX);
-    // Ends with this exchange.
-    let mut listeners = JoinSet::new();
-    for target in &talk.federation.targets {
-        if only.as_deref().is_some_and(|it| it != &*target.name) {
-            continue;
-        }
-        let last = places.get(&*target.name).cloned();
-        listeners.spawn(listen(talk.clone(), target.clone(), (last, only.is_some()), sender.clone()));
-    }
-    drop(sender);
+    // They end with this exchange.
+    let (_listeners, mut receiver) = listen_from(&talk, &places, only.as_deref());
     let mut out = Stream::begin(session, ctx, &proxy.carried, Vec::new()).await?;
     loop {
         let Some((target, event)) = out.next(std::pin::pin!(receiver.recv())).await? else {
@@ -122,6 +119,28 @@ async fn several(
     }
 }
 
+/// The streams of all servers, for as long as the first is kept.
+pub(super) fn listeners(talk: &Arc<Talk>) -> (JoinSet<()>, mpsc::Receiver<(Arc<Target>, Event)>) {
+    listen_from(talk, &BTreeMap::new(), None)
+}
+
+fn listen_from(
+    talk: &Arc<Talk>,
+    places: &BTreeMap<String, String>,
+    only: Option<&str>,
+) -> (JoinSet<()>, mpsc::Receiver<(Arc<Target>, Event)>) {
+    let (sender, receiver) = mpsc::channel(WAITING_MAX);
+    let mut listeners = JoinSet::new();
+    for target in &talk.federation.targets {
+        if only.is_some_and(|it| it != &*target.name) {
+            continue;
+        }
+        let last = places.get(&*target.name).cloned();
+        listeners.spawn(listen(talk.clone(), target.clone(), (last, only.is_some()), sender.clone()));
+    }
+    (listeners, receiver)
+}
+
 /// One server's stream, again and again.
 async fn listen(
     talk: Arc<Talk>,
@@ -130,11 +149,23 @@ async fn listen(
     out: mpsc::Sender<(Arc<Target>, Event)>,
 ) {
     let mut pause = PAUSE;
+    let watch = talk.session.as_ref().map(|(name, _)| talk.mcp.watches.of(name, &target.name));
     loop {
+        let changed = async {
+            match &watch {
+                Some(watch) => watch.changed.notified().await,
+                None => std::future::pending().await,
+            }
+        };
         match Box::pin(target.listen(&talk, last.as_deref())).await {
             Ok(Some(events)) => {
                 pause = PAUSE;
-                if pass(&target, events, &mut last, &out).await.is_err() {
+                let passed = tokio::select! {
+                    passed = pass(&target, events, &mut last, &out) => passed,
+                    // Asked anew at once, for something else.
+                    () = changed => continue,
+                };
+                if passed.is_err() {
                     return;
                 }
             }

@@ -4,12 +4,13 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use aws_lc_rs::digest;
+use filters::backend_auth::{Outgoing, Payload};
 use filters::{Exchange, Facts, Identity, Verdict, chain};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use pingora_http::RequestHeader;
 use protocols::http::hop;
 use protocols::mcp::session::{Name, Session};
-use protocols::mcp::transport;
+use protocols::mcp::{Version, param, transport};
 use siphasher::sip::SipHasher13;
 
 use super::fault::Fault;
@@ -18,7 +19,7 @@ use super::{Mcp, Target};
 use crate::outside::World;
 
 /// Headers of the client's that are not for servers: they are of its own connection or message.
-const OURS: [HeaderName; 11] = [
+const OURS: [HeaderName; 13] = [
     header::HOST,
     header::CONTENT_LENGTH,
     header::CONTENT_TYPE,
@@ -30,6 +31,8 @@ const OURS: [HeaderName; 11] = [
     transport::SESSION_ID,
     transport::PROTOCOL_VERSION,
     transport::LAST_EVENT_ID,
+    transport::METHOD,
+    transport::NAME,
 ];
 
 /// Beginnings of headers that differ from request to request and tell nobody apart.
@@ -63,6 +66,10 @@ impl Talk {
     ) -> Self {
         let mut gone = Vec::new();
         hop::to_remove(&head.headers, false, |name| gone.push(name));
+        if !transport::version(&head.headers).ok().flatten().is_some_and(Version::is_modern) {
+            // Only that era has headers that repeat arguments, and only there anybody compares them.
+            gone.extend(head.headers.keys().filter(|it| param::is_param(it)).cloned());
+        }
         for name in gone.iter().chain(&OURS) {
             head.remove_header(name);
         }
@@ -71,8 +78,13 @@ impl Talk {
         Self { mcp, federation, world, head, facts, scope, audience, session: None }
     }
 
-    /// The head of a request to a server.
-    pub(super) fn head(&self, endpoint: &Endpoint, method: &http::Method, path: &str) -> Result<RequestHeader, Fault> {
+    /// The head of a request with such a body to a server.
+    pub(super) fn head(
+        &self,
+        endpoint: &Endpoint,
+        (method, path): (&http::Method, &str),
+        body: &[u8],
+    ) -> Result<RequestHeader, Fault> {
         let mut head = self.head.clone();
         head.set_method(method.clone());
         let uri = http::Uri::try_from(path).map_err(|_| Fault::Policy(format!("`{path}` is not a path")))?;
@@ -95,9 +107,38 @@ impl Talk {
         }
         // Last: nothing that runs for a request sees the credential.
         if let Some(policy) = effective.backend_auth() {
-            policy.on_attempt(&mut head, &self.facts, &*self.world);
+            let (body, facts, outside) = (Payload::Whole(body), &self.facts, &*self.world);
+            let written = policy.on_attempt(Outgoing { head: &mut head, body, facts, outside });
+            written.map_err(|why| Fault::Policy(format!("backendAuth: {why}")))?;
         }
         Ok(head)
+    }
+
+    /// Whether the client's requests stand alone.
+    pub(super) fn is_modern(&self) -> bool {
+        self.session.as_ref().is_some_and(|(_, session)| session.version.is_modern())
+    }
+
+    /// Whether the client has proved who it is.
+    pub(super) fn is_known(&self) -> bool {
+        let Identity { jwt, api_key, basic, peer } = &self.facts.identity;
+        jwt.is_some() || api_key.is_some() || basic.is_some() || peer.is_some()
+    }
+
+    /// The client's headers.
+    pub(super) fn headers(&self) -> &HeaderMap {
+        &self.head.headers
+    }
+
+    /// The same without anything of a client's.
+    pub(super) fn nobody(&self) -> Self {
+        let mut own = self.again();
+        if let Ok(head) = RequestHeader::build("POST", b"/", None) {
+            own.head = head;
+        }
+        own.facts.identity = Identity::default();
+        own.session = None;
+        own
     }
 
     /// The same once more, for what goes on when the exchange has ended.
@@ -134,7 +175,8 @@ pub(super) fn insert(head: &mut RequestHeader, name: HeaderName, value: HeaderVa
     head.insert_header(name, value).map_err(|error| Fault::Policy(error.to_string()))
 }
 
-fn scope(federation: &str, route: &str, identity: &Identity) -> [u8; 32] {
+/// Where and whose something is that clients hold sealed: never twice the same for two of them.
+pub(crate) fn scope(federation: &str, route: &str, identity: &Identity) -> [u8; 32] {
     let Identity { jwt, api_key, basic, peer } = identity;
     let mut context = digest::Context::new(&digest::SHA256);
     let mut part = |tag: &str, bytes: &[u8]| {
@@ -171,7 +213,8 @@ fn scope(federation: &str, route: &str, identity: &Identity) -> [u8; 32] {
     out
 }
 
-fn audience(headers: &HeaderMap, scope: &[u8; 32]) -> u64 {
+/// A digest of what a server could tell clients apart by.
+pub(crate) fn audience(headers: &HeaderMap, scope: &[u8; 32]) -> u64 {
     let mut hasher = siphash();
     scope.hash(&mut hasher);
     let mut names: Vec<&HeaderName> =

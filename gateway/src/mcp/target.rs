@@ -7,9 +7,9 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, header};
 use pingora_http::RequestHeader;
 use protocols::json::{self, Raw, quoted};
-use protocols::mcp::session::{Name, Opened, SERVER_ID_BYTES_MAX};
+use protocols::mcp::session::{Name, Opened};
 use protocols::mcp::transport::{EVENT_STREAM, JSON, LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID};
-use protocols::mcp::{Message, Shape, Version, answer};
+use protocols::mcp::{Message, Shape, Version};
 use protocols::sse::Event;
 
 use super::call::{Reply, Terms};
@@ -19,13 +19,14 @@ use super::fault::Fault;
 use super::federation::Target;
 use super::federation::{Endpoint, Reach};
 use super::sessions::Slot;
-use super::talk::{Talk, affinity, insert};
-use super::{MESSAGE_BYTES_MAX, TARGET_DEADLINE, legacy, stdio};
+use super::state::Era;
+use super::talk::{Talk, insert};
+use super::{MESSAGE_BYTES_MAX, TARGET_DEADLINE};
 
 /// Stands for a line of its own where others have the id of a session.
-const LINE: &str = "line";
+pub(super) const LINE: &str = "line";
 /// The id of our own `initialize`.
-const OPENING_ID: &str = "\"agw-open\"";
+pub(super) const OPENING_ID: &str = "\"agw-open\"";
 /// How much of a refusal is looked at.
 const REFUSAL_BYTES_MAX: usize = 64 << 10;
 
@@ -76,7 +77,7 @@ pub(super) struct Sending {
 }
 
 /// Longest wait for the head of an answer to a call that names no deadline.
-const CALL_DEADLINE: Duration = Duration::from_secs(3600);
+pub(super) const CALL_DEADLINE: Duration = Duration::from_secs(3600);
 
 impl Sending {
     /// Something of our own, that may be repeated.
@@ -87,7 +88,7 @@ impl Sending {
 
 impl Target {
     /// Streamable HTTP; `None` for what has a line.
-    fn http(&self) -> Result<Option<&Endpoint>, Fault> {
+    pub(super) fn http(&self) -> Result<Option<&Endpoint>, Fault> {
         match &self.reach {
             Reach::Http(endpoint) => Ok(Some(endpoint)),
             Reach::Sse(_) | Reach::Stdio(_) => Ok(None),
@@ -109,7 +110,7 @@ impl Target {
         let (target, talk, client, name) = (self.clone(), talk.clone(), client.to_owned(), *name);
         let opening = tokio::spawn(async move {
             let shaken = Box::pin(target.shake(&talk, &client, &name));
-            let (opened, message) = target.guarded(tokio::time::timeout(TARGET_DEADLINE, shaken)).await?;
+            let (opened, message) = target.guarded(&talk, tokio::time::timeout(TARGET_DEADLINE, shaken)).await?;
             let version = opened.version;
             Ok(Opening { opened: Some(opened), version, message, closes: (target.clone(), talk.clone(), name) })
         });
@@ -118,7 +119,8 @@ impl Target {
 
     /// Counts what comes of it for the server's health; a server that is left alone is not asked.
     async fn guarded<T>(
-        &self,
+        self: &Arc<Self>,
+        talk: &Talk,
         asking: impl Future<Output = Result<Result<T, Fault>, tokio::time::error::Elapsed>>,
     ) -> Result<T, Fault> {
         if !self.state.admits(Instant::now()) {
@@ -128,60 +130,11 @@ impl Target {
         match &done {
             Err(fault) if fault.is_failure() => {
                 tracing::debug!(target_name = &*self.name, error = %fault, "an MCP server failed");
-                self.state.failed(Instant::now());
+                self.failed(talk);
             }
             _ => self.state.succeeded(),
         }
         done
-    }
-
-    async fn shake(self: &Arc<Self>, talk: &Talk, client: &str, name: &Name) -> Result<(Opened, Bytes), Fault> {
-        let Some(endpoint) = self.http()? else { return self.shake_line(talk, client, name).await };
-        let body = Bytes::from(answer::request(OPENING_ID, "initialize", client));
-        let head = post_head(talk, endpoint, None)?;
-        let affinity = Some(affinity(name, self));
-        let terms = Terms { deadline: TARGET_DEADLINE, again: true, affinity };
-        let reply = talk.mcp.caller.send(endpoint, &head, Some(body), terms).await?;
-        if reply.status != StatusCode::OK {
-            return Err(refusal(reply, false).await);
-        }
-        let id = match reply.headers.get(SESSION_ID).map(|it| it.to_str()) {
-            Some(Ok(id)) if id.len() <= SERVER_ID_BYTES_MAX => Some(id.to_owned()),
-            Some(_) => return Err(Fault::Message("a session id that is too long or not ASCII".to_owned())),
-            None => None,
-        };
-        let message = match answer_of(reply).await? {
-            Answer::Message(message) => message,
-            Answer::Stream(mut events) => find_answer(&mut events, OPENING_ID, |_| {}).await?,
-            Answer::Accepted => return Err(Fault::Silent),
-        };
-        let version = version_of(&message)?;
-        let opened = Opened { target: self.name.to_string(), id, version };
-        let ready = answer::notification("notifications/initialized", "");
-        let head = post_head(talk, endpoint, Some(&opened))?;
-        let reply = talk.mcp.caller.send(endpoint, &head, Some(ready.into()), terms).await?;
-        reply.discard().await;
-        Ok((opened, message))
-    }
-
-    /// As [`Self::shake`], on a line of its own.
-    async fn shake_line(self: &Arc<Self>, talk: &Talk, client: &str, name: &Name) -> Result<(Opened, Bytes), Fault> {
-        let line = match &self.reach {
-            Reach::Stdio(process) => stdio::start(&self.name, process)?,
-            _ => legacy::connect(talk, self, Some(affinity(name, self))).await?,
-        };
-        let mut coming = line.ask(OPENING_ID, answer::request(OPENING_ID, "initialize", client).into()).await?;
-        let message = loop {
-            let event = coming.recv().await.ok_or(Fault::Silent)?;
-            if Message::parse(&event.data).is_ok_and(|it| it.answers(OPENING_ID)) {
-                break event.data;
-            }
-        };
-        let opened =
-            Opened { target: self.name.to_string(), id: Some(LINE.to_owned()), version: version_of(&message)? };
-        line.tell(answer::notification("notifications/initialized", "").into()).await?;
-        talk.mcp.lines.keep(name, &self.name, line)?;
-        Ok((opened, message))
     }
 
     /// The line of the client's session; without one the session is forgotten.
@@ -215,7 +168,7 @@ impl Target {
         }
         let sent = Box::pin(self.in_session(talk, sending)).await;
         match &sent {
-            Err(fault) if fault.is_failure() => self.state.failed(Instant::now()),
+            Err(fault) if fault.is_failure() => self.failed(talk),
             _ => self.state.succeeded(),
         }
         sent
@@ -234,10 +187,13 @@ impl Target {
     }
 
     /// The session with this server: as sealed, as opened anew since, or opened now.
-    async fn session(self: &Arc<Self>, talk: &Talk) -> Result<Opened, Fault> {
+    pub(super) async fn session(self: &Arc<Self>, talk: &Talk) -> Result<Opened, Fault> {
         let Some((name, session)) = &talk.session else {
             return Ok(Opened { target: self.name.to_string(), id: None, version: Version::LEGACY });
         };
+        if session.version.is_modern() && self.state.era(Instant::now()) == Era::Modern {
+            return Ok(Opened { target: self.name.to_string(), id: None, version: session.version });
+        }
         if let Some(slot) = talk.mcp.sessions.renewed(name, &self.name)
             && let Some(opened) = slot.lock().await.clone()
         {
@@ -250,7 +206,7 @@ impl Target {
     }
 
     /// Opens another session in the place of one that is forgotten there, or was never opened. One opens, others wait.
-    async fn renew(self: &Arc<Self>, talk: &Talk, forgotten: Option<&Opened>) -> Result<Opened, Fault> {
+    pub(super) async fn renew(self: &Arc<Self>, talk: &Talk, forgotten: Option<&Opened>) -> Result<Opened, Fault> {
         let Some((name, session)) = &talk.session else { return Err(Fault::Forgotten) };
         let slot = talk.mcp.sessions.renew(name, &self.name);
         let mut held = slot.lock().await;
@@ -260,15 +216,20 @@ impl Target {
         let opening = tokio::time::timeout(TARGET_DEADLINE, Box::pin(self.shake(talk, &session.client, name))).await;
         let (opened, _) = opening.unwrap_or(Err(Fault::Deadline(TARGET_DEADLINE)))?;
         *held = Some(opened.clone());
-        // What it listed before may be of another program by now.
-        self.state.changed(&protocols::mcp::List::ALL);
+        if forgotten.is_some() {
+            // What it listed before may be of another program by now.
+            self.state.changed(&protocols::mcp::List::ALL);
+        }
         Ok(opened)
     }
 
     async fn post(self: &Arc<Self>, talk: &Talk, opened: &Opened, sending: Sending) -> Result<Answer, Fault> {
         let Some(endpoint) = self.http()? else { return self.post_line(talk, sending).await };
+        if opened.version.is_modern() {
+            return self.post_modern(talk, endpoint, sending).await;
+        }
         let Sending { body, deadline, again } = sending;
-        let head = post_head(talk, endpoint, Some(opened))?;
+        let head = post_head(talk, endpoint, Some(opened), &body)?;
         let deadline = deadline.or_else(|| endpoint.effective.timeout()?.backend_request).unwrap_or(CALL_DEADLINE);
         let terms = Terms { deadline, again, affinity: talk.affinity(self) };
         let reply = talk.mcp.caller.send(endpoint, &head, Some(body), terms).await?;
@@ -293,8 +254,11 @@ impl Target {
             let (ready, coming) = line.listen()?;
             return Ok(Some(Events::Line { ready, coming, _line: line }));
         };
+        if opened.version.is_modern() {
+            return self.listen_modern(talk, endpoint, &self.wanted(talk)).await;
+        }
         for _ in 0..2 {
-            let mut head = talk.head(endpoint, &Method::GET, &endpoint.path)?;
+            let mut head = talk.head(endpoint, (&Method::GET, &endpoint.path), b"")?;
             insert(&mut head, header::ACCEPT, HeaderValue::from_static(EVENT_STREAM))?;
             name_session(&mut head, &opened)?;
             if let Some(last) = last.and_then(|it| HeaderValue::from_str(it).ok()) {
@@ -325,7 +289,7 @@ impl Target {
             Ok(Some(endpoint)) => endpoint,
             _ => return,
         };
-        let Ok(mut head) = talk.head(endpoint, &Method::DELETE, &endpoint.path) else { return };
+        let Ok(mut head) = talk.head(endpoint, (&Method::DELETE, &endpoint.path), b"") else { return };
         if name_session(&mut head, opened).is_err() {
             return;
         }
@@ -349,9 +313,9 @@ impl Target {
     }
 }
 
-fn post_head(talk: &Talk, endpoint: &Endpoint, opened: Option<&Opened>) -> Result<RequestHeader, Fault> {
+fn post_head(talk: &Talk, endpoint: &Endpoint, opened: Option<&Opened>, body: &[u8]) -> Result<RequestHeader, Fault> {
     static BOTH: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
-    let mut head = talk.head(endpoint, &Method::POST, &endpoint.path)?;
+    let mut head = talk.head(endpoint, (&Method::POST, &endpoint.path), body)?;
     insert(&mut head, header::ACCEPT, BOTH.clone())?;
     insert(&mut head, header::CONTENT_TYPE, HeaderValue::from_static(JSON))?;
     if let Some(opened) = opened {
@@ -371,15 +335,8 @@ fn name_session(head: &mut RequestHeader, opened: &Opened) -> Result<(), Fault> 
     Ok(())
 }
 
-/// The version in an answer to `initialize`.
-fn version_of(message: &[u8]) -> Result<Version, Fault> {
-    let result = result_of(message, OPENING_ID)?;
-    let version = result.get("protocolVersion").and_then(Raw::as_str).unwrap_or_default();
-    Version::parse(&version).ok_or_else(|| Fault::Message(format!("version {}", quoted(&version))))
-}
-
 /// What an answer of status 200 holds.
-async fn answer_of(reply: Reply) -> Result<Answer, Fault> {
+pub(super) async fn answer_of(reply: Reply) -> Result<Answer, Fault> {
     if reply.is_type(EVENT_STREAM) {
         return Ok(Answer::Stream(Events::Http(Box::new(reply.events()))));
     }
@@ -391,7 +348,7 @@ async fn answer_of(reply: Reply) -> Result<Answer, Fault> {
 }
 
 /// What another status means. Servers say in more than one way that they do not know a session.
-async fn refusal(reply: Reply, in_session: bool) -> Fault {
+pub(super) async fn refusal(reply: Reply, in_session: bool) -> Fault {
     let status = reply.status;
     if status == StatusCode::NOT_FOUND && in_session {
         reply.discard().await;
@@ -409,7 +366,7 @@ async fn refusal(reply: Reply, in_session: bool) -> Fault {
         return Fault::Forgotten;
     }
     match Message::parse(&body).ok().and_then(|it| it.error) {
-        Some(error) => Fault::Error(error.text().to_owned()),
+        Some(error) => Fault::Refused(status.as_u16(), error.text().to_owned()),
         None => Fault::Status(status.as_u16()),
     }
 }
@@ -453,7 +410,7 @@ pub(super) async fn ask(target: &Arc<Target>, talk: &Talk, id: &str, body: Strin
     match tokio::time::timeout(TARGET_DEADLINE, Box::pin(asked)).await {
         Ok(answered) => answered,
         Err(_) => {
-            target.state.failed(Instant::now());
+            target.failed(talk);
             Err(Fault::Deadline(TARGET_DEADLINE))
         }
     }

@@ -23,7 +23,7 @@ use crate::upstream::{Cluster, Template, Upstreams};
 pub struct Compiler {
     pub upstreams: Arc<Upstreams>,
     pub statics: Arc<Statics>,
-    pub(super) servers: crate::mcp::Register,
+    pub(crate) servers: crate::mcp::Register,
     /// Templates by cluster and the identities of the settings that shape them.
     templates: Mutex<HashMap<TemplateKey, Weak<Template>>>,
     /// What rules have in common.
@@ -377,5 +377,6 @@ fn shapes_terms(it: &filters::Attachment) -> bool {
             | Kind::ProxyProtocol
             | Kind::IpAccess
             | Kind::NetworkAuthorization
+            | Kind::NetworkExtAuthz
     ) && !matches!(it.target, Target::Route(_) | Target::RouteRule { .. } | Target::Rule(_))
 }

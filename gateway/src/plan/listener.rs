@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::{ArcSwapOption, Guard};
 use filters::{
     Effective, Level, access_log, frontend_http, frontend_tcp, frontend_tls, ip_access, network_authorization,
-    proxy_protocol,
+    network_ext_authz, proxy_protocol,
 };
 use ir::{Hostname, Phase, Protocol, Target};
 
@@ -43,8 +43,26 @@ pub struct Terms {
     pub ip_access: Vec<ip_access::Policy>,
     /// All must permit the connection.
     pub network_authorization: network_authorization::Rules,
+    /// Asked about connections; as it is attached, for what it remembers hangs there.
+    network_ext_authz: Option<Arc<filters::Attachment>>,
     /// For requests that are refused before they have a route.
     pub access_log: Option<access_log::Policy>,
+}
+
+impl Terms {
+    /// Who is asked about connections.
+    pub fn network_ext_authz(&self) -> Option<&network_ext_authz::Policy> {
+        match &self.network_ext_authz.as_ref()?.policy {
+            filters::Policy::NetworkExtAuthz(policy) => Some(policy),
+            _ => None,
+        }
+    }
+
+    /// Whether the certificate of a client has to be known before it is let in.
+    pub fn need_identity(&self) -> bool {
+        let asked = self.network_ext_authz().is_some_and(network_ext_authz::Policy::needs_identity);
+        asked || self.network_authorization.need_identity()
+    }
 }
 
 /// One listener, compiled.
@@ -107,6 +125,8 @@ impl Scope {
         let [instance, ..] = &self.inputs;
         let rules = instance.iter().flat_map(|level| level.iter());
         let network_authorization = network_authorization::Rules::of(rules.map(|it| &**it));
+        let mut level = instance.iter().flat_map(|level| level.iter());
+        let network_ext_authz = level.find(|it| it.policy.kind() == filters::Kind::NetworkExtAuthz).cloned();
         let own = instance.iter().flat_map(|level| level.iter()).filter(|_| http.trusted_hops == 0);
         let ip_access = own.filter_map(|it| match &it.policy {
             filters::Policy::IpAccess(policy) => Some(policy.clone()),
@@ -118,6 +138,7 @@ impl Scope {
             proxy_protocol: effective.proxy_protocol().cloned(),
             ip_access: ip_access.collect(),
             network_authorization,
+            network_ext_authz,
             access_log: effective.access_log().cloned(),
             http,
         }

@@ -370,6 +370,11 @@ impl Backends {
         Some(self.sums.partition_point(|sum| *sum <= ticket))
     }
 
+    /// Position of the first one that is like this.
+    pub fn position(&self, like: impl Fn(&Backend) -> bool) -> Option<usize> {
+        self.first.iter().chain(&self.rest).position(like)
+    }
+
     pub fn get(&self, position: usize) -> Option<&Backend> {
         match position.checked_sub(1) {
             None => self.first.as_ref(),

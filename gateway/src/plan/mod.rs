@@ -53,7 +53,7 @@ pub struct Plan {
     slots: Map<(BindKey, Hostname), Arc<Vec<ListenerKey>>>,
     /// Listeners that cannot serve, and why.
     failed: Map<ListenerKey, Text>,
-    compiler: Arc<Compiler>,
+    pub(crate) compiler: Arc<Compiler>,
 }
 
 /// Where a raw connection goes.

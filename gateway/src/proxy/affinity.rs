@@ -6,9 +6,14 @@ use pingora_proxy::Session;
 use super::ctx::Ctx;
 use super::inputs;
 use crate::random;
+use crate::upstream::Affinity;
 
 /// Hashes the affinity source of the request, if there is one and it is not empty.
 pub(super) fn compute(session: &Session, ctx: &mut Ctx) {
+    if let Some(endpoint) = ctx.a2a.as_ref().and_then(|it| it.endpoint()) {
+        ctx.affinity = Some(Affinity::Endpoint(endpoint));
+        return;
+    }
     let Some(settings) = ctx.settings().cloned() else { return };
     let Some(policy) = settings.session_affinity() else { return };
     let inputs = inputs::request(session.req_header(), ctx);
@@ -20,5 +25,5 @@ pub(super) fn compute(session: &Session, ctx: &mut Ctx) {
         Ok(Value::Uint(number)) => Some(random::affinity_key(&number.to_be_bytes())),
         _ => None,
     };
-    ctx.affinity = key;
+    ctx.affinity = key.map(Affinity::Hash);
 }

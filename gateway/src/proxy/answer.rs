@@ -6,6 +6,7 @@ use bytes::Bytes;
 use filters::callout::How;
 use filters::exchange::Answer;
 use filters::{Effective, Facts, Reason, Reply, chain};
+use http::HeaderName;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use pingora_error::Result;
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -13,6 +14,8 @@ use pingora_proxy::Session;
 
 use super::ctx::Ctx;
 use super::failure;
+
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// Writes a reply; the connection stays usable unless the request's body is still on its way.
 pub async fn write(session: &mut Session, ctx: &mut Ctx, reply: Reply) -> Result<()> {
@@ -28,6 +31,12 @@ pub async fn write(session: &mut Session, ctx: &mut Ctx, reply: Reply) -> Result
     let mut head = if ctx.is_grpc { grpc_head(status, &body, ctx)? } else { ResponseHeader::build(status, Some(8))? };
     for (name, value) in headers {
         if ctx.is_grpc && name == CONTENT_TYPE {
+            continue;
+        }
+        if ctx.is_grpc && name == GRPC_STATUS {
+            // Whoever refuses knows better than what its status stands for.
+            ctx.outcome.grpc_status = value.to_str().ok().and_then(|it| it.parse().ok());
+            head.insert_header(name, value)?;
             continue;
         }
         head.append_header(name, value)?;

@@ -42,7 +42,7 @@ pub(super) async fn wrap(session: &mut Session, ctx: &mut Ctx, terms: &Terms) ->
         || settings.backend_http().is_some_and(|it| it.request_timeout.is_some())
         || settings.retry().is_some_and(|it| it.per_try_timeout.is_some());
     let unneeded = recording.is_none() && hold.is_none() && !timed && !ctx.is_upgrade;
-    if unneeded && !finish::wants_body(ctx) {
+    if unneeded && !finish::wants_body(ctx) && ctx.a2a.is_none() {
         return Ok(());
     }
     let wishes = Wishes { recording, hold, request_deadline: ctx.request_deadline, upgrade: ctx.is_upgrade };
@@ -61,9 +61,11 @@ pub async fn read_ahead(session: &mut Session, ctx: &mut Ctx, wanted: Wanted) ->
     // What streams is held up for a policy that asks for its beginning, and no longer.
     let beginning = match wanted {
         Wanted::Beyond(bytes) => Some(bytes),
-        Wanted::Nothing | Wanted::Prefix | Wanted::Whole => None,
+        Wanted::Nothing | Wanted::Prefix | Wanted::Whole | Wanted::Message => None,
     };
-    if ctx.is_upgrade || (ctx.is_grpc && beginning.is_none()) {
+    // Of the calls of agents a client has said all before the first answer.
+    let is_stream = ctx.is_grpc && beginning.is_none() && wanted != Wanted::Message;
+    if ctx.is_upgrade || is_stream {
         match &mut ctx.facts.body {
             RequestBody::Held(held) => held.rest = Rest::Streams,
             body => *body = RequestBody::Streams,
@@ -72,7 +74,8 @@ pub async fn read_ahead(session: &mut Session, ctx: &mut Ctx, wanted: Wanted) ->
     }
     let bytes_max = beginning.unwrap_or(usize::MAX).min(ctx.body_bytes_max);
     let held = ctx.facts.body.held().cloned().unwrap_or_default();
-    if wanted == Wanted::Whole {
+    let all = matches!(wanted, Wanted::Whole | Wanted::Message);
+    if all {
         if declared(session).is_some_and(|length| length > bytes_max) {
             session.set_keepalive(None);
             return Err(too_large());
@@ -88,7 +91,7 @@ pub async fn read_ahead(session: &mut Session, ctx: &mut Ctx, wanted: Wanted) ->
     while let Some(chunk) = session.downstream_session.read_request_body().await.map_err(|it| it.into_down())? {
         bytes.extend_from_slice(&chunk);
         if bytes.len() > bytes_max {
-            if wanted == Wanted::Whole {
+            if all {
                 session.set_keepalive(None);
                 return Err(too_large());
             }

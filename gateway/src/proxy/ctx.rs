@@ -10,9 +10,9 @@ use super::finish::Left;
 use super::seen::Seen;
 use crate::listen::carried::Load;
 use crate::llm::Asked;
-use crate::plan::{Entry, ListenerPlan, Plan, Resolved};
+use crate::plan::{Entry, ListenerPlan, Plan, Resolved, Terms};
 use crate::session::Slot;
-use crate::upstream::{Counted, EndpointId, Lease, MirrorBody, Permit};
+use crate::upstream::{Affinity, Counted, EndpointId, Lease, MirrorBody, Permit};
 
 /// Per-request state. Filters keep theirs elsewhere; this is the gateway's own.
 pub struct Ctx {
@@ -29,6 +29,8 @@ pub struct Ctx {
     pub gateway_effective: Option<Arc<Effective>>,
     /// Route-phase policies above the routes, for what no route took.
     pub base: Option<Arc<Effective>>,
+    /// Terms of the port, for what no listener took.
+    pub terms: Option<Arc<Terms>>,
     pub wrapped: Option<Slot>,
     /// Most that is held of a body (`maxBufferSize`).
     pub body_bytes_max: usize,
@@ -40,7 +42,7 @@ pub struct Ctx {
     pub attempt: Attempt,
     pub outcome: Outcome,
     pub mirrors: Vec<MirrorBody>,
-    pub affinity: Option<u64>,
+    pub affinity: Option<Affinity>,
     pub request_deadline: Option<Instant>,
     pub is_grpc: bool,
     pub is_upgrade: bool,
@@ -54,6 +56,12 @@ pub struct Ctx {
     pub llm: Option<Box<filters::expr::Json>>,
     /// What a message of MCP is about, as expressions see it.
     pub mcp: Option<Box<filters::expr::Json>>,
+    /// What is told of it in the end.
+    pub told: Option<Box<crate::mcp::Told>>,
+    /// Where answers of MCP go that are not for this connection.
+    pub channel: Option<Arc<crate::mcp::Channel>>,
+    /// What an agent is asked.
+    pub a2a: Option<Box<crate::a2a::Talk>>,
 }
 
 /// The request as the client sent it, for the log: filters change the head.
@@ -124,6 +132,7 @@ impl Ctx {
             backend: None,
             gateway_effective: None,
             base: None,
+            terms: None,
             wrapped: None,
             body_bytes_max: 0,
             seen: None,
@@ -149,6 +158,9 @@ impl Ctx {
             ai: None,
             llm: None,
             mcp: None,
+            told: None,
+            channel: None,
+            a2a: None,
         }
     }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use filters::exchange::{Answer, Metadata};
 use filters::{Effective, chain};
-use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, IF_RANGE, RANGE};
-use http::{HeaderValue, Method, StatusCode};
+use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, RANGE};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 use parking_lot::Mutex;
 use pingora_error::{Error, Result};
 use pingora_http::ResponseHeader;
@@ -15,7 +15,9 @@ use pingora_proxy::Session;
 use super::ctx::Ctx;
 use super::names::Fields;
 use super::{Proxy, answer, compression};
-use crate::session::{RESPONSE_REFUSED, RESPONSE_TOO_LARGE};
+use crate::session::{Finish, RESPONSE_REFUSED, RESPONSE_TOO_LARGE};
+
+const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 
 /// What a response that was finished late leaves for the log.
 pub(super) type Left = Arc<Mutex<Leftover>>;
@@ -41,11 +43,19 @@ fn levels(ctx: &Ctx) -> impl Iterator<Item = &Arc<Effective>> {
 
 /// Asks the backend for a response that expressions can read: whole, and without coding.
 pub(super) fn ask(fields: &mut Fields<'_>, ctx: &Ctx) -> Result<()> {
-    if !wants_body(ctx) || ctx.is_upgrade {
+    let asks_agent = ctx.a2a.is_some();
+    if !(wants_body(ctx) || asks_agent) || ctx.is_upgrade {
         return Ok(());
     }
     for name in [RANGE, IF_RANGE] {
         fields.remove(&name);
+    }
+    if asks_agent {
+        fields.remove(&GRPC_ACCEPT_ENCODING);
+        // What the client has is of what was shown, not of what the agent says.
+        for name in [IF_NONE_MATCH, IF_MODIFIED_SINCE] {
+            fields.remove(&name);
+        }
     }
     fields.insert(&ACCEPT_ENCODING, HeaderValue::from_static("identity"))
 }
@@ -53,6 +63,10 @@ pub(super) fn ask(fields: &mut Fields<'_>, ctx: &Ctx) -> Result<()> {
 /// Holds the response back where a policy looks at its body. Returns whether it did: otherwise the head is final once
 /// the hooks have run.
 pub(super) fn defer(proxy: &Proxy, session: &mut Session, head: &mut ResponseHeader, ctx: &mut Ctx) -> Result<bool> {
+    let first = crate::a2a::begin_answer(proxy, session, head, ctx)?;
+    if let Some(first) = first {
+        return finish_first(session, head, ctx, first);
+    }
     if !wants_body(ctx) || ctx.is_grpc || ctx.wrapped.is_none() {
         return Ok(false);
     }
@@ -77,10 +91,38 @@ pub(super) fn defer(proxy: &Proxy, session: &mut Session, head: &mut ResponseHea
     if head.status == StatusCode::PARTIAL_CONTENT {
         return Err(Error::explain(RESPONSE_REFUSED, "the backend answers with a part, and the whole is transformed"));
     }
-    let length = head.headers.get(CONTENT_LENGTH).and_then(|it| it.to_str().ok()?.parse::<usize>().ok());
-    if length.is_some_and(|length| length > ctx.body_bytes_max) {
-        return Err(Error::new(RESPONSE_TOO_LARGE));
+    check_length(head, ctx)?;
+    let late = late(session, ctx);
+    if let Some(slot) = &ctx.wrapped {
+        slot.finish_with(ctx.body_bytes_max, Box::new(move |head, body| late.finish(head, body)));
     }
+    // The hooks come after the module.
+    compression::off(session);
+    Ok(true)
+}
+
+/// Holds back the answer of an agent, which is looked through before policies look at it. Returns whether they wait.
+fn finish_first(session: &mut Session, head: &ResponseHeader, ctx: &mut Ctx, first: Finish) -> Result<bool> {
+    check_length(head, ctx)?;
+    let late = wants_body(ctx).then(|| late(session, ctx));
+    let waits = late.is_some();
+    let finish = move |head: &mut ResponseHeader, body: &mut Bytes| {
+        first(head, body)?;
+        late.map_or(Ok(()), |late| late.finish(head, body))
+    };
+    if let Some(slot) = &ctx.wrapped {
+        slot.finish_with(ctx.body_bytes_max, Box::new(finish));
+    }
+    compression::off(session);
+    Ok(waits)
+}
+
+fn check_length(head: &ResponseHeader, ctx: &Ctx) -> Result<()> {
+    let length = head.headers.get(CONTENT_LENGTH).and_then(|it| it.to_str().ok()?.parse::<usize>().ok());
+    if length.is_some_and(|length| length > ctx.body_bytes_max) { Err(Error::new(RESPONSE_TOO_LARGE)) } else { Ok(()) }
+}
+
+fn late(session: &Session, ctx: &mut Ctx) -> Late {
     answer::name_backend(ctx);
     let late = Late {
         levels: levels(ctx).cloned().collect(),
@@ -90,12 +132,7 @@ pub(super) fn defer(proxy: &Proxy, session: &mut Session, head: &mut ResponseHea
         left: Left::default(),
     };
     ctx.left = Some(late.left.clone());
-    if let Some(slot) = &ctx.wrapped {
-        slot.finish_with(ctx.body_bytes_max, Box::new(move |head, body| late.finish(head, body)));
-    }
-    // The hooks come after the module.
-    compression::off(session);
-    Ok(true)
+    late
 }
 
 /// Everything that response hooks need, kept until the body is there.
@@ -125,7 +162,7 @@ impl Late {
 }
 
 /// Server-sent events: a stream that nobody should wait for.
-pub(super) fn is_events(head: &ResponseHeader) -> bool {
+pub(crate) fn is_events(head: &ResponseHeader) -> bool {
     const EVENTS: &[u8] = b"text/event-stream";
     let kind = head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
     kind.get(..EVENTS.len()).is_some_and(|it| it.eq_ignore_ascii_case(EVENTS))

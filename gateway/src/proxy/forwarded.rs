@@ -49,6 +49,21 @@ pub(super) fn on_request(session: &Session) -> Result<(), Stop> {
     Ok(())
 }
 
+/// How clients reach the gateway: whether by TLS, and under which authority. Trusted proxies may say it better.
+pub fn public(session: &Session, ctx: &Ctx) -> (bool, String) {
+    let trusted = ctx.listener.as_ref().and_then(|it| ctx.plan.bind(&it.listener.bind));
+    let headers = &session.req_header().headers;
+    let said = |name: &HeaderName| {
+        let value = headers.get(name).filter(|_| trusted.is_some_and(|it| it.terms.http.trusted_hops > 0))?;
+        // The first proxy is the nearest to the client.
+        value.to_str().ok()?.split(',').next().map(|it| it.trim().to_owned()).filter(|it| !it.is_empty())
+    };
+    let tls = said(&X_FORWARDED_PROTO).map_or(ctx.facts.tls, |it| it.eq_ignore_ascii_case("https"));
+    let host = || ctx.original.host.as_ref().and_then(|it| it.to_str().ok()).map(str::to_owned);
+    let named = said(&X_FORWARDED_HOST).filter(|it| protocols::http::authority::parse(it).is_ok());
+    (tls, named.or_else(host).unwrap_or_else(|| "localhost".to_owned()))
+}
+
 /// Writes the headers onto a copy of the head that the gateway itself sends on.
 pub fn for_servers(session: &Session, head: &mut RequestHeader, ctx: &Ctx) -> Result<()> {
     super::names::change(head, |fields| write(session, fields, ctx))

@@ -2,6 +2,7 @@
 
 use std::time::{Instant, SystemTime};
 
+use filters::backend_auth::aws;
 use filters::expr::{Ambient, Backend, Duration, Env, Inputs, Names, Response, Timestamp};
 use pingora_http::{RequestHeader, ResponseHeader};
 
@@ -27,6 +28,7 @@ pub fn install(statics: &Statics) {
         gateway: statics.gateway.clone(),
     };
     filters::whereabouts::install(env, &Random);
+    aws::install(aws::Ambient::of(|name| std::env::var(name).ok()));
 }
 
 /// A request with what was chosen for it so far.
@@ -49,6 +51,7 @@ pub fn request<'a>(head: &'a RequestHeader, ctx: &'a Ctx) -> Inputs<'a> {
         protocol: match spoken {
             Some(BackendTarget::Mcp(_)) => "mcp",
             Some(BackendTarget::Ai(_)) => "llm",
+            _ if it.effective.a2a().is_some() => "a2a",
             _ => "http",
         },
     });

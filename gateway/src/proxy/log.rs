@@ -26,10 +26,11 @@ pub(super) fn ended(proxy: &Proxy, session: &mut Session, error: Option<&Error>,
         {
             noted.replace(body);
         }
-        if reads(ctx, proxy.telemetry.labels(), Needs::RESPONSE_HEADERS) {
-            let head = session.response_written();
-            ctx.outcome.response_headers = head.map(|head| Box::new(head.headers.clone()));
-        }
+    }
+    // Of answers that were finished late, and of our own.
+    if ctx.outcome.response_headers.is_none() && reads(ctx, proxy.telemetry.labels(), Needs::RESPONSE_HEADERS) {
+        let head = session.response_written().filter(|it| !it.status.is_informational());
+        ctx.outcome.response_headers = head.map(|head| Box::new(head.headers.clone()));
     }
     if let Some(error) = error
         && ctx.outcome.error.is_none()
@@ -42,6 +43,7 @@ pub(super) fn ended(proxy: &Proxy, session: &mut Session, error: Option<&Error>,
             ctx.llm = ctx.ai.as_ref().map(|it| Box::new(it.object()));
         }
     }
+    let a2a = crate::a2a::settle(ctx);
     let Some(conn) = conn_info(session).filter(|it| it.peer != Peer::Own) else { return };
     conn.told.store(true, Ordering::Relaxed);
     let head = session.req_header();
@@ -81,12 +83,14 @@ pub(super) fn ended(proxy: &Proxy, session: &mut Session, error: Option<&Error>,
         reason: ctx.outcome.reason,
         error: ctx.outcome.error.as_deref().or(ctx.facts.fault.as_deref()),
         decisions: &ctx.facts.decisions,
+        mcp: ctx.told.as_deref(),
         retry_attempt: ctx.attempt.count.saturating_sub(1),
         bytes_received: session.body_bytes_read() as u64,
         bytes_sent: session.body_bytes_sent() as u64,
         duration: now.saturating_duration_since(ctx.started),
         request_processing: ctx.outcome.request_done.map(|at| at.saturating_duration_since(ctx.started)),
         upstream: ctx.attempt.started.map(|at| now.saturating_duration_since(at)),
+        a2a: a2a.map(|told| (told, ctx.facts.a2a.read())),
         inputs: inputs.as_ref(),
         access_log: policy,
         llm: llm.as_ref(),
@@ -99,9 +103,12 @@ fn src(client: SocketAddr, named: IpAddr) -> SocketAddr {
     if client.ip() == named { client } else { SocketAddr::new(named, 0) }
 }
 
-/// The access-log terms: the route's, else those of the listener.
+/// The access-log terms: the route's, else those of the listener, else those of the port.
 pub(super) fn access_log(ctx: &Ctx) -> Option<&filters::access_log::Policy> {
-    ctx.effective().or(ctx.base.as_ref()).and_then(|it| it.access_log())
+    match ctx.effective().or(ctx.base.as_ref()) {
+        Some(effective) => effective.access_log(),
+        None => ctx.terms.as_ref()?.access_log.as_ref(),
+    }
 }
 
 /// Whether what the access log or the labels of metrics evaluate reads so much.

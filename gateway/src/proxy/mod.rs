@@ -36,15 +36,16 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
 pub use ctx::Ctx;
+pub(crate) use finish::is_events;
 
+use crate::a2a::A2a;
 use crate::listen::carried::Carried;
 use crate::mcp::Mcp;
-use crate::outside::{Around, World};
+use crate::outside::{Around, Asking};
 use crate::plan::Plan;
 use crate::state::State;
 use crate::telemetry::Telemetry;
 use crate::upstream::Mirrors;
-use crate::upstream::callout::{Caller, Callouts};
 
 /// The proxy: one for the process, shared by all connections.
 pub struct Proxy {
@@ -52,15 +53,15 @@ pub struct Proxy {
     pub telemetry: Arc<Telemetry>,
     pub mirrors: Arc<Mirrors>,
     pub carried: Arc<Carried>,
-    pub world: Arc<World>,
     pub mcp: Arc<Mcp>,
-    pub callouts: Arc<Callouts>,
+    pub asking: Asking,
+    pub a2a: Arc<A2a>,
 }
 
 impl Proxy {
     /// The world as a request under this plan sees it, which is to end by then.
     fn around<'a>(&'a self, plan: &'a Plan, until: Option<Instant>) -> Around<'a> {
-        Around { world: &self.world, caller: Caller { callouts: &self.callouts, plan, until } }
+        self.asking.around(plan, until)
     }
 }
 
@@ -126,6 +127,7 @@ impl ProxyHttp for Proxy {
         end: bool,
         ctx: &mut Box<Ctx>,
     ) -> Result<Option<Duration>> {
+        crate::a2a::pass(body, end, ctx)?;
         body::response(body, end, ctx);
         Ok(None)
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use filters::chain::{self, Passed};
-use filters::{Effective, Exchange, Reason, Reply, Verdict};
+use filters::{Effective, Exchange, Reason, Reply, Verdict, Wanted};
 use pingora_core::protocols::SocketDigest;
 use pingora_error::{Error, ErrorType};
 use pingora_proxy::Session;
@@ -49,7 +49,9 @@ pub(super) async fn route_filters(
         if reply.is_some() {
             return Ok(reply);
         }
-        if ctx.facts.body.lacks(delay.wants()) {
+        if delay.wants() == Wanted::Message {
+            crate::a2a::read(proxy, session, ctx).await?;
+        } else if ctx.facts.body.lacks(delay.wants()) {
             body::read_ahead(session, ctx, delay.wants()).await?;
         }
         let wait = delay.wait(&ctx.facts, session.req_header());
@@ -102,6 +104,7 @@ async fn run(
             Passed::Reply(reply) => return Ok(Some(reply)),
             // Only when its turn has come: nobody's body is read before admission.
             Passed::Body(_) if ctx.is_grpc && chain::sets_bodies(effective, &ctx.facts) => return Err(streams(ctx)),
+            Passed::Body(Wanted::Message) => crate::a2a::read(proxy, session, ctx).await?,
             Passed::Body(wanted) => body::read_ahead(session, ctx, wanted).await?,
         }
     }
@@ -134,12 +137,13 @@ pub(super) async fn bodies(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx) 
     if ctx.is_grpc && sets_bodies(ctx) {
         return Err(streams(ctx));
     }
-    let Some(effective) = ctx.backend().map(|it| &it.effective).filter(|it| !it.filters().is_empty()) else {
+    let reads = |it: &&Arc<Effective>| !it.filters().is_empty() || it.backend_auth().is_some();
+    let Some(effective) = ctx.backend().map(|it| &it.effective).filter(reads) else {
         return Ok(());
     };
     let effective = effective.clone();
     let wanted = chain::wanted_for_backend(&effective);
-    if ctx.facts.body.lacks(wanted) {
+    if wanted != Wanted::Message && ctx.facts.body.lacks(wanted) {
         body::read_ahead(session, ctx, wanted).await?;
     }
     let around = proxy.around(&ctx.plan, ctx.request_deadline);

@@ -14,7 +14,7 @@ use protocols::http::framing::{self, Glance};
 use protocols::http::{authority, path};
 
 use super::ctx::Ctx;
-use super::{Proxy, answer, body, compression, demo, forwarded, inputs, pass, route};
+use super::{Proxy, answer, body, compression, demo, forwarded, inputs, pass, route, seen};
 use crate::listen::{ConnInfo, Peer, conn_info};
 use crate::plan::{BackendTarget, Terms};
 
@@ -24,11 +24,23 @@ pub(super) async fn filter(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx) 
         Ok(Decision::Forward) => Ok(false),
         Ok(Decision::Answered) => Ok(true),
         Ok(Decision::Reply(reply)) | Err(Stop::Reply(reply)) => {
+            if ctx.entry.is_none() {
+                before_routing(proxy, session, ctx);
+            }
             answer::write(session, ctx, reply).await?;
             Ok(true)
         }
         Err(Stop::Broken(error)) => Err(error),
     }
+}
+
+/// Without a route it is known only now what the log reads of the answer.
+fn before_routing(proxy: &Proxy, session: &Session, ctx: &mut Ctx) {
+    if ctx.base.is_none() {
+        let bind = conn_info(session).and_then(|conn| ctx.plan.bind(&conn.bind));
+        ctx.terms = bind.map(|it| it.terms.clone());
+    }
+    seen::prepare(proxy, ctx);
 }
 
 enum Decision {
@@ -86,6 +98,8 @@ async fn decide(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx) -> Result<D
     let Some(scope) = scope.as_ref() else {
         return Err(Stop::Reply(Reply::text(500, Reason::Internal, "no policies\n")));
     };
+    let base = scope.route.clone();
+    ctx.base = Some(base.clone());
     if !scope.gateway.filters().is_empty() {
         ctx.facts.whereabouts.listener = Some(listener.listener.clone());
         ctx.facts.whereabouts.started = Some(inputs::started(ctx.started));
@@ -95,8 +109,6 @@ async fn decide(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx) -> Result<D
             return Ok(Decision::Reply(reply));
         }
     }
-    let base = scope.route.clone();
-    ctx.base = Some(base.clone());
     if let Some(reply) = route::select(proxy, session, ctx, &base).await? {
         return Ok(Decision::Reply(reply));
     }
@@ -118,6 +130,9 @@ async fn forward(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx, terms: &Te
     if let Some(ai) = crate::llm::drawn(ctx)
         && let Some(reply) = crate::llm::prepare(session, ctx, ai).await?
     {
+        return Ok(Decision::Reply(reply));
+    }
+    if let Some(reply) = crate::a2a::kept(proxy, session, ctx) {
         return Ok(Decision::Reply(reply));
     }
     if let Some(timeout) = ctx.effective().and_then(|it| it.timeout()).and_then(|it| it.request) {

@@ -39,9 +39,11 @@ pub(super) async fn select(
     ctx.backend = drawn;
     ctx.resolved = Some(resolved);
     super::seen::prepare(proxy, ctx);
+    crate::a2a::begin(proxy, session, ctx);
     if let Some(reply) = pass::route_filters(proxy, session, ctx, &effective).await? {
         return Ok(Some(reply));
     }
+    crate::a2a::read(proxy, session, ctx).await?;
     Ok(match ctx.backend().map(|it| &it.target) {
         Some(BackendTarget::Cluster { .. } | BackendTarget::Mcp(_) | BackendTarget::Ai(_) | BackendTarget::Demo) => {
             pass::admission(proxy, session, ctx).await?

@@ -2,7 +2,8 @@
 //!
 //! Hop-by-hop headers, the host, what we say of the client, and the backend's own policies.
 
-use filters::{Exchange, Verdict, chain};
+use filters::backend_auth::{Outgoing, Payload};
+use filters::{Exchange, Reason, Verdict, chain};
 use http::header::{CONNECTION, COOKIE, HOST, TE, UPGRADE};
 use http::{HeaderName, HeaderValue};
 use pingora_error::{Error, ErrorType, Result};
@@ -24,6 +25,9 @@ const ADDED: usize = 5;
 pub(super) fn filter(proxy: &Proxy, session: &mut Session, head: &mut RequestHeader, ctx: &mut Ctx) -> Result<()> {
     let is_h2 = head.version == http::Version::HTTP_2;
     let host = host(head, ctx);
+    if let Some(talk) = &mut ctx.a2a {
+        talk.sent(head.uri.path());
+    }
     names::change(head, |fields| {
         if let Fields::Plain(map) = fields {
             map.reserve(ADDED);
@@ -61,14 +65,23 @@ pub(super) fn filter(proxy: &Proxy, session: &mut Session, head: &mut RequestHea
     }
     // Last: nothing that runs for a request sees the credential.
     let credentials = ctx.backend().and_then(|it| it.effective.backend_auth());
-    if let Some(policy) = credentials {
-        let write = |head: &mut RequestHeader| policy.on_attempt(head, &ctx.facts, &*proxy.world);
-        match ctx.ai.as_ref().and_then(|it| it.provider()) {
-            Some(provider) => crate::llm::sign(head, provider.key, write)?,
-            None => write(head),
-        }
+    let Some(policy) = credentials else { return Ok(()) };
+    let mut fault = None;
+    let write = |head: &mut RequestHeader| {
+        let (body, outside) = (Payload::of(&ctx.facts.body), proxy.asking.world().as_ref());
+        policy.on_attempt(Outgoing { head, body, facts: &ctx.facts, outside }).map_err(|why| {
+            fault = Some(format!("backendAuth: {why}"));
+            Error::new(ErrorType::InternalError)
+        })
+    };
+    let written = match ctx.ai.as_ref().and_then(|it| it.provider()) {
+        Some(provider) => crate::llm::sign(head, provider.key, write),
+        None => write(head),
+    };
+    if let Some(why) = fault {
+        ctx.fail(Reason::Internal, 500, why);
     }
-    Ok(())
+    written
 }
 
 fn hop_by_hop(session: &Session, fields: &mut Fields<'_>, ctx: &Ctx, is_h2: bool) -> Result<()> {

@@ -3,8 +3,11 @@
 //! Fields, in order: `connection.id` (where the target `request` logs at debug), `gateway`,
 //! `listener`, `route_rule`, `route`, `endpoint`, `src.addr`, `http.method`, `http.host`,
 //! `http.path`, `http.version`, `http.status`, `grpc.status`, `tls.sni`, `src.identity`, `jwt.sub`,
-//! `basic.user`, `protocol`, `retry.attempt`, `error`, `reason` (unless the backend answered),
-//! `gen_ai.*` of requests to language models, `policy` and `policy.rule` of what refused, `policy.wouldDeny` of what would have in shadow mode
+//! `basic.user`, `protocol`, `retry.attempt`; of MCP `mcp.method`, `mcp.target`, `mcp.tool.name` (`prompt`, `resource`),
+//! `mcp.session.id` (its public part), `mcp.tool.error`, `mcp.error.code` and `mcp.error.message`; `gen_ai.*` of requests to
+//! language models; those of an agent (`a2a.method`, `a2a.task.id`, `a2a.task.state`, `a2a.context.id`, `a2a.result.kind`,
+//! `a2a.response.outcome`, `a2a.response.error_code`); `error`, `reason` (unless the backend answered), `policy` and
+//! `policy.rule` of what refused, `policy.wouldDeny` of what would have in shadow mode
 //! (`<policy>#<rule>`), `duration`, then what the
 //! policy adds. Fields without a value are left out.
 //!
@@ -19,7 +22,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use filters::access_log::Policy;
 use filters::exchange::{Decision, Mode};
-use filters::expr::{Expression, Inputs, Value};
+use filters::expr::{Expression, Inputs, Json, Value};
 use filters::{Identity, Reason};
 
 use super::event::{RequestEvent, TcpEvent};
@@ -27,6 +30,7 @@ use super::line::Line;
 use super::llm::LlmEvent;
 use super::logging::{self, Verbosity};
 use super::sink::Sink;
+use crate::mcp::Told;
 use crate::statics::{LogFormat, Statics};
 
 /// Headers never shown, besides those of the configuration.
@@ -189,13 +193,40 @@ impl Record<'_> {
         if event.retry_attempt != 0 {
             self.number("retry.attempt", u64::from(event.retry_attempt));
         }
+        if let Some(mcp) = event.mcp {
+            self.mcp(mcp);
+        }
         if let Some(llm) = event.llm {
             self.llm(llm);
+        }
+        if let Some((_, Some(asked))) = event.a2a {
+            self.a2a(asked);
         }
         self.ending(event.error, event.reason);
         self.decisions(event.decisions);
         if self.shows("duration") {
             self.line.millis("duration", event.duration);
+        }
+    }
+
+    /// What a message of MCP was about, and how it ended.
+    fn mcp(&mut self, told: &Told) {
+        self.text("mcp.method", &told.method);
+        self.text("mcp.target", told.target.as_deref().unwrap_or_default());
+        match told.noun {
+            Some("tool") => self.text("mcp.tool.name", &told.name),
+            Some("prompt") => self.text("mcp.prompt.name", &told.name),
+            Some("task") => self.text("mcp.task.name", &told.name),
+            Some(_) => self.text("mcp.resource.name", &told.name),
+            None => {}
+        }
+        self.text("mcp.session.id", &told.session);
+        if told.ended.failed {
+            self.text("mcp.tool.error", "true");
+        }
+        if let Some((code, message)) = &told.ended.error {
+            self.text("mcp.error.code", &code.to_string());
+            self.text("mcp.error.message", message);
         }
     }
 
@@ -225,6 +256,24 @@ impl Record<'_> {
         }
         if let Some(to_first) = event.to_first.filter(|_| self.shows("gen_ai.response.time_to_first_chunk")) {
             self.line.text("gen_ai.response.time_to_first_chunk", &format!("{:.6}", to_first.as_secs_f64()));
+        }
+    }
+
+    /// What an agent was asked and what it answered.
+    fn a2a(&mut self, asked: &Json) {
+        let part = |name: &str, part: &str| asked.get(name)?.get(part);
+        self.text("a2a.method", asked.get("method").and_then(|it| it.as_str()).unwrap_or_default());
+        for (name, value) in [
+            ("a2a.task.id", part("task", "id")),
+            ("a2a.task.state", part("task", "state")),
+            ("a2a.context.id", part("context", "id")),
+            ("a2a.result.kind", part("result", "kind")),
+            ("a2a.response.outcome", part("response", "outcome")),
+        ] {
+            self.text(name, value.and_then(|it| it.as_str()).unwrap_or_default());
+        }
+        if let Some(code) = part("response", "errorCode").filter(|_| self.shows("a2a.response.error_code")) {
+            self.line.signed("a2a.response.error_code", code.as_i64().unwrap_or_default());
         }
     }
 

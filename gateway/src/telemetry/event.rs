@@ -4,11 +4,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use filters::exchange::Decision;
-use filters::expr::Inputs;
+use filters::expr::{Inputs, Json};
 use filters::{Identity, Reason};
 
 use super::clock::Spent;
 use super::llm::LlmEvent;
+use crate::a2a::Told;
 
 /// A request that ended, whichever way. Empty text means "not known".
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +56,10 @@ pub struct RequestEvent<'a> {
     pub request_processing: Option<Duration>,
     /// From the hand-over to the response's head.
     pub upstream: Option<Duration>,
+    /// A message of MCP.
+    pub mcp: Option<&'a crate::mcp::Told>,
+    /// What an agent was asked and what it answered: for counters, and in full.
+    pub a2a: Option<(Told, Option<&'a Json>)>,
     /// For what is evaluated; absent where nothing is.
     pub inputs: Option<&'a Inputs<'a>>,
     pub access_log: Option<&'a filters::access_log::Policy>,

@@ -21,7 +21,9 @@ use super::event::{Phases, RequestEvent, TcpEvent};
 use super::family::{Cells, Family, Label, OTHER};
 use super::histogram::{Connect, Counter, Histogram, Processing, Request};
 use super::llm::Llm;
+use super::mcp::McpServers;
 use super::process::Runtime;
+use crate::a2a::Told;
 use crate::statics::Statics;
 
 /// Distinct binds, gateways, listeners and backends named in metrics, each.
@@ -50,10 +52,13 @@ pub(super) struct Metrics {
     pub(super) calls: Family<Histogram<Request>>,
     pub(super) denials: Family<Counter>,
     pub(super) callouts: Family<Counter>,
+    pub(super) mcp: Family<Counter>,
     pub(super) llm: Llm,
+    pub(super) a2a: Family<Counter>,
     pub(super) upgrades: Family<UpgradeCells>,
     pub(super) config: ConfigCells,
     pub(super) control_plane: Mutex<Option<ControlPlane>>,
+    pub(super) mcp_servers: Mutex<Option<McpServers>>,
     pub(super) runtimes: Mutex<Vec<Runtime>>,
     pub(super) removed: HashSet<String>,
     pub(super) started: SystemTime,
@@ -168,6 +173,18 @@ fn evaluated<'a>(label: &'a Expression, event: &RequestEvent<'a>) -> Cow<'a, str
     }
 }
 
+/// Labels of a message of MCP. Methods and names are what others write, and bounded.
+fn mcp_labels() -> [Label; 6] {
+    [
+        Label::bounded("backend", NAMES_MAX),
+        Label::bounded("method", 32),
+        Label::closed("resource_type"),
+        Label::bounded("server", NAMES_MAX),
+        Label::bounded("resource", NAMES_MAX),
+        Label::closed("outcome"),
+    ]
+}
+
 impl Metrics {
     pub(super) fn new(statics: &Statics) -> Self {
         let shards = statics.worker_threads.clamp(1, SHARDS_MAX);
@@ -200,11 +217,18 @@ impl Metrics {
             connects: Family::new(&[Label::closed("transport")], SERIES_MAX, shards),
             calls: Family::new(&calls, SERIES_MAX, shards),
             denials: Family::new(&[Label::closed("policy"), Label::closed("mode")], SERIES_MAX, shards),
+            mcp: Family::new(&mcp_labels(), SERIES_MAX, shards),
             callouts: Family::new(&[Label::closed("subtype"), Label::closed("outcome")], SERIES_MAX, shards),
             llm: Llm::new(SERIES_MAX, shards),
+            a2a: Family::new(
+                &["method", "version", "binding", "outcome", "state"].map(Label::closed),
+                SERIES_MAX,
+                shards,
+            ),
             upgrades: Family::new(&[Label::closed("outcome")], SERIES_MAX, 1),
             config: ConfigCells::default(),
             control_plane: Mutex::default(),
+            mcp_servers: Mutex::default(),
             runtimes: Mutex::default(),
             removed: statics.metrics_removed.iter().map(|it| super::exposition::bare_name(it).to_owned()).collect(),
             started: SystemTime::now(),
@@ -253,8 +277,17 @@ impl Metrics {
             labels.extend(added.iter().map(|it| &**it));
             self.requests.record(&labels, count);
         }
+        if let Some(mcp) = event.mcp {
+            let target = mcp.target.as_deref().unwrap_or_default();
+            let noun = mcp.noun.unwrap_or_default();
+            let labels = [backend, &mcp.method, noun, target, mcp.label(), mcp.outcome()];
+            self.mcp.record(&labels, |cells| cells.add(1));
+        }
         if let Some(llm) = event.llm {
             self.llm.ended(llm, event.duration, event.status);
+        }
+        if let Some((Told { method, version, binding, outcome, state }, _)) = event.a2a {
+            self.a2a.record(&[method, version, binding, outcome, state], |cells| cells.add(1));
         }
         for decision in event.decisions {
             let mode = match decision.mode {

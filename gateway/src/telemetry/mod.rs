@@ -15,6 +15,7 @@ mod histogram;
 mod line;
 mod llm;
 pub mod logging;
+mod mcp;
 mod metrics;
 mod process;
 mod scrape;
@@ -44,6 +45,7 @@ pub use event::{Phases, RequestEvent, TcpEvent};
 pub use exposition::Exposition;
 pub use llm::LlmEvent;
 pub use logging::LogControl;
+pub use mcp::McpServers;
 pub use process::{RuntimeFigures, memory};
 pub use upgrade::{Upgrade, Upgrades};
 
@@ -167,6 +169,11 @@ impl Telemetry {
     /// Who knows the control plane; asked at each scrape.
     pub fn control_plane(&self, figures: ControlPlane) {
         *self.metrics.control_plane.lock() = Some(figures);
+    }
+
+    /// Who knows the MCP servers; asked at each scrape.
+    pub fn mcp_servers(&self, figures: McpServers) {
+        *self.metrics.mcp_servers.lock() = Some(figures);
     }
 
     /// A configuration was refused; the one before it stays in force.

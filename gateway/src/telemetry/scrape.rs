@@ -22,6 +22,7 @@ impl Metrics {
         self.encode_llm(&mut out);
         self.encode_config(&mut out);
         self.encode_control_plane(&mut out);
+        self.encode_mcp_servers(&mut out);
         let upgrades = &self.upgrades;
         out.counter("upgrades", "Upgrades to a successor, by how they ended.", (upgrades, |cells| &cells.count));
         let help = "Time from the start of a successor to how the upgrade ended.";
@@ -46,6 +47,8 @@ impl Metrics {
         out.counter("body_transformations_skipped", help, (&self.untouched, |cells| cells));
         let help = "Requests that a policy refused, or would have in shadow mode.";
         out.counter("policy_denials", help, (&self.denials, |cells| cells));
+        let help = "Requests to agents, by what was asked and how the task stood in the end.";
+        out.counter("a2a_requests", help, (&self.a2a, |cells| cells));
     }
 
     fn encode_connections(&self, out: &mut Encoder<'_>) {
@@ -88,6 +91,8 @@ impl Metrics {
         out.histogram("upstream_connect_duration_seconds", help, (&self.connects, |cells| cells));
         let help = "Time from the hand-over of a call to the head of its response.";
         out.histogram("upstream_call_duration_seconds", help, (&self.calls, |cells| cells));
+        let help = "Messages of MCP clients, by method, server and tool, and how they ended.";
+        out.counter("mcp_requests", help, (&self.mcp, |cells| cells));
         let help = "Calls that policies made, by how they ended.";
         out.counter("policy_calls", help, (&self.callouts, |cells| cells));
     }

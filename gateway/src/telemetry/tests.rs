@@ -62,6 +62,8 @@ fn request<'a>() -> RequestEvent<'a> {
         reason: Reason::Upstream,
         error: None,
         decisions: &[],
+        mcp: None,
+        a2a: None,
         retry_attempt: 0,
         bytes_received: 0,
         bytes_sent: 12,

@@ -41,11 +41,20 @@ pub(super) struct EndpointSet {
     pub(super) names: Box<[Arc<Name>]>,
 }
 
+/// Which endpoint a request is to stay with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Affinity {
+    /// Whichever this draws.
+    Hash(u64),
+    /// The one whose address has this hash ([`random::affinity_key`]), as long as it is there.
+    Endpoint(u64),
+}
+
 /// What to choose by.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Wish<'a> {
     pub(super) tried: &'a [EndpointId],
-    pub(super) affinity: Option<u64>,
+    pub(super) affinity: Option<Affinity>,
     /// Whether ejections count.
     pub(super) ejections: bool,
     /// Whether endpoints that fail their checks may be used in need.
@@ -136,6 +145,14 @@ impl EndpointSet {
     /// An endpoint for one try; the clock is read only when some endpoint is ejected.
     pub(super) fn choose(&self, wish: Wish<'_>, now: impl Fn() -> Instant) -> Option<Lease> {
         let sound = |member: &Member| wish.allow_unhealthy || !member.endpoint.fails_checks();
+        if let Some(Affinity::Endpoint(seed)) = wish.affinity {
+            let theirs = |it: &&Member| it.endpoint.seed == seed && sound(it) && !wish.tried.contains(&it.endpoint.id);
+            // One that is drained as well: what was begun there is nowhere else.
+            let drained = self.unused.iter().filter(|it| it.capacity == 0);
+            if let Some(member) = self.usable().chain(drained).find(theirs) {
+                return Some(Lease::new(member.endpoint.clone()));
+            }
+        }
         if let [rank] = &*self.ranks
             && let [only] = &*rank.members
         {
@@ -156,7 +173,11 @@ impl EndpointSet {
     }
 
     fn best(&self, wish: Wish<'_>, fit: &impl Fn(&Member) -> bool) -> Option<&Member> {
-        self.ranks.iter().find_map(|rank| rank.choose(wish.affinity, fit))
+        let key = match wish.affinity {
+            Some(Affinity::Hash(key)) => Some(key),
+            Some(Affinity::Endpoint(_)) | None => None,
+        };
+        self.ranks.iter().find_map(|rank| rank.choose(key, fit))
     }
 }
 
@@ -267,13 +288,25 @@ mod tests {
         let after = EndpointSet { ranks: Box::new([Rank::new(left)]), ..EndpointSet::default() };
         let mut heavy = 0;
         for key in 0..5_000_u64 {
-            let wish = Wish { affinity: Some(random::mix(key)), ..Wish::default() };
+            let wish = Wish { affinity: Some(Affinity::Hash(random::mix(key))), ..Wish::default() };
             let old = before.choose(wish, Instant::now).unwrap().id();
             let new = after.choose(wish, Instant::now).unwrap().id();
             assert!(old == gone || old == new, "key {key} moved from a living endpoint");
             heavy += u32::from(old == members[2].endpoint.id);
         }
         assert!((1_850..2_150).contains(&heavy), "capacity 2 of 5 holds two fifths: {heavy}");
+    }
+
+    #[test]
+    fn what_stays_with_an_endpoint_does_so_as_long_as_it_is_there() {
+        let set = set(&[&[1, 1, 1]]);
+        let member = set.usable().nth(1).unwrap();
+        let wish = Wish { affinity: Some(Affinity::Endpoint(member.endpoint.seed)), ..Wish::default() };
+        assert_eq!(shares(&set, wish), [0.0, 1.0, 0.0]);
+        let id = member.endpoint.id;
+        assert_eq!(shares(&set, Wish { tried: &[id], ..wish })[1], 0.0, "another try goes elsewhere");
+        let gone = Wish { affinity: Some(Affinity::Endpoint(7)), ..Wish::default() };
+        assert!(shares(&set, gone).iter().all(|it| *it > 0.2), "gone: any other");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use ir::Text;
 use parking_lot::Mutex;
 
 use super::admit::{Count, Counted, Gate, Overflow, Permit};
-use super::balance::{EndpointSet, Member, Rank, Wish};
+use super::balance::{Affinity, EndpointSet, Member, Rank, Wish};
 use super::dns::Name;
 use super::endpoint::{Address, Endpoint, EndpointId, Lease};
 use super::health::{Checker, Checks};
@@ -148,7 +148,7 @@ impl Cluster {
     pub fn pick(
         &self,
         tried: &[EndpointId],
-        affinity: Option<u64>,
+        affinity: Option<Affinity>,
         health: Option<&health::Policy>,
     ) -> Result<Lease, PickFault> {
         let set = self.set.load();
@@ -166,7 +166,7 @@ impl Cluster {
     pub async fn draw(
         &self,
         tried: &[EndpointId],
-        affinity: Option<u64>,
+        affinity: Option<Affinity>,
         health: Option<&health::Policy>,
         wait: Duration,
     ) -> Result<Lease, PickFault> {

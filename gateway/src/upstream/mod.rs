@@ -32,6 +32,7 @@ mod tls;
 mod tests;
 
 pub use admit::{Counted, Overflow, PENDING_DEFAULT_MAX, Permit};
+pub use balance::Affinity;
 pub use cluster::{AppProtocol, Cluster, PickFault};
 pub use egress::Egress;
 pub use endpoint::{Address, EndpointId, Lease, Outcome};

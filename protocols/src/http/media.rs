@@ -115,7 +115,7 @@ pub fn is_event_stream(content_type: &[u8]) -> bool {
 }
 
 /// The media type without its parameters.
-pub(crate) fn essence(content_type: &[u8]) -> &[u8] {
+pub fn essence(content_type: &[u8]) -> &[u8] {
     content_type.split(|&it| it == b';').next().unwrap_or_default().trim_ascii()
 }
 

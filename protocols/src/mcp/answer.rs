@@ -13,6 +13,8 @@ pub const RESOURCE_NOT_FOUND: i32 = -32002;
 pub const HEADER_MISMATCH: i32 = -32020;
 /// 2026-07-28: the version asked for is not spoken.
 pub const UNSUPPORTED_VERSION: i32 = -32022;
+/// 2026-07-28: the client cannot do what the request needs.
+pub const MISSING_CAPABILITY: i32 = -32021;
 
 /// A result; `id` and `result` are JSON.
 pub fn result(id: &str, result: &str) -> String {

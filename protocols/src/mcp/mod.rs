@@ -3,7 +3,8 @@
 //! Messages are read in place and go on byte by byte where nothing has to change; what has to (a name, an id, a URI)
 //! is an [`Edits`] of its place alone. [`message`] says what a message is, [`version`] which revisions there are,
 //! [`name`] how the names of several servers live side by side, [`list`] and [`capability`] how their answers become
-//! one, [`session`] what a session id carries, [`transport`] what the headers of Streamable HTTP have to say.
+//! one, [`session`] what a session id carries, [`transport`] what the headers of Streamable HTTP have to say, [`modern`]
+//! and [`param`] what revisions without sessions do instead, [`task`] whose a task is.
 //!
 //! Not here: who may call what (`filters`), where servers are and how they are reached (`gateway`).
 
@@ -12,9 +13,12 @@ pub mod capability;
 pub mod edit;
 pub mod list;
 pub mod message;
+pub mod modern;
 pub mod name;
+pub mod param;
 pub mod resume;
 pub mod session;
+pub mod task;
 pub mod transport;
 pub mod version;
 

@@ -1,29 +1,18 @@
 //! Sessions without storage: the id that a client holds says everything that any process needs to go on with it.
 //!
-//! What is in it is sealed (AES-256-GCM) and bound to a *scope*, which says where and whose it is: an id shown by
-//! somebody else, or elsewhere, does not open. A ring of keys allows for rotation: the first seals, all open. Nonces
-//! are the caller's to draw, and name the session.
-
-use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
-use aws_lc_rs::digest;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+//! What is in it is sealed by a [`Ring`] and bound to a *scope*, which says where and whose it is. Nonces are the
+//! caller's to draw, and name the session.
 
 use super::Version;
+pub use crate::seal::{Fault, KEYS_MAX, Name, Ring, TEXT_BYTES_MAX};
 
-/// Keys of a ring.
-pub const KEYS_MAX: usize = 4;
-/// Longest id accepted: it comes in a header.
-pub const TEXT_BYTES_MAX: usize = 12 * 1024;
 /// Most of what a client said of itself that is kept, to say it again to servers.
 pub const CLIENT_BYTES_MAX: usize = 2 * 1024;
 /// Longest session id of a server that is kept.
 pub const SERVER_ID_BYTES_MAX: usize = 512;
 
+/// As [`crate::seal`] numbers them.
 const FORMAT: u8 = 1;
-
-/// Names a session, as long as it lives.
-pub type Name = [u8; NONCE_LEN];
 
 /// What an id carries.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,74 +34,16 @@ pub struct Opened {
     pub version: Version,
 }
 
-/// Why an id does not open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
-    #[error("the session id is not one of ours")]
-    Form,
-    #[error("the session id was sealed by another key, for somebody else, or elsewhere")]
-    Seal,
-    #[error("what the session id holds is too large")]
-    Size,
-}
-
-/// Keys, the one that seals first.
-#[derive(Default)]
-pub struct Ring(Vec<Key>);
-
-struct Key {
-    /// Tells keys apart without trying them.
-    tag: u8,
-    aead: LessSafeKey,
-}
-
-impl std::fmt::Debug for Ring {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Ring(***)")
-    }
-}
-
 impl Ring {
-    /// A ring of secrets, of which more than [`KEYS_MAX`] are not looked at.
-    pub fn new(secrets: &[[u8; 32]]) -> Self {
-        let key = |secret: &[u8; 32]| {
-            let tag = digest::digest(&digest::SHA256, secret).as_ref().first().copied().unwrap_or_default();
-            Some(Key { tag, aead: LessSafeKey::new(UnboundKey::new(&AES_256_GCM, secret).ok()?) })
-        };
-        Self(secrets.iter().take(KEYS_MAX).filter_map(key).collect())
-    }
-
     /// The id of a session. `name` is random and used once.
     pub fn seal(&self, session: &Session, name: Name, scope: &[u8]) -> Result<String, Fault> {
-        let key = self.0.first().ok_or(Fault::Seal)?;
-        let mut sealed = session.encode()?;
-        key.aead
-            .seal_in_place_append_tag(Nonce::assume_unique_for_key(name), Aad::from(scope), &mut sealed)
-            .map_err(|_| Fault::Seal)?;
-        let mut whole = Vec::with_capacity(2 + NONCE_LEN + sealed.len());
-        whole.extend_from_slice(&[FORMAT, key.tag]);
-        whole.extend_from_slice(&name);
-        whole.extend_from_slice(&sealed);
-        let text = URL_SAFE_NO_PAD.encode(whole);
-        if text.len() > TEXT_BYTES_MAX { Err(Fault::Size) } else { Ok(text) }
+        self.seal_bytes(FORMAT, session.encode()?, name, scope)
     }
 
     /// Opens an id.
     pub fn open(&self, text: &str, scope: &[u8]) -> Result<(Name, Session), Fault> {
-        if text.len() > TEXT_BYTES_MAX {
-            return Err(Fault::Form);
-        }
-        let whole = URL_SAFE_NO_PAD.decode(text).map_err(|_| Fault::Form)?;
-        let Some(([FORMAT, tag], rest)) = whole.split_first_chunk::<2>() else { return Err(Fault::Form) };
-        let (name, sealed) = rest.split_first_chunk::<NONCE_LEN>().ok_or(Fault::Form)?;
-        for key in self.0.iter().filter(|it| it.tag == *tag) {
-            let mut sealed = sealed.to_vec();
-            let nonce = Nonce::assume_unique_for_key(*name);
-            if let Ok(plain) = key.aead.open_in_place(nonce, Aad::from(scope), &mut sealed) {
-                return Session::decode(plain).map(|it| (*name, it)).ok_or(Fault::Form);
-            }
-        }
-        Err(Fault::Seal)
+        let (name, plain) = self.open_bytes(FORMAT, text, scope)?;
+        Session::decode(&plain).map(|it| (name, it)).ok_or(Fault::Form)
     }
 }
 

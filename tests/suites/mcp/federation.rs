@@ -165,3 +165,56 @@ async fn one_server_is_passed_through_byte_by_byte() {
     assert_eq!(reply.json()["id"], "xA");
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn the_protocol_of_a_listener_says_what_its_routes_lead_to() {
+    let one = McpServer::start("one");
+    let yaml = format!(
+        "binds:\n- port: 0\n  address: 127.0.0.1\n  listeners:\n  - protocol: mcp\n    routes:\n    - backends:\n      - host: '{}'\n",
+        one.backend.addr()
+    );
+    let gateway = Gateway::start(&yaml).await;
+    let client = McpClient::open(gateway.addr(0), "/mcp").await;
+    assert_eq!(client.opened["serverInfo"]["name"], "one", "one server is passed through");
+    assert_eq!(client.text("echo", json!({})).await, "one: {}");
+    gateway.client().get("/mcp").header("accept", "text/html").await.expect_status(406);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_that_was_left_alone_is_asked_whether_it_is_back() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+    let (well, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let state = (well.clone(), asked.clone());
+    let backend = tests::Backend::setup().http(move |request| {
+        let (well, asked) = state.clone();
+        async move {
+            if request.json()["id"] == "agw-probe" {
+                assert_eq!(request.header("authorization"), None, "nothing of a client's");
+                asked.fetch_add(1, Ordering::SeqCst);
+            }
+            let status = if well.load(Ordering::SeqCst) { 400 } else { 500 };
+            http::Response::builder().status(status).body(tests::http::full("")).expect("an answer")
+        }
+    });
+    let yaml = format!(
+        "binds:\n- port: 0\n  address: 127.0.0.1\n  listeners:\n  - routes:\n    - backends:\n      - mcp:\n          targets:\n          - {{ name: a, mcp: {{ host: 'http://{}/mcp' }} }}\n",
+        backend.addr()
+    );
+    let gateway = Gateway::start(&yaml).await;
+    let open = || async {
+        let call = gateway.client().post("/mcp").header("accept", "*/*").header("authorization", "Bearer x");
+        call.json(&tests::mcp::opening("2025-06-18")).await.expect_status(200);
+    };
+    for _ in 0..3 {
+        open().await;
+    }
+    let up = || async { gateway.metric_sum("agentgateway_mcp_server_up", &[("server", "a")]).await };
+    assert_eq!(up().await, 0.0);
+    eventually(PATIENCE, || async { asked.load(Ordering::SeqCst) >= 1 }).await;
+    well.store(true, Ordering::SeqCst);
+    eventually(PATIENCE, || async { up().await == 1.0 }).await;
+    gateway.stop().await;
+}

@@ -113,3 +113,78 @@ async fn without_sessions_each_request_stands_alone() {
     client.end().await.expect_status(405);
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn what_was_called_and_how_it_ended_is_in_log_and_metrics() {
+    let (one, two) = (McpServer::start("one"), McpServer::start("two"));
+    let yaml = federation_of(&[("a", &one), ("b", &two)], "");
+    let gateway = Gateway::start(&format!("config:\n  logging: {{ format: json }}\n{yaml}")).await;
+    let client = McpClient::open(gateway.addr(0), "/mcp").await;
+    client.text("a_echo", json!({})).await;
+    client.call("b_fail", json!({})).await;
+    client.call("b_none", json!({})).await;
+    let traced = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let message =
+        json!({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": "a_echo", "arguments": {}}});
+    let call = gateway.client().post("/mcp").header("accept", "*/*").header("traceparent", traced);
+    call.header("mcp-session-id", client.session.clone().expect("a session")).json(&message).await.expect_status(200);
+    assert_eq!(one.backend.stats().last().json()["params"]["_meta"]["traceparent"], traced);
+    let metrics = gateway.metrics().await;
+    for (labels, count) in [
+        (r#"method="tools/call",resource_type="tool",server="a",resource="echo",outcome="ok""#, 2),
+        (r#"method="tools/call",resource_type="tool",server="b",resource="fail",outcome="failed""#, 1),
+        (r#"method="tools/call",resource_type="tool",server="b",resource="unknown",outcome="error""#, 1),
+    ] {
+        let line = metrics.lines().find(|it| it.starts_with("agentgateway_mcp_requests_total") && it.contains(labels));
+        let line = line.unwrap_or_else(|| panic!("{labels} is not in\n{metrics}"));
+        assert!(line.ends_with(&format!(" {count}")), "{line}");
+    }
+    assert!(metrics.contains(r#"agentgateway_mcp_server_up{"#), "{metrics}");
+    eventually(PATIENCE, || async { gateway.access_lines().iter().any(|it| it["mcp.tool.name"] == "none") }).await;
+    let lines = gateway.access_lines();
+    let failed = lines.iter().find(|it| it["mcp.tool.name"] == "fail").expect("a line");
+    assert_eq!(
+        (&failed["mcp.method"], &failed["mcp.target"], &failed["mcp.tool.error"]),
+        (&json!("tools/call"), &json!("b"), &json!("true"))
+    );
+    let session = failed["mcp.session.id"].as_str().expect("a session");
+    assert!(session.len() == 24 && !client.session.clone().expect("a session").contains(session), "{session}");
+    let unknown = lines.iter().find(|it| it["mcp.tool.name"] == "none").expect("a line");
+    assert_eq!(unknown["mcp.error.code"], "-32602");
+    let servers = gateway.admin("GET", "/mcp").await.expect_status(200).json();
+    assert_eq!((&servers["servers"][0]["target"], &servers["servers"][0]["up"]), (&json!("a"), &json!(true)));
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_session_that_nobody_uses_ends_and_one_that_listens_does_not() {
+    let one = McpServer::start("one");
+    let yaml = format!("config:\n  mcp: {{ sessionTtl: 500ms }}\n{}", federation_of(&[("a", &one)], ""));
+    let gateway = Gateway::start(&yaml).await;
+    let listens = McpClient::open(gateway.addr(0), "/mcp").await;
+    let _stream = listens.listen(None).await;
+    let idle = McpClient::open(gateway.addr(0), "/mcp").await;
+    assert_eq!(one.sessions(), 2);
+    eventually(PATIENCE, || async { one.sessions() == 1 }).await;
+    let ping = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"});
+    idle.post(&ping).await.expect_status(404);
+    listens.post(&ping).await.expect_status(200);
+    assert_eq!(one.sessions(), 1, "the other one goes on");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_session_that_was_ended_stays_ended_after_an_upgrade() {
+    let one = McpServer::start("one");
+    let gateway = Gateway::start(&federation_of(&[("a", &one)], "")).await;
+    let (ended, goes_on) =
+        (McpClient::open(gateway.addr(0), "/mcp").await, McpClient::open(gateway.addr(0), "/mcp").await);
+    ended.end().await.expect_status(200);
+    let addr = gateway.addr(0);
+    let mut lineage = Lineage::new(gateway);
+    lineage.upgrade().await;
+    let ping = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"});
+    ended.over(addr).post(&ping).await.expect_status(404);
+    goes_on.over(addr).post(&ping).await.expect_status(200);
+    lineage.stop().await;
+}

@@ -125,6 +125,10 @@ const CASES: &[Case] = &[
     Case { policies: "fault: { abort: { status: 418 } }", asks: &[ask("/", 418)] },
     Case { policies: "ipAccess: { deny: [127.0.0.1] }", asks: &[ask("/", 403)] },
     Case {
+        policies: "backendAuth: { aws: { accessKeyId: a, secretAccessKey: b, sessionToken: c, region: d, serviceName: s3 } }",
+        asks: &[got(with("/", &[("x-amz-security-token", "mine")], 200), &[("x-amz-security-token", "c")])],
+    },
+    Case {
         policies: "backendAuth: { key: secret, credentials: [{ location: { header: { name: x-key } }, key: other }] }",
         asks: &[got(
             with("/", &[("authorization", "Bearer mine")], 200),
@@ -156,15 +160,18 @@ const DETACHED: &str = "policies:
 ";
 
 fn document(backend: &Backend, issuer: &Issuer) -> String {
-    let mut yaml = "frontendPolicies:
-  networkAuthorization: { rules: ['source.address == \"127.0.0.1\"'] }
+    let asked = format!("host: '{}', protocol: {{ http: {{ path: '\"/connect\"' }} }}", backend.addr());
+    let mut yaml = format!(
+        "frontendPolicies:
+  networkAuthorization: {{ rules: ['source.address == \"127.0.0.1\"'] }}
+  networkExtAuthz: {{ {asked} }}
 binds:
 - port: 0
   address: 127.0.0.1
   listeners:
   - routes:
 "
-    .to_owned();
+    );
     let tokens = format!(
         "jwtAuth: {{ issuer: '{}', jwks: '{}' }}, authorization: {{ rules: ['jwt.sub == \"eve\"'] }}",
         issuer.name(),
@@ -203,6 +210,8 @@ async fn drive(gateway: &Gateway, backend: &Backend, issuer: &Issuer, source: &s
             }
         }
     }
+    let connected = backend.stats().seen().iter().filter(|it| it.uri.path() == "/connect").count();
+    assert!(connected >= 1, "{source}: a connection is asked about");
     let path = format!("/{}/", CASES.len());
     for (subject, status) in [("eve", 200), ("bob", 403)] {
         let token = format!("Bearer {}", issuer.token(&json!({ "sub": subject })));

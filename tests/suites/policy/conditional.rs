@@ -1,5 +1,8 @@
 //! Policies of which one of several applies, by what the request is like.
 
+use tests::backend::{Asked, answer};
+use tests::control::Plane;
+use tests::pb::{field, holds, number};
 use tests::wait::PATIENCE;
 use tests::{Backend, Client, Gateway, config};
 
@@ -105,6 +108,95 @@ async fn buckets_belong_to_conditions_over_reloads_and_successors() {
     ask("/b").await.expect_status(429);
     ask("/c").await.expect_status(200);
     successor.stop(PATIENCE).await;
+}
+
+/// Refuses whoever says `eve`, both as a question of authorization and as one of quota.
+fn referee() -> Backend {
+    Backend::http(|asked: Asked| async move {
+        let eve = holds(&asked.body, "eve");
+        if asked.uri.path().ends_with("/ShouldRateLimit") {
+            return answer::grpc(&number(1, if eve { 2 } else { 1 }));
+        }
+        answer::grpc(&field(1, number(1, if eve { 7 } else { 0 })))
+    })
+}
+
+#[tokio::test]
+async fn only_the_server_of_the_entry_that_applies_is_asked() {
+    let (inner, outer, dead, backend) = (referee(), referee(), Backend::dead().await, Backend::echo());
+    let policies = format!(
+        "extAuthz: {{ conditional: [\
+         {{ condition: 'request.path == \"/free\"', host: '{0}', failureMode: allow }}, \
+         {{ condition: 'request.path == \"/in\"', host: '{1}', includeRequestBody: {{ maxRequestBytes: 100 }} }}, \
+         {{ host: '{2}' }}] }}, \
+         remoteRateLimit: {{ conditional: [\
+         {{ condition: 'request.headers[\"x-user\"] != \"\"', host: '{2}', domain: d, \
+            descriptors: [{{ entries: [{{ key: user, value: 'request.headers[\"x-user\"]' }}] }}] }}] }}",
+        dead.addr(),
+        inner.addr(),
+        outer.addr(),
+    );
+    let document = config::route(&backend, &policies);
+    let plane = Plane::start(&document, &[]).await;
+    let remote =
+        format!("config:\n  xdsAddress: 'http://{}'\n  namespace: default\n  gateway: default\n", plane.addr());
+    for document in [document, remote] {
+        let gateway = Gateway::start(&document).await;
+        let addr = gateway.listens("bind/127.0.0.1#0").await;
+        for client in [Client::h1(addr), Client::h2c(addr)] {
+            let (before, others) = (inner.stats().requests(), outer.stats().requests());
+            let asked = || (inner.stats().requests() - before, outer.stats().requests() - others);
+            client.get("/free").await.expect_status(200);
+            assert_eq!(asked(), (0, 0), "the server that is not there may fail open");
+            client.post("/in").body("adam").await.expect_status(200);
+            client.post("/in").body("eve").await.expect_status(403);
+            client.post("/in").body("x".repeat(101)).await.expect_status(413);
+            assert_eq!(asked(), (2, 0), "the body is read for this entry, and asked about where it fits");
+            client.post("/else").body("eve").await.expect_status(200);
+            assert_eq!(asked(), (2, 1), "of others only the head is told");
+            client.get("/free").header("x-user", "eve").await.expect_status(429);
+            client.get("/free").header("x-user", "adam").await.expect_status(200);
+            assert_eq!(asked(), (2, 3), "quotas are asked for where there is a user");
+        }
+        gateway.stop().await;
+    }
+    plane.stop().await;
+}
+
+#[tokio::test]
+async fn before_routing_a_condition_says_who_is_asked() {
+    let (referee, backend) = (referee(), Backend::echo());
+    let yaml = config::listeners(&format!(
+        "- policies: {{ extAuthz: {{ conditional: [{{ condition: 'request.headers[\"x-user\"] != \"\"', host: '{}' }}] }} }}\n  routes: [{{ backends: [{{ host: '{}' }}] }}]\n",
+        referee.addr(),
+        backend.addr()
+    ));
+    let gateway = Gateway::start(&yaml).await;
+    let client = gateway.client();
+    client.get("/eve").await.expect_status(200);
+    client.get("/").header("x-user", "eve").await.expect_status(403);
+    client.get("/").header("x-user", "adam").await.expect_status(200);
+    assert_eq!(referee.stats().requests(), 2);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn entries_of_one_list_remember_apart() {
+    let (inner, outer, backend) = (referee(), referee(), Backend::echo());
+    let cache = "cache: { key: ['1'], ttl: 'duration(\"1h\")' }";
+    let policies = format!(
+        "extAuthz: {{ conditional: [{{ condition: 'request.path == \"/in\"', host: '{}', {cache} }}, {{ host: '{}', {cache} }}] }}",
+        inner.addr(),
+        outer.addr(),
+    );
+    let gateway = Gateway::start(&config::route(&backend, &policies)).await;
+    let client = gateway.client();
+    for _ in 0..2 {
+        client.get("/in").await.expect_status(200);
+        client.get("/eve").await.expect_status(403);
+    }
+    assert_eq!((inner.stats().requests(), outer.stats().requests()), (1, 1));
+    gateway.stop().await;
 }
 
 #[tokio::test]

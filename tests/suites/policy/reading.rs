@@ -111,6 +111,57 @@ async fn the_log_reads_bodies_as_they_pass() {
 }
 
 #[tokio::test]
+async fn the_log_reads_answers_that_come_before_a_route() {
+    let backend = Backend::echo();
+    let yaml = format!(
+        "frontendPolicies:
+  accessLog:
+    add: {{ said: string(response.body), kind: 'response.headers[\"content-type\"]', left: size(response.bodyPrefix) }}
+binds:
+- port: 0
+  address: 127.0.0.1
+  listeners:
+  - hostname: a.test
+    policies:
+      authorization: {{ rules: [{{ deny: 'request.path == \"/denied\"' }}] }}
+      csrf: {{}}
+    routes:
+    - matches: [{{ path: {{ pathPrefix: /there }} }}]
+      policies: {{ timeout: {{ requestTimeout: 9s }}, apiKey: {{ keys: [{{ key: k }}] }} }}
+      backends: [{{ host: '{}' }}]
+",
+        backend.addr()
+    );
+    let gateway = Gateway::start(&yaml).await;
+    let h1 = Client::h1(gateway.addr(0)).host("a.test");
+    let h2 = Client::h2c(gateway.addr(0)).host("a.test");
+    let mut said = Vec::new();
+    for (client, other) in [(&h1, Client::h1(gateway.addr(0))), (&h2, Client::h2c(gateway.addr(0)))] {
+        let other = other.host("b.test");
+        for (call, status) in [
+            (client.get("/denied"), 403),
+            (client.post("/there").header("origin", "https://evil.test"), 403),
+            (client.get("/nowhere"), 404),
+            (client.get("/there"), 401),
+            (other.get("/there"), 404),
+            (client.get("/a%00"), 400),
+        ] {
+            let reply = call.await.expect_status(status);
+            assert!(!reply.text().is_empty(), "{status}");
+            said.push(reply.text());
+        }
+    }
+    let lines = gateway.wait_access(said.len()).await;
+    let mut logged: Vec<_> = lines.iter().map(|it| it["said"].as_str().unwrap_or_default().to_owned()).collect();
+    logged.sort();
+    said.sort();
+    assert_eq!(logged, said, "{lines:?}");
+    assert!(lines.iter().all(|it| it["kind"] == "text/plain; charset=utf-8"), "{lines:?}");
+    assert!(lines.iter().all(|it| it["left"] == it["said"].as_str().map_or(0, str::len)), "{lines:?}");
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn a_body_that_nothing_reads_is_not_waited_for() {
     let backend = Backend::echo();
     // Conditions and entries that do not apply read nothing either.

@@ -44,7 +44,8 @@ const RESERVED: [(&str, &[&str]); 13] = [
 ];
 
 /// Folders of the gateway that may name Pingora's server and proxy crates.
-const PINGORA_FOLDERS: [&str; 9] = ["boot", "life", "listen", "proxy", "session", "llm", "mcp", "upstream", "admin"];
+const PINGORA_FOLDERS: [&str; 10] =
+    ["boot", "life", "listen", "proxy", "session", "llm", "mcp", "a2a", "upstream", "admin"];
 
 #[test]
 fn a_crate_imports_only_to_its_left() {

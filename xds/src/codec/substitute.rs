@@ -6,7 +6,8 @@
 //! | a route | the matches that can be read, answered with 500; one that cannot be read never matches |
 //! | a TCP route | its names, with a backend that refuses |
 //! | `ipAccess` | nobody is let in |
-//! | `authorization`, `networkAuthorization`, `extAuthz` of a backend | everybody is refused |
+//! | `authorization`, `networkAuthorization`, `networkExtAuthz`, `extAuthz` of a backend | everybody is refused |
+//! | `a2a` | `a2a` as nothing written has it |
 //! | another filter, or a kind that is not known, above the backend | 500 for all that the target governs |
 //! | `backendTLS`, or a kind that is not known, at a backend | TLS that no certificate satisfies |
 //! | a setting | nothing: the default holds |
@@ -18,8 +19,8 @@
 use filters::expr::{Expression, Site, Vocabulary};
 use filters::rung::Rung;
 use filters::{
-    Attachment, Change, Kind, Policy, Scope, authorization, backend_tls, direct_response, ip_access, mcp_authorization,
-    network_authorization,
+    Attachment, Change, Kind, Policy, Scope, a2a, authorization, backend_tls, direct_response, ip_access,
+    mcp_authorization, network_authorization,
 };
 use ir::{
     BackendRef, Inheritance, Listener, Origin, Phase, PolicyKey, Route, RouteBackend, RouteKey, Secret, Target,
@@ -140,10 +141,12 @@ fn closed(kind: Option<Kind>, target: &Target) -> Option<Policy> {
             Some(Policy::IpAccess(ip_access::Policy { allow: Vec::new(), deny: everybody.collect() }))
         }
         // Connections are not answered: what cannot be judged is let in by nobody.
-        Some(Kind::NetworkAuthorization) => {
+        Some(Kind::NetworkAuthorization | Kind::NetworkExtAuthz) => {
             nobody(Site::Connection).map(network_authorization::Policy).map(Policy::NetworkAuthorization)
         }
         // Of a backend, too: nothing of its servers is shown.
+        // Ids that were sealed go on being opened.
+        Some(Kind::A2a) => Some(Policy::A2a(a2a::Policy::default())),
         Some(Kind::McpAuthorization) => nobody(Site::Mcp).map(mcp_authorization::Policy).map(Policy::McpAuthorization),
         Some(Kind::ExtAuthz) if at_backend => nobody(Site::Backend).map(Policy::Authorization),
         Some(Kind::Authorization) => nobody(Site::Request).map(Policy::Authorization),

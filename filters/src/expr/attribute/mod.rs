@@ -72,6 +72,7 @@ pub(super) enum Attribute {
     Llm(&'static str),
     LlmRequest,
     Mcp(&'static str),
+    A2a(&'static str),
     ExtAuthz,
     ExtProc,
     McpGuardrails,

@@ -96,6 +96,7 @@ pub(in crate::expr) fn read<'a>(attribute: Attribute, inputs: &'a Inputs<'a>) ->
         A::Llm(name) => member(inputs.objects.llm, name, "llm")?,
         A::LlmRequest => Value::json(inputs.objects.llm_request.ok_or_else(|| Error::absent("llmRequest"))?),
         A::Mcp(name) => member(inputs.objects.mcp, name, "mcp")?,
+        A::A2a(name) => member(inputs.objects.a2a, name, "a2a")?,
         A::ExtAuthz => object(inputs.objects.extauthz, "extauthz")?,
         A::ExtProc => object(inputs.objects.extproc, "extproc")?,
         A::McpGuardrails => object(inputs.objects.guardrails, "mcpGuardrails")?,

@@ -34,6 +34,7 @@ const ENV: Needs = Needs::ENV;
 const BACKEND: Needs = Needs::BACKEND;
 const LLM: Needs = Needs::LLM;
 const MCP: Needs = Needs::MCP;
+const A2A: Needs = Needs::A2A;
 
 /// A parent may stand for itself (`llm` as a map) where it is listed; otherwise it is the sum of what
 /// is below it.
@@ -134,6 +135,15 @@ pub(in crate::expr) const TABLE: &[Entry] = &[
     entry("mcp.prompt", Mcp("prompt"), TALKS, MCP, Type::Map),
     entry("mcp.resource", Mcp("resource"), TALKS, MCP, Type::Map),
     entry("mcp.task", Mcp("task"), TALKS, MCP, Type::Map),
+    entry("a2a.method", A2a("method"), ROUTED, A2A, Type::String),
+    entry("a2a.version", A2a("version"), ROUTED, A2A, Type::String),
+    entry("a2a.binding", A2a("binding"), ROUTED, A2A, Type::String),
+    entry("a2a.skill", A2a("skill"), ROUTED, A2A, Type::String),
+    entry("a2a.task", A2a("task"), ROUTED, A2A, Type::Map),
+    entry("a2a.context", A2a("context"), ROUTED, A2A, Type::Map),
+    entry("a2a.message", A2a("message"), ROUTED, A2A, Type::Map),
+    entry("a2a.result", A2a("result"), ANSWERED, A2A, Type::Map),
+    entry("a2a.response", A2a("response"), ANSWERED, A2A, Type::Map),
     entry("extauthz", ExtAuthz, HTTP, Needs::EXTAUTHZ, Type::Map),
     entry("extproc", ExtProc, HTTP, Needs::EXTPROC, Type::Map),
     entry("mcpGuardrails", McpGuardrails, HTTP, MCP, Type::Map),

@@ -53,7 +53,7 @@ impl<'a> Draw<'a> {
         let mut document = Map::new();
         for (key, section) in &sections {
             // Static settings do not travel.
-            if key == "config" || self.below(3) > 0 {
+            if key == "config" || self.below(3) > 0 && !hints::large(key) {
                 continue;
             }
             let spot = Spot { owner: "Document".to_owned(), key: key.clone(), text: String::new() };
@@ -82,7 +82,10 @@ impl<'a> Draw<'a> {
             return constant.clone();
         }
         if let Some(values) = schema["enum"].as_array() {
-            return self.one(values).clone();
+            return match hints::texts(&spot.owner, &spot.key) {
+                Some(texts) => json!(*self.one(texts)),
+                None => self.one(values).clone(),
+            };
         }
         if let Some(branches) = branches(schema) {
             let branch = self.one(&branches).clone();
@@ -91,7 +94,7 @@ impl<'a> Draw<'a> {
         match kind(schema) {
             "object" => self.object(schema, &spot, depth),
             "array" => {
-                let most = if depth < 3 { 3 } else { 4 };
+                let most = hints::length(&spot.owner, &spot.key).unwrap_or(if depth < 3 { 3 } else { 4 });
                 let inner = Spot { key: format!("{}[]", spot.key), ..spot.clone() };
                 let length = self.below(most);
                 (0..length).map(|_| self.value(&schema["items"], &inner, depth + 1)).collect()
@@ -120,7 +123,8 @@ impl<'a> Draw<'a> {
         }
         if let Some(entries) = schema.get("additionalProperties").filter(|it| it.is_object()) {
             let inner = Spot { key: format!("{}{{}}", spot.key), ..spot.clone() };
-            for _ in 0..self.below(3) {
+            let most = if hints::large(&spot.key) { 6 } else { 3 };
+            for _ in 0..self.below(most) {
                 let keys = hints::keys(&spot.owner, &spot.key);
                 let key = (*self.one(keys)).to_owned();
                 map.insert(key, self.value(entries, &inner, depth + 1));
@@ -139,13 +143,19 @@ impl<'a> Draw<'a> {
             return chosen;
         }
         // Of long lists a few: what excludes each other is rarely drawn together.
-        let share = if optional.len() > 6 { optional.len() / 3 } else { 2 };
+        let few = if optional.len() > 6 { optional.len() / 3 } else { 2 };
+        let share = hints::share(&spot.owner).unwrap_or(few);
         chosen.extend(optional.iter().filter(|_| self.below(share) == 0).map(|it| (*it).clone()));
         chosen.extend(hints::always(&spot.owner).iter().map(|it| (*it).to_owned()));
-        if let Some((key, beside)) = hints::alone(&spot.owner).filter(|it| chosen.contains(it.0)) {
-            match self.below(2) {
-                0 => drop(chosen.remove(key)),
-                _ => chosen.retain(|it| it == key || beside.contains(&it.as_str())),
+        let needed: Vec<_> = chosen.iter().filter_map(|it| hints::needs(&spot.owner, it)).collect();
+        chosen.extend(needed.into_iter().map(str::to_owned));
+        if let Some((key, beside)) = hints::alone(&spot.owner) {
+            // As often alone as not: it would seldom be among as many as it excludes.
+            if self.below(2) == 0 {
+                chosen.remove(key);
+            } else {
+                chosen.insert(key.to_owned());
+                chosen.retain(|it| it == key || beside.contains(&it.as_str()));
             }
         }
         chosen
@@ -249,7 +259,7 @@ fn fits(root: &Value, schema: &Value, value: &Value) -> bool {
             kind(schema) == "object" && required.into_iter().all(|it| map.contains_key(it))
                 || branches(schema).is_some()
         }
-        Value::Array(_) => kind(schema) == "array",
+        Value::Array(_) => kind(schema) == "array" || branches(schema).is_some(),
         _ => !matches!(kind(schema), "object" | "array"),
     }
 }

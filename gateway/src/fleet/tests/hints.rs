@@ -16,67 +16,44 @@ pub(super) const UNREACHABLE: &[&str] = &[
     "AccessLog.database",
     "AccessLog.otlp",
     "BackendTls.spiffe",
-    // Refused by name: credentials of clouds and exchanges come later.
-    "BackendAuth.aws",
+    // Refused by name: other credentials of clouds and exchanges come later.
     "BackendAuth.azure",
     "BackendAuth.crossAppAccess",
     "BackendAuth.gcp",
     "BackendAuth.oauthTokenExchange",
+    "BackendAuthAws.assumeRole",
     // Programs are bound to the machine: they do not travel.
     "McpTarget.stdio",
     "McpStdio.cmd",
     "McpStdio.args",
     "McpStdio.env",
     "McpStdio.clear_env",
-    // Accepted documents seldom hold them: the draw is weak here and wants better hints.
-    "AnyPolicies.apiKey",
-    "AnyPolicies.auth",
-    "AnyPolicies.backendTLS",
-    "AnyPolicies.compression",
-    "AnyPolicies.jwtAuth",
-    "BackendAuth.jwtSign",
-    "BackendAuthJwtSign.alg",
-    "BackendAuthJwtSign.claims",
-    "BackendAuthJwtSign.kid",
-    "BackendAuthJwtSign.location",
-    "BackendAuthJwtSign.signingKey",
-    "BackendAuthJwtSign.ttl",
-    "Gateway.tls",
-    "GatewayListener.apiKey",
-    "GatewayListener.auth",
-    "GatewayListener.authorization",
-    "GatewayListener.cors",
-    "GatewayListener.csrf",
-    "GatewayListener.extAuthz",
-    "GatewayListener.hostname",
-    "GatewayListener.ipAccess",
-    "GatewayListener.jwtAuth",
-    "GatewayListener.localRateLimit",
-    "GatewayListener.name",
-    "GatewayListener.protocol",
-    "GatewayListener.tls",
-    "GatewayListener.transformations",
-    "JwtAuth.providers",
-    "JwtProvider.audiences",
-    "JwtProvider.issuer",
-    "JwtProvider.jwks",
-    "JwtProvider.jwtValidationOptions",
-    "McpPlace.port",
-    "RateLimitRule.fillInterval",
-    "RateLimitRule.key",
-    "RateLimitRule.maxKeys",
-    "RateLimitRule.maxTokens",
-    "RateLimitRule.mode",
-    "RateLimitRule.name",
-    "RateLimitRule.tokensPerFill",
-    "RateLimitRule.type",
-    "RoutePolicies.jwtAuth",
-    "ServerTls.minTLSVersion",
 ];
 
-/// Whether a key is good in a file and means nothing elsewhere.
+/// Whether a key is never drawn: it means nothing outside a file, or is refused beside what is good.
 pub(super) fn stays(owner: &str, key: &str) -> bool {
-    (owner, key) == ("McpTarget", "stdio")
+    let refused = ["gcp", "azure", "crossAppAccess", "oauthTokenExchange"];
+    (owner, key) == ("McpTarget", "stdio") || owner == "BackendAuth" && refused.contains(&key)
+}
+
+/// Sections of a document that hold so many keys that every document has them.
+pub(super) fn large(section: &str) -> bool {
+    ["gateways", "policies"].contains(&section)
+}
+
+/// One in how many optional keys is written, where more of them go together than usual.
+pub(super) fn share(owner: &str) -> Option<usize> {
+    ["Gateway", "GatewayListener"].contains(&owner).then_some(4)
+}
+
+/// What a key is hardly ever good without.
+pub(super) fn needs(owner: &str, key: &str) -> Option<&'static str> {
+    matches!((owner, key), ("Gateway" | "GatewayListener", "tls")).then_some("protocol")
+}
+
+/// Most items of a list that holds one of very many things.
+pub(super) fn length(owner: &str, key: &str) -> Option<usize> {
+    ((owner, key) == ("Document", "policies")).then_some(6)
 }
 
 /// Key sets, keys and users, as they are written and as files hold them.
@@ -97,7 +74,8 @@ pub(super) fn identity(folder: &Path) {
 
 /// Of these optional keys exactly one is written.
 pub(super) fn exactly_one<'a>(owner: &str, optional: &[&'a String]) -> Option<Vec<&'a String>> {
-    let beside: &[&str] = match owner {
+    // The terms of an entry are those of the policy.
+    let beside: &[&str] = match owner.strip_prefix("Conditional").unwrap_or(owner) {
         "RouteBackend" => &["weight", "policies"],
         "ActiveHealth" => &["interval", "timeout", "unhealthyThreshold", "healthyThreshold"],
         "DetachedContent" | "AnyPolicies" | "AuthPolicies" => &[],
@@ -105,11 +83,14 @@ pub(super) fn exactly_one<'a>(owner: &str, optional: &[&'a String]) -> Option<Ve
         "ExtAuthz" => {
             &["policies", "protocol", "failureMode", "includeRequestHeaders", "includeRequestBody", "mode", "cache"]
         }
+        "NetworkExtAuthz" => &["policies", "protocol", "failureMode", "mode", "cache"],
         "RemoteRateLimit" => &["policies", "failureMode", "mode"],
         "McpTarget" => &["policies"],
+        "McpPlace" => &["port", "path"],
+        "BackendAuth" => &["credentials"],
         _ => return None,
     };
-    Some(optional.iter().copied().filter(|it| !beside.contains(&it.as_str())).collect())
+    Some(optional.iter().copied().filter(|it| !beside.contains(&it.as_str()) && *it != "condition").collect())
 }
 
 /// Optional keys that are always written: what holds them is hardly ever good without.
@@ -117,6 +98,9 @@ pub(super) fn always(owner: &str) -> &'static [&'static str] {
     match owner {
         "ServerTls" => &["cert", "key"],
         "RateLimitRule" | "ConditionalRateLimitRule" => &["maxTokens", "tokensPerFill"],
+        "JwtAuth" => &["issuer", "jwks"],
+        "ApiKeyAuth" => &["keys"],
+        "BackendAuthAws" => &["accessKeyId", "secretAccessKey"],
         _ => &[],
     }
 }
@@ -126,6 +110,7 @@ pub(super) fn alone(owner: &str) -> Option<(&'static str, &'static [&'static str
     match owner {
         "Gateway" => Some(("listeners", &["port", "address"])),
         "HostRedirect" => Some(("host", &[])),
+        "JwtAuth" => Some(("providers", &["mode", "location", "forward", "claimsToHeaders"])),
         _ => None,
     }
 }
@@ -156,6 +141,7 @@ pub(super) fn numbers(owner: &str, key: &str) -> Option<&'static [u64]> {
         ("BodyOptions", "maxRequestBytes") => &[0, 1024],
         ("RequestRedirect", "status") => &[301, 302, 307, 308],
         ("Bind" | "Gateway", "port") => &[0, 3000, 8443, 15001, 20001, 30001],
+        ("McpPlace", "port") => &[80, 8000],
         ("CircuitBreaker", _) => &[1, 2, 100],
         ("Compression", "level") => &[1, 6, 9],
         ("Eviction", "consecutiveFailures") => &[1, 5],
@@ -202,15 +188,22 @@ fn credentials(owner: &str, key: &str) -> Option<&'static [&'static str]> {
         ("BasicAuth", "htpasswd") => &[USERS],
         ("BasicAuth", "file") => &["{dir}/users"],
         ("BackendAuthJwtSign", "signingKey") => &[SIGNING_KEY],
-        ("BackendAuth" | "BackendAuthKey" | "BackendAuthCredential", "file") => &["{dir}/keys"],
+        ("BackendAuthJwtSign", "alg") => &["ES256"],
+        ("BackendAuthJwtSign", "ttl") => &["1s", "5m"],
+        ("BackendAuthAws", "region") => &["us-east-1"],
+        ("BackendAuthAws", "serviceName") => &["bedrock", "s3"],
+        ("BackendAuthAws", _) => &["AKIDEXAMPLE", "a/b+c="],
+        ("BackendAuth" | "BackendAuthKey" | "BackendAuthCredential" | "SecretValue", "file") => &["{dir}/keys"],
         _ => return None,
     })
 }
 
 /// Of what other servers are asked.
 fn asked(owner: &str, key: &str) -> Option<&'static [&'static str]> {
-    Some(match (owner, key) {
-        ("ExtAuthzCache", "key[]") | ("ExtAuthzHttp", "path" | "redirect" | "body") => VALUES,
+    Some(match (owner.strip_prefix("Conditional").unwrap_or(owner), key) {
+        ("NetworkExtAuthzHttp", "path" | "body" | "addRequestHeaders{}") => &["'/' + string(source.address)"],
+        ("ExtAuthzCache", "key[]") => &["string(source.address)", "destination.port"],
+        ("ExtAuthzHttp", "path" | "redirect" | "body") => VALUES,
         ("ExtAuthzHttp", "addRequestHeaders{}" | "metadata{}") | ("ExtAuthzGrpc", "metadata{}") => VALUES,
         ("ExtAuthzHttp", "includeResponseHeaders[]") | ("ExtAuthz", "includeRequestHeaders[]") => HEADERS,
         ("ExtAuthzCache", "ttl") => &["duration('30s')", "1800000000"],
@@ -243,6 +236,7 @@ pub(super) fn texts(owner: &str, key: &str) -> Option<&'static [&'static str]> {
         }
         ("Delay", "duration") => &["250ms", "1s", "int(request.query.ms)"],
         ("Bind" | "Gateway", "address") => &["127.0.0.1", "::1", "unix:/run/gateway.sock"],
+        ("McpPlace", "host") => &["mcp.internal", "a.example.com:8080", "http://localhost:8000/mcp", "https://b.test"],
         ("ServerTls", "minTLSVersion" | "minTlsVersion") => &["TLS_V1_2"],
         ("ServerTls", "maxTLSVersion" | "maxTlsVersion") => &["TLS_V1_3"],
         ("HostRedirect", "host") => &["a.example.com"],

@@ -38,6 +38,10 @@ impl Lowering<'_> {
         for (position, it) in listeners.into_iter().enumerate() {
             let doc::Listener { name, namespace: _, hostname, protocol, tls, routes, tcp_routes, policies } = it;
             let path = format!("{path}.listeners[{position}]");
+            let routes = match protocol {
+                Some(doc::Protocol::Mcp) => routes.map(super::mcp::spoken),
+                _ => routes,
+            };
             let written =
                 Written { path: path.clone(), name, hostname, protocol, tls, policies: policies.unwrap_or_default() };
             let Some(listener) = self.listener(&key, &gateway, position, written) else { continue };
@@ -158,6 +162,7 @@ impl Lowering<'_> {
         self.name("listener", format!("{scope}|{name}"), &format!("{path}.name"));
         let parsed = Hostname::parse(hostname.as_deref().unwrap_or_default());
         let hostname = self.check(format!("{path}.hostname"), parsed)?;
+        let spoken = self.spoken(protocol, &path);
         let protocol = match (protocol, &tls) {
             (None, None) => Protocol::Http,
             (None, Some(_)) => Protocol::Https,
@@ -171,6 +176,8 @@ impl Lowering<'_> {
         let at = format!("{path}.policies");
         let lowered = self.scoped_at(&at, Phase::Gateway, &target, |scope| policies.lower(scope));
         self.attach(lowered, &target, Phase::Gateway, &at);
+        // Less specific than what routes and backends say themselves.
+        self.attach(spoken, &target, Phase::Route, &format!("{path}.protocol"));
         let listener = Arc::new(ir::Listener {
             key,
             bind: bind.clone(),
@@ -185,10 +192,23 @@ impl Lowering<'_> {
         Some(listener)
     }
 
+    /// The policies that the protocol of a listener stands for.
+    fn spoken(&mut self, protocol: Option<doc::Protocol>, path: &str) -> Vec<filters::Policy> {
+        let at = format!("{path}.protocol");
+        match protocol {
+            Some(doc::Protocol::A2a) => {
+                let terms = self.scoped(&at, |scope| filters::a2a::Config::default().lower(scope));
+                terms.map(filters::Policy::A2a).into_iter().collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
     fn protocol(&mut self, path: &str, written: doc::Protocol, has_tls: bool) -> Option<Protocol> {
         let at = format!("{path}.protocol");
         match (written, has_tls) {
-            (doc::Protocol::Http, false) => Some(Protocol::Http),
+            (doc::Protocol::Http | doc::Protocol::Mcp | doc::Protocol::A2a, false) => Some(Protocol::Http),
+            (doc::Protocol::Mcp | doc::Protocol::A2a, true) => Some(Protocol::Https),
             (doc::Protocol::Tcp, false) => Some(Protocol::Tcp),
             (doc::Protocol::Https, true) => Some(Protocol::Https),
             (doc::Protocol::Tls, _) => Some(Protocol::Tls),

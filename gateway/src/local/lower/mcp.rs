@@ -123,10 +123,7 @@ impl Lowering<'_> {
         };
         let place = self.check(format!("{path}.host"), place_of(&host, port, written.as_deref(), default))?;
         let at = format!("{}.policies", path.rsplit_once('.').map_or(path, |(owner, _)| owner));
-        let mut lowered = self.scoped(&at, |scope| {
-            scope.site = filters::expr::Site::Backend;
-            policies.map(|it| it.lower(scope)).unwrap_or_default()
-        });
+        let mut lowered = self.scoped(&at, |scope| policies.map(|it| it.lower(scope)).unwrap_or_default());
         if place.tls && !lowered.iter().any(|it| it.kind() == filters::Kind::BackendTls) {
             lowered.push(filters::Policy::BackendTls(backend_tls::Policy::default()));
         }
@@ -256,6 +253,20 @@ pub(super) fn place_of(host: &str, port: Option<u16>, path: Option<&str>, defaul
         (None, path) => path.to_owned(),
     };
     Ok(Place { host: target, path, tls })
+}
+
+/// Routes of a listener with `protocol: mcp`: what they lead to speaks MCP.
+pub(super) fn spoken(mut routes: Vec<doc::Route>) -> Vec<doc::Route> {
+    for backend in routes.iter_mut().flat_map(|it| &mut it.backends) {
+        if backend.mcp.is_some() || (backend.host.is_none() && backend.service.is_none()) {
+            continue;
+        }
+        let place =
+            doc::McpPlace { host: backend.host.take(), service: backend.service.take(), ..doc::McpPlace::default() };
+        let target = doc::McpTarget { name: "server".to_owned(), mcp: Some(place), ..doc::McpTarget::default() };
+        backend.mcp = Some(doc::McpBackend { targets: vec![target], ..doc::McpBackend::default() });
+    }
+    routes
 }
 
 #[cfg(test)]

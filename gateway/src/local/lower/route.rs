@@ -270,10 +270,7 @@ impl Lowering<'_> {
             return None;
         }
         let at = format!("{path}.policies");
-        let lowered = self.scoped(&at, |scope| {
-            scope.site = filters::expr::Site::Backend;
-            policies.map(|it| it.lower(scope)).unwrap_or_default()
-        });
+        let lowered = self.scoped(&at, |scope| policies.map(|it| it.lower(scope)).unwrap_or_default());
         let checks = lowered.iter().any(|it| it.kind() == filters::Kind::Health);
         let reference = if let Some(text) = host {
             // Health belongs to a backend: one of its own, if it is said here.

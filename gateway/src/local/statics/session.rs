@@ -1,5 +1,8 @@
-//! The keys that seal the session ids of MCP clients.
+//! Sessions of MCP clients: the keys that seal their ids, and how long they last.
 
+use std::time::Duration;
+
+use filters::lower::Span;
 use protocols::mcp::session::KEYS_MAX;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -15,6 +18,26 @@ pub struct SessionConfig {
     /// sessions. Up to four, separated by commas or white space: the first seals, all open. Default: a key of this
     /// process and its successors.
     pub key: Option<FileOrInline>,
+}
+
+/// MCP clients and servers.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct McpConfig {
+    /// How long a session may be idle before it ends. Default: `30m`.
+    pub session_ttl: Option<Span>,
+}
+
+/// Idle time after which a session ends.
+const SESSION_TTL: Duration = Duration::from_secs(30 * 60);
+
+pub(super) fn ttl(from: &mut Sources<'_>, written: &McpConfig) -> Duration {
+    let ttl = written.session_ttl.map_or(SESSION_TTL, |it| it.0);
+    if ttl.is_zero() {
+        let reason = "a session that ends at once is none: write `statefulMode: stateless` at the backend".to_owned();
+        from.faults.push(Fault::Written("config.mcp.sessionTtl".to_owned(), reason));
+    }
+    ttl
 }
 
 pub(super) fn keys(from: &mut Sources<'_>, written: SessionConfig) -> Vec<ir::Secret> {

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use filters::backend_auth::{Outgoing, Payload};
 use filters::callout::{Callout, Fault, Nobody, Target};
 use filters::outside::{Later, Outside, Work};
 use filters::{Effective, Exchange, Facts, HeldBody, RequestBody, Verdict, chain};
@@ -113,7 +114,9 @@ impl Line {
             }
         }
         if let Some(credentials) = self.effective.backend_auth() {
-            credentials.on_attempt(head, &facts, &Aside);
+            let message = Outgoing { head, body: Payload::of(&facts.body), facts: &facts, outside: &Aside };
+            let written = credentials.on_attempt(message);
+            written.map_err(|why| Fault::Broken(format!("the call cannot be made: backendAuth: {why}")))?;
         }
         if let (Some(body), Some(held)) = (body, facts.body.held()) {
             *body = held.bytes.clone();

@@ -43,6 +43,8 @@ pub const REDIRECTS_MAX: usize = 3;
 pub const FETCH_DEADLINE: Duration = Duration::from_secs(15);
 /// Longest wait for one connection.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
+/// Longest URL that somebody outside wrote.
+const URL_BYTES_MAX: usize = 2048;
 /// Largest head of an answer.
 const HEAD_BYTES_MAX: usize = 32 * 1024;
 
@@ -99,6 +101,21 @@ impl Egress {
         }
     }
 
+    /// Whether a URL that somebody outside wrote may be dialled by somebody in here: all its addresses are public, or
+    /// listed in `config.egressAllow`.
+    pub async fn admits(&self, url: &str) -> Result<(), Fault> {
+        let hop = Hop::parse(url).filter(|_| url.len() <= URL_BYTES_MAX).ok_or(Fault::Url)?;
+        let judged = async {
+            for ip in self.addresses(&hop).await? {
+                if !address::is_among(ip, &self.allow) {
+                    address::judge(ip, Some(address::Reach::Public)).map_err(|why| Fault::Refused(ip, why))?;
+                }
+            }
+            Ok(())
+        };
+        tokio::time::timeout(CONNECT_DEADLINE, judged).await.unwrap_or(Err(Fault::Deadline))
+    }
+
     async fn follow(&self, url: &str, ask: &Ask) -> Result<Fetched, Fault> {
         let mut hop = Hop::parse(url).ok_or(Fault::Url)?;
         // How near the first address was: a redirect may not lead nearer.
@@ -118,19 +135,7 @@ impl Egress {
 
     /// An address of the host that may be dialled.
     async fn address(&self, hop: &Hop, nearest: Option<address::Reach>) -> Result<SocketAddr, Fault> {
-        let found: Vec<IpAddr> = match hop.host.trim_matches(['[', ']']).parse() {
-            Ok(ip) => vec![ip],
-            Err(_) => {
-                let name = self.names.get(&hop.host);
-                name.settled().await;
-                let resolution = name.resolution();
-                if resolution.addresses.is_empty() {
-                    let error = resolution.error.as_deref().unwrap_or("no addresses");
-                    return Err(Fault::Name(hop.host.to_string(), error.to_owned()));
-                }
-                resolution.addresses.clone()
-            }
-        };
+        let found = self.addresses(hop).await?;
         let mut refused = Fault::Name(hop.host.to_string(), "no addresses".to_owned());
         for ip in found {
             // For what an operator wrote, not for where a server sends us on.
@@ -143,6 +148,20 @@ impl Egress {
             }
         }
         Err(refused)
+    }
+
+    async fn addresses(&self, hop: &Hop) -> Result<Vec<IpAddr>, Fault> {
+        if let Ok(ip) = hop.host.trim_matches(['[', ']']).parse() {
+            return Ok(vec![ip]);
+        }
+        let name = self.names.get(&hop.host);
+        name.settled().await;
+        let resolution = name.resolution();
+        if resolution.addresses.is_empty() {
+            let error = resolution.error.as_deref().unwrap_or("no addresses");
+            return Err(Fault::Name(hop.host.to_string(), error.to_owned()));
+        }
+        Ok(resolution.addresses.clone())
     }
 
     async fn ask(&self, hop: &Hop, address: SocketAddr, ask: &Ask) -> Result<Fetched, Fault> {

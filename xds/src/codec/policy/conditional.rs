@@ -3,7 +3,7 @@
 use filters::conditional::{Entry, Policy};
 use filters::{Kind, Scope};
 
-use super::{direct_response, local_rate_limit, transformations};
+use super::{direct_response, ext_authz, local_rate_limit, remote_rate_limit, transformations};
 use crate::pb;
 use crate::pb::conditional::entry::Kind as Wire;
 
@@ -19,6 +19,8 @@ pub(super) fn encode(it: &Policy) -> pb::Conditional {
 fn wire(policy: &filters::Policy) -> Option<Wire> {
     match policy {
         filters::Policy::DirectResponse(it) => Some(Wire::DirectResponse(direct_response::encode(it))),
+        filters::Policy::ExtAuthz(it) => Some(Wire::ExtAuthz(ext_authz::encode(it))),
+        filters::Policy::RemoteRateLimit(it) => Some(Wire::RemoteRateLimit(remote_rate_limit::encode(it))),
         filters::Policy::LocalRateLimit(it) => Some(Wire::LocalRateLimit(local_rate_limit::encode(it))),
         filters::Policy::Transformations(it) => Some(Wire::Transformations(transformations::encode(it))),
         _ => None,
@@ -33,7 +35,9 @@ pub(super) fn kind(it: &pb::Conditional) -> Option<Kind> {
 fn kind_of(wire: &Wire) -> Kind {
     match wire {
         Wire::DirectResponse(_) => Kind::DirectResponse,
+        Wire::ExtAuthz(_) => Kind::ExtAuthz,
         Wire::LocalRateLimit(_) => Kind::LocalRateLimit,
+        Wire::RemoteRateLimit(_) => Kind::RemoteRateLimit,
         Wire::Transformations(_) => Kind::Transformations,
     }
 }
@@ -61,6 +65,8 @@ pub(super) fn decode(it: pb::Conditional, scope: &mut Scope<'_>) -> Option<Polic
 fn entry(wire: Wire, scope: &mut Scope<'_>) -> Option<filters::Policy> {
     match wire {
         Wire::DirectResponse(it) => direct_response::decode(it, scope).map(filters::Policy::DirectResponse),
+        Wire::ExtAuthz(it) => ext_authz::decode(it, scope).map(filters::Policy::ExtAuthz),
+        Wire::RemoteRateLimit(it) => remote_rate_limit::decode(it, scope).map(filters::Policy::RemoteRateLimit),
         Wire::LocalRateLimit(it) => local_rate_limit::decode(it, scope).map(filters::Policy::LocalRateLimit),
         Wire::Transformations(it) => transformations::decode(it, scope).map(filters::Policy::Transformations),
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use filters::Scope;
 use filters::callout::Headers;
-use filters::expr::Expression;
+use filters::expr::{Expression, Site};
 use filters::ext_authz::{
     Body, BodyConfig, Cache, CacheConfig, Config, ContextConfig, Failure, FailureConfig, Grpc, Http, HttpConfig,
     Policy, Protocol, ProtocolConfig,
@@ -76,7 +76,7 @@ fn encode_body(it: &Body) -> pb::ext_authz::BodyOptions {
     pb::ext_authz::BodyOptions { max_request_bytes, allow_partial_message: partial, pack_as_bytes: packed }
 }
 
-fn encode_cache(it: &Cache) -> pb::ext_authz::Cache {
+pub(super) fn encode_cache(it: &Cache) -> pb::ext_authz::Cache {
     let Cache { key, ttl, entries_max, .. } = it;
     pb::ext_authz::Cache {
         key: key.iter().map(|it| it.text().to_owned()).collect(),
@@ -120,13 +120,15 @@ pub(super) fn decode(it: pb::ExtAuthz, scope: &mut Scope<'_>) -> Option<Policy> 
             let pb::ext_authz::BodyOptions { max_request_bytes, allow_partial_message, pack_as_bytes } = it;
             BodyConfig { max_request_bytes, allow_partial_message, pack_as_bytes }
         }),
-        cache: cache.map(|it| {
-            let pb::ext_authz::Cache { key, ttl, max_entries } = it;
-            CacheConfig { key, ttl, max_entries: max_entries.unwrap_or(ENTRIES_DEFAULT) }
-        }),
+        cache: cache.map(decode_cache),
         ..Config::default()
     };
-    config.asking(target, scope)
+    config.asking(target, Site::Request, scope)
+}
+
+pub(super) fn decode_cache(it: pb::ext_authz::Cache) -> CacheConfig {
+    let pb::ext_authz::Cache { key, ttl, max_entries } = it;
+    CacheConfig { key, ttl, max_entries: max_entries.unwrap_or(ENTRIES_DEFAULT) }
 }
 
 fn decode_http(it: pb::ext_authz::Http) -> HttpConfig {

@@ -1,5 +1,6 @@
 //! Policies: one file for each unit of `filters`. The compiler lists the units that are missing.
 
+mod a2a;
 mod access_log;
 mod api_key;
 mod authorization;
@@ -33,6 +34,7 @@ mod local_rate_limit;
 mod mcp_authorization;
 mod mode;
 mod network_authorization;
+mod network_ext_authz;
 mod proxy_protocol;
 mod remote_rate_limit;
 mod request_mirror;
@@ -55,6 +57,7 @@ pub(super) fn encode(policy: &Policy) -> Wire {
         Policy::BasicAuth(it) => Wire::BasicAuth(basic_auth::encode(it)),
         Policy::ApiKey(it) => Wire::ApiKey(api_key::encode(it)),
         Policy::Authorization(it) => Wire::Authorization(authorization::encode(it)),
+        Policy::NetworkExtAuthz(it) => Wire::NetworkExtAuthz(network_ext_authz::encode(it)),
         Policy::NetworkAuthorization(it) => Wire::NetworkAuthorization(network_authorization::encode(it)),
         Policy::McpAuthorization(it) => Wire::McpAuthorization(mcp_authorization::encode(it)),
         Policy::LocalRateLimit(it) => Wire::LocalRateLimit(local_rate_limit::encode(it)),
@@ -71,6 +74,7 @@ pub(super) fn encode(policy: &Policy) -> Wire {
         Policy::Transformations(it) => Wire::Transformations(transformations::encode(it)),
         Policy::ExtAuthz(it) => Wire::ExtAuthz(ext_authz::encode(it)),
         Policy::RemoteRateLimit(it) => Wire::RemoteRateLimit(remote_rate_limit::encode(it)),
+        Policy::A2a(it) => Wire::A2a(a2a::encode(it)),
         Policy::AccessLog(it) => Wire::AccessLog(access_log::encode(it)),
         Policy::BackendAuth(it) => Wire::BackendAuth(backend_auth::encode(it)),
         Policy::BackendHttp(it) => Wire::Http(backend_http::encode(it)),
@@ -101,6 +105,7 @@ pub(super) fn decode(wire: Wire, scope: &mut Scope<'_>) -> Option<Policy> {
         Wire::BasicAuth(it) => basic_auth::decode(it, scope).map(Policy::BasicAuth),
         Wire::ApiKey(it) => api_key::decode(it, scope).map(Policy::ApiKey),
         Wire::Authorization(it) => authorization::decode(it, scope).map(Policy::Authorization),
+        Wire::NetworkExtAuthz(it) => network_ext_authz::decode(it, scope).map(Policy::NetworkExtAuthz),
         Wire::NetworkAuthorization(it) => network_authorization::decode(it, scope).map(Policy::NetworkAuthorization),
         Wire::McpAuthorization(it) => mcp_authorization::decode(it, scope).map(Policy::McpAuthorization),
         Wire::LocalRateLimit(it) => local_rate_limit::decode(it, scope).map(Policy::LocalRateLimit),
@@ -120,6 +125,7 @@ pub(super) fn decode(wire: Wire, scope: &mut Scope<'_>) -> Option<Policy> {
         Wire::Transformations(it) => transformations::decode(it, scope).map(Policy::Transformations),
         Wire::ExtAuthz(it) => ext_authz::decode(it, scope).map(Policy::ExtAuthz),
         Wire::RemoteRateLimit(it) => remote_rate_limit::decode(it, scope).map(Policy::RemoteRateLimit),
+        Wire::A2a(it) => a2a::decode(it, scope).map(Policy::A2a),
         Wire::AccessLog(it) => access_log::decode(it, scope).map(Policy::AccessLog),
         Wire::BackendAuth(it) => backend_auth::decode(it, scope).map(Policy::BackendAuth),
         Wire::Http(it) => backend_http::decode(it, scope).map(Policy::BackendHttp),
@@ -152,6 +158,7 @@ pub(super) fn kind(wire: &Wire) -> Option<Kind> {
         Wire::Authorization(_) => Kind::Authorization,
         Wire::NetworkAuthorization(_) => Kind::NetworkAuthorization,
         Wire::McpAuthorization(_) => Kind::McpAuthorization,
+        Wire::NetworkExtAuthz(_) => Kind::NetworkExtAuthz,
         Wire::LocalRateLimit(_) => Kind::LocalRateLimit,
         Wire::ConcurrencyLimit(_) => Kind::ConcurrencyLimit,
         Wire::Csrf(_) => Kind::Csrf,
@@ -165,6 +172,7 @@ pub(super) fn kind(wire: &Wire) -> Option<Kind> {
         Wire::Transformations(_) => Kind::Transformations,
         Wire::ExtAuthz(_) => Kind::ExtAuthz,
         Wire::RemoteRateLimit(_) => Kind::RemoteRateLimit,
+        Wire::A2a(_) => Kind::A2a,
         Wire::AccessLog(_) => Kind::AccessLog,
         Wire::BackendAuth(_) => Kind::BackendAuth,
         Wire::Http(_) => Kind::BackendHttp,

@@ -23,9 +23,10 @@ fn terms() -> impl Strategy<Value = callout::Terms> {
         }
         it
     });
-    let own = (option::of(changes), option::of(changes::backend_auth()));
-    (option::of(headers()), own, option::of(backend_tls()), option::of(backend_http()), option::of(tcp)).prop_map(
-        |(request_header_modifier, (transformations, backend_auth), backend_tls, http, tcp)| callout::Terms {
+    let own = (option::of(changes), option::of(changes::backend_auth())).boxed();
+    let plain = (option::of(backend_tls()), option::of(backend_http()), option::of(tcp)).boxed();
+    (option::of(headers()), own, plain).prop_map(
+        |(request_header_modifier, (transformations, backend_auth), (backend_tls, http, tcp))| callout::Terms {
             request_header_modifier,
             transformations,
             backend_auth,
@@ -68,8 +69,8 @@ pub(super) fn ext_authz() -> impl Strategy<Value = ext_authz::Config> {
     let names = some_of(&[":method", ":path", "X-A", "authorization", "host"]);
     let parts =
         (option::of(terms()), prop_oneof![grpc, http], failure, names, option::of(body), option::of(cache), modes());
-    parts.prop_map(|(policies, protocol, failure_mode, include_request_headers, include_request_body, cache, mode)| {
-        Config {
+    parts.boxed().prop_map(
+        |(policies, protocol, failure_mode, include_request_headers, include_request_body, cache, mode)| Config {
             backend: Some("b".to_owned()),
             policies,
             protocol,
@@ -79,8 +80,8 @@ pub(super) fn ext_authz() -> impl Strategy<Value = ext_authz::Config> {
             cache,
             mode,
             ..Config::default()
-        }
-    })
+        },
+    )
 }
 
 pub(super) fn remote_rate_limit() -> impl Strategy<Value = remote_rate_limit::Config> {
@@ -96,7 +97,7 @@ pub(super) fn remote_rate_limit() -> impl Strategy<Value = remote_rate_limit::Co
         limit_override,
     });
     let mode = select(&[FailureMode::FailClosed, FailureMode::FailOpen][..]);
-    (option::of(terms()), vec(descriptor, 0..4), mode, modes()).prop_map(
+    (option::of(terms()), vec(descriptor, 0..4), mode, modes()).boxed().prop_map(
         |(policies, descriptors, failure_mode, mode)| Config {
             backend: Some("b".to_owned()),
             policies,
@@ -104,6 +105,30 @@ pub(super) fn remote_rate_limit() -> impl Strategy<Value = remote_rate_limit::Co
             descriptors,
             failure_mode,
             mode,
+            ..Config::default()
+        },
+    )
+}
+
+pub(super) fn network_ext_authz() -> impl Strategy<Value = network_ext_authz::Config> {
+    use network_ext_authz::{Config, NetworkFailureMode, NetworkHttpConfig, NetworkProtocolConfig};
+    const CONNECTION: &[&str] = &["string(source.address)", "'/' + source.subjectCn"];
+    let one = || option::of(one_of(CONNECTION));
+    let headers = btree_map(one_of(&["x-a", "x-b"]), one_of(CONNECTION), 0..3);
+    let http = (one(), one(), headers).prop_map(|(path, body, add_request_headers)| {
+        NetworkProtocolConfig::Http(NetworkHttpConfig { path, body, add_request_headers })
+    });
+    let cache = (vec(one_of(CONNECTION), 1..3), 1..1_000_000u32)
+        .prop_map(|(key, max_entries)| ext_authz::CacheConfig { key, ttl: "duration('1m')".to_owned(), max_entries });
+    let failure = select(&[NetworkFailureMode::Deny, NetworkFailureMode::Allow][..]);
+    (option::of(terms()), http, failure, modes(), option::of(cache)).boxed().prop_map(
+        |(policies, protocol, failure_mode, mode, cache)| Config {
+            backend: Some("b".to_owned()),
+            policies,
+            protocol,
+            failure_mode,
+            mode,
+            cache,
             ..Config::default()
         },
     )

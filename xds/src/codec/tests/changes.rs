@@ -74,11 +74,48 @@ pub(super) fn backend_auth() -> impl Strategy<Value = backend_auth::Config> {
         ttl: None,
         location,
     });
-    (primary, option::of(sign), vec(further, 0..3)).prop_map(|((key, passthrough), sign, credentials)| Config {
-        jwt_sign: sign.filter(|_| key.is_none() && passthrough.is_none()),
-        key,
-        passthrough,
-        credentials,
-        ..Config::default()
-    })
+    let secret = || one_of(&["AKIDEXAMPLE", "a/b+c="]).prop_map(|it| ValueConfig::Inline(SecretText(it)));
+    let keys = option::of((secret(), secret(), option::of(secret())));
+    let aws = (keys, option::of(one_of(&["us-east-1"])), option::of(one_of(&["bedrock", "s3"])));
+    let aws = aws.prop_map(|(keys, region, service_name)| {
+        let (access_key_id, secret_access_key, session_token) = match keys {
+            Some((id, secret, token)) => (Some(id), Some(secret), token),
+            None => (None, None, None),
+        };
+        AwsConfig { access_key_id, secret_access_key, session_token, region, service_name, assume_role: None }
+    });
+    // Each part has its own box: a stack holds all of them at once otherwise.
+    let (primary, sign, aws) = (primary.boxed(), sign.boxed(), aws.boxed());
+    let signed = (option::of(sign), option::of(aws));
+    (primary, signed, vec(further, 0..3))
+        .prop_map(|((key, passthrough), (sign, aws), credentials)| Config {
+            aws: aws.filter(|_| key.is_none() && passthrough.is_none() && sign.is_none()),
+            jwt_sign: sign.filter(|_| key.is_none() && passthrough.is_none()),
+            key,
+            passthrough,
+            credentials,
+            ..Config::default()
+        })
+        .boxed()
+}
+
+pub(super) fn a2a() -> impl Strategy<Value = a2a::Config> {
+    use a2a::{CardConfig, Config, Ids, Push, SignConfig, VerifyConfig};
+    use backend_auth::{Algorithm, SecretText, ValueConfig};
+    let sign = option::of(one_of(&["k1"])).prop_map(|kid| SignConfig {
+        signing_key: ValueConfig::Inline(SecretText(EC_KEY.to_owned())),
+        alg: Algorithm::ES256,
+        kid,
+    });
+    let jwks = prop_oneof![
+        Just(jwt_auth::JwksConfig::Inline(super::policies::JWKS.to_owned())),
+        Just(jwt_auth::JwksConfig::Url { url: "https://agents.example/keys".to_owned() }),
+    ];
+    let ttl = option::of((0..3600u64).prop_map(|it| lower::Span(std::time::Duration::from_secs(it))));
+    let card = (ttl, option::of(jwks), any::<bool>(), option::of(sign)).prop_map(|(ttl, jwks, require, sign)| {
+        CardConfig { ttl, require: require && jwks.is_some(), verify: jwks.map(|jwks| VerifyConfig { jwks }), sign }
+    });
+    let ids = select(&[Ids::Sealed, Ids::Plain][..]);
+    let push = select(&[Push::Checked, Push::Refused, Push::Unchecked][..]);
+    (ids, push, option::of(card)).prop_map(|(ids, push_notifications, card)| Config { ids, push_notifications, card })
 }

@@ -137,6 +137,9 @@ pub(super) fn of(kind: Kind, site: Site) -> BoxedStrategy<Policy> {
         Kind::McpAuthorization => {
             lowered(site, admission::tools(), mcp_authorization::Policy::lower, Policy::McpAuthorization)
         }
+        Kind::NetworkExtAuthz => {
+            lowered(site, callouts::network_ext_authz(), network_ext_authz::Policy::lower, Policy::NetworkExtAuthz)
+        }
         Kind::NetworkAuthorization => {
             lowered(site, admission::connections(), network_authorization::Policy::lower, Policy::NetworkAuthorization)
         }
@@ -164,6 +167,7 @@ pub(super) fn of(kind: Kind, site: Site) -> BoxedStrategy<Policy> {
         Kind::DirectResponse => {
             lowered(site, changes::answer(), direct_response::Config::lower, Policy::DirectResponse)
         }
+        Kind::A2a => lowered(site, changes::a2a(), a2a::Config::lower, Policy::A2a),
         Kind::AccessLog => lowered(site, access_log(), access_log::Config::lower, Policy::AccessLog),
         Kind::BackendHttp => lowered(site, backend_http(), backend_http::Config::lower, Policy::BackendHttp),
         Kind::BackendTcp => lowered(site, backend_tcp(), backend_tcp::Config::lower, Policy::BackendTcp),
@@ -195,7 +199,8 @@ pub(super) fn of(kind: Kind, site: Site) -> BoxedStrategy<Policy> {
 }
 
 /// Kinds that may have conditions.
-pub(super) const CONDITIONAL: &[Kind] = &[Kind::DirectResponse, Kind::LocalRateLimit, Kind::Transformations];
+pub(super) const CONDITIONAL: &[Kind] =
+    &[Kind::DirectResponse, Kind::ExtAuthz, Kind::LocalRateLimit, Kind::RemoteRateLimit, Kind::Transformations];
 
 /// A policy of one of these kinds with conditions.
 pub(super) fn conditional(site: Site) -> impl Strategy<Value = Policy> {
@@ -230,7 +235,8 @@ fn location() -> impl Strategy<Value = Option<credential::Config>> {
     option::of(prop_oneof![header, others])
 }
 
-const JWKS: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+pub(super) const JWKS: &str =
+    r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
 
 fn jwt_auth() -> impl Strategy<Value = jwt_auth::Config> {
     use jwt_auth::{Config, JwksConfig, OptionsConfig, ProviderConfig};

@@ -1,0 +1,229 @@
+//! Clients of revision 2024-11-05: a stream (`GET /sse`) carries everything that is said to them, and its first event
+//! names the place that they post messages to.
+//!
+//! The stream is in this process, and so is the session that its client opens over it; the id in the place says whose it
+//! is, as other ids do, and no other process goes on with it. A message is taken with 202 at once; what comes of it goes
+//! into the stream, for which [`Channel`] stands in wherever an answer is written.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use filters::{Reason, Wanted};
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, StatusCode};
+use parking_lot::Mutex;
+use pingora_error::Result;
+use pingora_proxy::Session;
+use protocols::json::Raw;
+use protocols::mcp::session::{Name, Session as Sealed};
+use protocols::mcp::transport::{self, JSON};
+use protocols::mcp::{Message, Shape, Version, answer};
+use protocols::sse::Event;
+use tokio::sync::{Notify, mpsc};
+
+use super::reply::{self, Stream};
+use super::talk::Talk;
+use super::{Sessions, post, serve, stream};
+use crate::proxy::{Ctx, Proxy, body, request::Stop};
+
+/// Streams at once.
+const CHANNELS_MAX: usize = 16 * 1024;
+/// Messages that wait for a client.
+const WAITING_MAX: usize = 256;
+/// The parameter of the place that messages are posted to.
+const PARAMETER: &str = "sessionId";
+
+/// The path of this transport; every other is of Streamable HTTP.
+pub(super) const PATH: &str = "/sse";
+
+/// What leads to one client.
+pub struct Channel {
+    out: mpsc::Sender<Event>,
+    /// Once it has been opened.
+    session: Mutex<Option<Sealed>>,
+    opened: Notify,
+}
+
+impl Channel {
+    /// Says something to the client, and waits where it is slow. The error says that it has left.
+    pub(super) async fn say(&self, event: Event) -> std::result::Result<(), ()> {
+        let event = Event { event: Some("message".to_owned()), id: None, ..event };
+        self.out.send(event).await.map_err(drop)
+    }
+
+    /// Ends when the client has left.
+    pub(super) async fn gone(&self) {
+        self.out.closed().await;
+    }
+
+    fn open(&self, session: Sealed) {
+        *self.session.lock() = Some(session);
+        self.opened.notify_one();
+    }
+}
+
+/// All of the process.
+#[derive(Default)]
+pub(super) struct Channels(Mutex<HashMap<Name, Arc<Channel>>>);
+
+impl Channels {
+    fn keep(&self, name: Name, channel: &Arc<Channel>) -> bool {
+        let mut channels = self.0.lock();
+        if channels.len() >= CHANNELS_MAX {
+            return false;
+        }
+        channels.insert(name, channel.clone());
+        true
+    }
+
+    fn get(&self, name: &Name) -> Option<Arc<Channel>> {
+        self.0.lock().get(name).cloned()
+    }
+}
+
+/// Takes a stream out when its exchange has ended, however it did, and with it the session.
+struct Ending {
+    talk: Talk,
+    name: Name,
+    channel: Arc<Channel>,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.talk.mcp.channels.0.lock().remove(&self.name);
+        if let Some(session) = self.channel.session.lock().take() {
+            self.talk.session = Some((self.name, session));
+            serve::forget(&self.talk);
+        }
+    }
+}
+
+/// The stream.
+pub(super) async fn listen(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx, talk: Talk) -> Result<()> {
+    if let Err(fault) = transport::check_get(&session.req_header().headers) {
+        return refuse(session, ctx, fault.status().as_u16(), &fault.to_string()).await;
+    }
+    let name = Sessions::name();
+    let began = Sessions::now();
+    let place = Sealed { began, version: Version::V2024_11_05, client: String::new(), servers: Vec::new() };
+    let Ok(id) = talk.mcp.sessions.seal(&place, name, &talk.scope) else {
+        return refuse(session, ctx, 500, "the session cannot be sealed").await;
+    };
+    let (sender, mut receiver) = mpsc::channel(WAITING_MAX);
+    let channel = Arc::new(Channel { out: sender, session: Mutex::default(), opened: Notify::new() });
+    if !talk.mcp.channels.keep(name, &channel) {
+        return refuse(session, ctx, 503, "too many streams").await;
+    }
+    let ending = Ending { talk: talk.again(), name, channel: channel.clone() };
+    // The client resolves it against the URL that it knows.
+    let path = ctx.original.path.0.as_ref().unwrap_or(&session.req_header().uri).path().to_owned();
+    let mut out = Stream::begin(session, ctx, &proxy.carried, Vec::new()).await?;
+    let place = Event { event: Some("endpoint".to_owned()), ..Event::message(format!("{path}?{PARAMETER}={id}")) };
+    out.event(&place).await?;
+    let unasked = tokio::spawn(unasked(talk, name, channel));
+    let _ends = Aborts(unasked.abort_handle());
+    while let Some(event) = out.next(std::pin::pin!(receiver.recv())).await? {
+        out.event(&event).await?;
+    }
+    drop(ending);
+    out.end().await
+}
+
+struct Aborts(tokio::task::AbortHandle);
+
+impl Drop for Aborts {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// What servers say unasked, once there is a session.
+async fn unasked(mut talk: Talk, name: Name, channel: Arc<Channel>) {
+    channel.opened.notified().await;
+    let Some(session) = channel.session.lock().clone() else { return };
+    talk.session = Some((name, session));
+    let talk = Arc::new(talk);
+    let (_listeners, mut coming) = stream::listeners(&talk);
+    while let Some((target, event)) = coming.recv().await {
+        if let Some(data) = super::relay::unasked(&talk, &target, &event)
+            && channel.say(Event::message(data)).await.is_err()
+        {
+            return;
+        }
+    }
+}
+
+/// A message for the place that the stream has named.
+pub(super) async fn message(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx, mut talk: Talk) -> Result<()> {
+    let query = session.req_header().uri.query().unwrap_or_default();
+    let id = query.split('&').find_map(|it| it.strip_prefix(PARAMETER)?.strip_prefix('='));
+    let Some(id) = id else {
+        return refuse(session, ctx, 422, "`sessionId` is missing: begin with GET").await;
+    };
+    let name = talk.mcp.sessions.open(id, &talk.scope).map(|(name, _)| name);
+    let Some((name, channel)) = name.and_then(|it| Some((it, talk.mcp.channels.get(&it)?))) else {
+        return refuse(session, ctx, 404, "session not found").await;
+    };
+    if !session.req_header().headers.get(CONTENT_TYPE).is_some_and(|it| transport::is_type(it.as_bytes(), JSON)) {
+        let status = StatusCode::UNSUPPORTED_MEDIA_TYPE.as_u16();
+        return refuse(session, ctx, status, "`Content-Type` has to be application/json").await;
+    }
+    let body = match body::read_ahead(session, ctx, Wanted::Whole).await {
+        Ok(()) => ctx.facts.body.held().map(|it| it.bytes.clone()).unwrap_or_default(),
+        Err(Stop::Reply(refused)) => return reply::write(session, ctx, refused).await,
+        Err(Stop::Broken(error)) => return Err(error),
+    };
+    let message = match Message::parse(&body) {
+        Ok(message) => message,
+        Err(fault) => return reply::write(session, ctx, post::unreadable(&fault)).await,
+    };
+    accept(session, ctx, &channel).await?;
+    let said = taken(proxy, session, ctx, (&mut talk, name), (message, &body, &channel)).await;
+    match said {
+        // The client of the stream has left; this connection is in order.
+        Err(_) if channel.out.is_closed() => Ok(()),
+        said => said,
+    }
+}
+
+/// Takes the message: what comes of it goes into the stream. The connection ends with the exchange, which may last long.
+async fn accept(session: &mut Session, ctx: &mut Ctx, channel: &Arc<Channel>) -> Result<()> {
+    let mut accepted = reply::bare(202, Reason::Upstream);
+    if session.req_header().version != http::Version::HTTP_2 {
+        accepted.headers.push((http::header::CONNECTION, HeaderValue::from_static("close")));
+        session.set_keepalive(None);
+    }
+    reply::write(session, ctx, accepted).await?;
+    ctx.channel = Some(channel.clone());
+    Ok(())
+}
+
+async fn taken(
+    proxy: &Proxy,
+    session: &mut Session,
+    ctx: &mut Ctx,
+    (talk, name): (&mut Talk, Name),
+    (message, body, channel): (Message<'_>, &Bytes, &Arc<Channel>),
+) -> Result<()> {
+    let id = message.id.map_or("", Raw::text);
+    if message.shape() == Shape::Request && message.method() == "initialize" {
+        let (opened, session_of) = post::open(talk, (id, name), &message).await;
+        if let Some(session) = session_of {
+            channel.open(session);
+        }
+        return reply::write(session, ctx, opened).await;
+    }
+    let held = channel.session.lock().clone();
+    let Some(held) = held else {
+        let text = answer::error(id, answer::INVALID_REQUEST, "begin with `initialize`");
+        return reply::write(session, ctx, reply::message(400, Reason::InvalidRequest, text)).await;
+    };
+    talk.session = Some((name, held));
+    post::in_session(proxy, session, ctx, talk, (message, body)).await
+}
+
+async fn refuse(session: &mut Session, ctx: &mut Ctx, status: u16, text: &str) -> Result<()> {
+    let text = answer::error("", answer::INVALID_REQUEST, text);
+    reply::write(session, ctx, reply::message(status, Reason::InvalidRequest, text)).await
+}
