@@ -272,7 +272,10 @@ fn mock_llm(address: std::net::SocketAddr, script: Option<String>) -> ExitCode {
         }
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let told = |address| drop(say(&format!("mock-llm listens on http://{address}")));
+    let told = |address| {
+        // Who closed standard output does not want to know.
+        let _ = say(&format!("mock-llm listens on http://{address}"));
+    };
     match runtime.and_then(|it| it.block_on(llm::serve(address, script, told))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&format!("{address}: {error}")),

@@ -61,9 +61,12 @@ impl Asked {
 
     /// Goes on to it.
     pub(crate) fn advance(&mut self) {
+        let name = |it: &Self| it.provider().map(|it| it.name.clone()).unwrap_or_default();
+        let failed = name(self);
         self.at += 1;
         self.account.next_attempt();
         self.fit();
+        tracing::debug!(%failed, next = %name(self), backend = %self.ai.name, "another provider is asked");
     }
 
     /// How long the body for the provider asked now is, where it is not what the client sent.

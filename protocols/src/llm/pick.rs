@@ -12,8 +12,34 @@ const KEY_BYTES_MAX: usize = 24;
 /// Deepest containers whose members are looked at.
 const LEVELS: usize = 4;
 
-/// Places, as keys from the outside in; `*` is any element of an array.
-pub(super) type Places = &'static [&'static [&'static str]];
+/// Keys are told apart by their first byte, up to so many kinds of it.
+const KINDS: usize = 32;
+
+/// Places, as keys from the outside in; `*` is any element of an array. At most 32.
+#[derive(Debug)]
+pub(super) struct Places {
+    list: &'static [&'static [&'static str]],
+    /// By level and kind of key, those that may go on: most keys are of none, and are not compared.
+    by_kind: [[u32; KINDS]; LEVELS],
+}
+
+impl Places {
+    pub(super) fn new(list: &'static [&'static [&'static str]]) -> Self {
+        let mut by_kind = [[0; KINDS]; LEVELS];
+        for (bit, place) in list.iter().enumerate() {
+            for (level, step) in by_kind.iter_mut().zip(place.iter()) {
+                if let Some(kind) = level.get_mut(kind(step.as_bytes())) {
+                    *kind |= 1_u32.checked_shl(u32::try_from(bit).unwrap_or(u32::MAX)).unwrap_or(0);
+                }
+            }
+        }
+        Self { list, by_kind }
+    }
+}
+
+fn kind(key: &[u8]) -> usize {
+    key.first().map_or(0, |it| usize::from(*it) % KINDS)
+}
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Level {
@@ -32,7 +58,7 @@ enum State {
 
 #[derive(Debug)]
 pub(super) struct Pick {
-    places: Places,
+    places: &'static Places,
     state: State,
     /// Open containers; of the outermost ones there is more in `levels`.
     depth: usize,
@@ -56,8 +82,7 @@ struct Capture {
 }
 
 impl Pick {
-    /// At most 32 places.
-    pub(super) fn new(places: Places) -> Self {
+    pub(super) fn new(places: &'static Places) -> Self {
         Self {
             places,
             state: State::Structure,
@@ -189,11 +214,12 @@ impl Pick {
 
     /// Those of the places that go on with this key.
     fn leading(&self, places: u32, key: &[u8]) -> u32 {
-        let (mut out, mut rest) = (0, places);
+        let may = self.places.by_kind.get(self.depth - 1).and_then(|it| it.get(kind(key)));
+        let (mut out, mut rest) = (0, places & may.copied().unwrap_or(0));
         while rest != 0 {
             let bit = rest.trailing_zeros();
             rest &= rest - 1;
-            let step = self.places.get(bit as usize).and_then(|it| it.get(self.depth - 1));
+            let step = self.places.list.get(bit as usize).and_then(|it| it.get(self.depth - 1));
             if step.is_some_and(|it| it.as_bytes() == key) {
                 out |= 1 << bit;
             }
@@ -218,6 +244,7 @@ impl Pick {
         }
         let found = self
             .places
+            .list
             .iter()
             .enumerate()
             .find(|(bit, place)| place.len() == self.depth && bit_is_set(self.next, *bit));
@@ -259,15 +286,18 @@ fn bit_is_set(bits: u32, bit: usize) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use proptest::prelude::*;
 
     use super::*;
 
-    const PLACES: Places = &[&["a"], &["b", "c"], &["l", "*", "x"], &["*", "y"]];
+    static PLACES: LazyLock<Places> =
+        LazyLock::new(|| Places::new(&[&["a"], &["b", "c"], &["l", "*", "x"], &["*", "y"]]));
 
     fn picked(pieces: &[&[u8]]) -> Vec<(usize, String)> {
         let mut out = Vec::new();
-        let mut pick = Pick::new(PLACES);
+        let mut pick = Pick::new(&PLACES);
         let mut take = |place, text: &[u8]| out.push((place, String::from_utf8(text.to_vec()).unwrap()));
         for piece in pieces {
             pick.push(piece, &mut take);

@@ -1,5 +1,7 @@
 //! An answer watched while it passes: what was used, by which model, how it ended. Nothing of it is held or changed.
 
+use std::sync::LazyLock;
+
 use super::Usage;
 use super::event_stream::{self, Frames};
 use super::lines::{self, Lines};
@@ -25,7 +27,9 @@ enum Field {
 }
 
 /// Where each dialect says it, streamed or not. No two dialects mean different things by one place.
-const PLACES: Places = &[
+static PLACES: LazyLock<Places> = LazyLock::new(|| Places::new(LIST));
+
+const LIST: &[&[&str]] = &[
     &["usage"],
     &["message", "usage"],
     &["response", "usage"],
@@ -138,7 +142,7 @@ impl Tap {
             Framing::Events => Reader::Events(Lines::new()),
             Framing::Frames => Reader::Frames(Frames::new()),
         };
-        Self { framing, pick: Pick::new(PLACES), seen: Seen::default() }
+        Self { framing, pick: Pick::new(&PLACES), seen: Seen::default() }
     }
 
     /// What was seen so far.

@@ -60,7 +60,7 @@ async fn each_dialect_has_its_own_shape() {
 async fn policies_and_failures_speak_it_too() {
     let dead = Backend::dead().await;
     let host = format!("http://{}", dead.addr());
-    let policies = "    - name: ai\n      policies:\n        authorization: { rules: [{ deny: 'request.headers[\"x-bad\"] == \"1\"' }] }\n";
+    let policies = "    - name: ai\n      policies:\n        authorization: { rules: [{ deny: '\"x-bad\" in request.headers' }] }\n";
     let document = single("custom: { formats: [{ type: completions }, { type: messages }] }", &host);
     let gateway = Gateway::start(&document.replace("    - name: ai\n", policies)).await;
     let body = json!({"model": "m", "messages": []});

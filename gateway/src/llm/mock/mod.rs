@@ -177,7 +177,11 @@ fn stream(mut events: Vec<String>, rule: Option<&Rule>) -> Response<Body> {
         }
         Ok(Frame::data(Bytes::from(event)))
     });
-    let broken = futures::stream::iter(cut.map(|_| Err(std::io::Error::other("cut, as the script says"))));
+    // What was said before goes out first: hyper writes when there is nothing to be had for a moment.
+    let broken = futures::stream::iter(cut).then(|_| async {
+        tokio::task::yield_now().await;
+        Err(std::io::Error::other("cut, as the script says"))
+    });
     let mut response = Response::new(BodyExt::boxed_unsync(StreamBody::new(frames.chain(broken))));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     response

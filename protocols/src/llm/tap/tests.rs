@@ -109,8 +109,8 @@ fn media_types_say_how_an_answer_is_written() {
 
 #[test]
 fn every_place_has_its_field() {
-    assert!((0..PLACES.len()).all(|it| field(it).is_some()) && field(PLACES.len()).is_none() && PLACES.len() <= 32);
-    let ends = |at: usize| PLACES[at].last().copied().unwrap();
+    assert!((0..LIST.len()).all(|it| field(it).is_some()) && field(LIST.len()).is_none() && LIST.len() <= 32);
+    let ends = |at: usize| LIST[at].last().copied().unwrap();
     assert_eq!(
         [ends(6), ends(8), ends(13), ends(17), ends(25), ends(27)],
         ["tokens", "totalTokens", "modelVersion", "responseId", "reason", "service_tier"]

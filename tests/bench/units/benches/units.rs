@@ -111,6 +111,7 @@ fn lines(bench: &mut Criterion) {
         protocol: "http",
         sni: "",
         identity: None,
+        llm: None,
         reason: Reason::Upstream,
         error: None,
         decisions: &[],
