@@ -111,7 +111,6 @@ fn lines(bench: &mut Criterion) {
         protocol: "http",
         sni: "",
         identity: None,
-        llm: None,
         reason: Reason::Upstream,
         error: None,
         decisions: &[],
