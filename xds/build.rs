@@ -6,7 +6,7 @@ use std::{env, error, fs};
 use prost::Message as _;
 
 /// Messages whose derived `Debug` would print secrets; `src/pb.rs` writes theirs.
-const SECRETIVE: [&str; 7] = [
+const SECRETIVE: [&str; 8] = [
     ".agentgateway.v1.ServerTls",
     ".agentgateway.v1.BackendTls",
     ".agentgateway.v1.Header",
@@ -14,6 +14,7 @@ const SECRETIVE: [&str; 7] = [
     ".agentgateway.v1.BasicAuth",
     ".agentgateway.v1.BackendCredential",
     ".agentgateway.v1.JwtSign",
+    ".agentgateway.v1.McpAuthentication",
 ];
 
 fn main() -> Result<(), Box<dyn error::Error>> {

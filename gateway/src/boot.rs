@@ -21,6 +21,7 @@ use crate::listen::tickets::Keys;
 use crate::listen::{Drain, Listeners, Offer, Reports, Setup};
 use crate::local::source::{Input, Refused, Source};
 use crate::mcp::{Mcp, SessionKeys, Sessions};
+use crate::outside::World;
 use crate::plan::Compiler;
 use crate::proxy::Proxy;
 use crate::quota::{Buckets, Seeds};
@@ -31,7 +32,7 @@ use crate::status::Status;
 use crate::systemd::{Attendance, Brought, Store, Supervisor};
 use crate::telemetry::{LogControl, Telemetry, Upgrades, logging};
 use crate::upstream::callout::Callouts;
-use crate::upstream::{Endpoints, KeySets, Mirrors, Upstreams};
+use crate::upstream::{Egress, Endpoints, KeySets, Mirrors, Upstreams};
 use crate::xds_source::{Estate, XdsSource};
 
 /// Attempts Pingora makes at most for one request; policies ask for fewer.
@@ -92,7 +93,7 @@ pub fn run(input: Input, takeover: Option<Takeover>, inherited: Option<Inherited
     let life = Life::new(&statics, parts);
 
     let mut server = server(&statics);
-    let app = app(&server, &state, &telemetry, &drain, &sessions);
+    let app = app((&server, &state), &telemetry, &drain, &sessions, upstreams.egress());
     let setup = setup(app, &state, (&telemetry, &drain), (&statics, inherited));
     let (listeners, reports) = Listeners::new(setup, state.wanted());
     life.offer(reports.clone(), servers.offers()?);
@@ -185,18 +186,18 @@ fn inherit(
 }
 
 fn app(
-    server: &Server,
-    state: &Arc<State>,
+    (server, state): (&Server, &Arc<State>),
     telemetry: &Arc<Telemetry>,
     drain: &Arc<Drain>,
     sessions: &Arc<Sessions>,
+    egress: Egress,
 ) -> pingora_proxy::HttpProxy<Proxy> {
     let proxy = Proxy {
         state: state.clone(),
         telemetry: telemetry.clone(),
         mirrors: Arc::new(Mirrors::default()),
         carried: drain.carried().clone(),
-        world: Arc::default(),
+        world: Arc::new(World::new(egress)),
         mcp: Arc::new(Mcp::new(sessions.clone())),
         callouts: Arc::new(Callouts::new(telemetry.clone())),
     };

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use filters::callout::{Callout, Nobody};
-use filters::outside::{Later, Outside, Work};
+use filters::outside::{Fetch, Fetched, Later, Outside, Work};
 use tokio::sync::Semaphore;
 
+use crate::upstream::Egress;
 use crate::upstream::callout::Caller;
 
 /// Pieces of costly work (password hashes) under way or waiting at once.
@@ -17,6 +18,14 @@ pub struct World {
     /// Pieces of work that may run at once: half the processors, so that traffic goes on.
     running: Arc<Semaphore>,
     pending: Arc<Semaphore>,
+    /// Who fetches; nobody in tests.
+    egress: Option<Egress>,
+}
+
+impl World {
+    pub fn new(egress: Egress) -> Self {
+        Self { egress: Some(egress), ..Self::default() }
+    }
 }
 
 impl Default for World {
@@ -25,6 +34,7 @@ impl Default for World {
         Self {
             running: Arc::new(Semaphore::new((processors / 2).max(1))),
             pending: Arc::new(Semaphore::new(WORK_PENDING_MAX)),
+            egress: None,
         }
     }
 }
@@ -44,6 +54,10 @@ impl Outside for Around<'_> {
         &self.caller
     }
 
+    fn fetch<'a>(&'a self, fetch: Fetch<'a>) -> Later<'a, Result<Fetched, String>> {
+        self.world.fetch(fetch)
+    }
+
     fn work(&self, work: Work) -> Later<'_, Option<bool>> {
         self.world.work(work)
     }
@@ -58,6 +72,13 @@ impl Outside for World {
 
     fn callout(&self) -> &dyn Callout {
         &Nobody
+    }
+
+    fn fetch<'a>(&'a self, fetch: Fetch<'a>) -> Later<'a, Result<Fetched, String>> {
+        Box::pin(async move {
+            let egress = self.egress.as_ref().ok_or("nothing is fetched here")?;
+            egress.exchange(fetch).await.map_err(|fault| fault.to_string())
+        })
     }
 
     fn work(&self, work: Work) -> Later<'_, Option<bool>> {

@@ -9,5 +9,6 @@ pub mod grpc;
 pub mod http;
 pub mod json;
 pub mod mcp;
+pub mod openapi;
 pub mod proxy_protocol;
 pub mod sse;

@@ -1,15 +1,27 @@
 //! MCP servers behind one endpoint: federation, sessions, streams, and servers and clients that misbehave.
 
+#[path = "mcp/authentication.rs"]
+mod authentication;
 #[path = "mcp/federation.rs"]
 mod federation;
 #[path = "mcp/hostile.rs"]
 mod hostile;
+#[path = "mcp/limits.rs"]
+mod limits;
+#[path = "mcp/openapi.rs"]
+mod openapi;
+#[path = "mcp/own_auth.rs"]
+mod own_auth;
+#[path = "mcp/pinning.rs"]
+mod pinning;
 #[path = "mcp/programs.rs"]
 mod programs;
 #[path = "mcp/rules.rs"]
 mod rules;
 #[path = "mcp/session.rs"]
 mod session;
+#[path = "mcp/tools.rs"]
+mod tools;
 
 use tests::McpServer;
 

@@ -54,7 +54,7 @@ macro_rules! secretive {
     };
 }
 
-secretive!(ServerTls, BackendTls, Header, ApiKeyEntry, BasicAuth, BackendCredential, JwtSign);
+secretive!(ServerTls, BackendTls, Header, ApiKeyEntry, BasicAuth, BackendCredential, JwtSign, McpAuthentication);
 
 #[cfg(test)]
 mod tests;

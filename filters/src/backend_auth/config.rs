@@ -233,7 +233,7 @@ impl KeyConfig {
 }
 
 impl ValueConfig {
-    fn lower(self, scope: &mut Scope<'_>) -> Option<Secret> {
+    pub(crate) fn lower(self, scope: &mut Scope<'_>) -> Option<Secret> {
         let text = match self {
             Self::Inline(SecretText(text)) => text.into_bytes(),
             Self::File { file } => scope.file("file", &file)?,

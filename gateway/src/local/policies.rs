@@ -87,6 +87,9 @@ policy_set! {
 policy_set! {
     /// Policies of a route.
     RoutePolicies {
+        mcp_pinning = "mcpPinning": filters::mcp_pinning::Config => unit!(mcp_pinning, McpPinning);
+        mcp_tools = "mcpTools": filters::mcp_tools::Config => unit!(mcp_tools, McpTools);
+        mcp_authentication = "mcpAuthentication": filters::mcp_authentication::Config => unit!(mcp_authentication, McpAuthentication);
         mcp_authorization = "mcpAuthorization": filters::mcp_authorization::Config => |config, scope| filters::mcp_authorization::Policy::lower(config, scope).map(Policy::McpAuthorization);
         transformations = "transformations": Transformations => conditional!(transformations, Transformations);
         remote_rate_limit = "remoteRateLimit": filters::remote_rate_limit::Config => unit!(remote_rate_limit, RemoteRateLimit);
@@ -128,6 +131,8 @@ policy_set! {
 policy_set! {
     /// Policies of a backend.
     BackendPolicies {
+        mcp_pinning = "mcpPinning": filters::mcp_pinning::Config => unit!(mcp_pinning, McpPinning);
+        mcp_tools = "mcpTools": filters::mcp_tools::Config => unit!(mcp_tools, McpTools);
         mcp_authorization = "mcpAuthorization": filters::mcp_authorization::Config => |config, scope| filters::mcp_authorization::Policy::lower(config, scope).map(Policy::McpAuthorization);
         authorization = "authorization": filters::authorization::Config => unit!(authorization, Authorization);
         transformations = "transformations": filters::transformations::Config => unit!(transformations, Transformations);
@@ -194,6 +199,9 @@ policy_set! {
 policy_set! {
     /// Any policy that can be attached on its own.
     AnyPolicies {
+        mcp_pinning = "mcpPinning": filters::mcp_pinning::Config => unit!(mcp_pinning, McpPinning);
+        mcp_tools = "mcpTools": filters::mcp_tools::Config => unit!(mcp_tools, McpTools);
+        mcp_authentication = "mcpAuthentication": filters::mcp_authentication::Config => unit!(mcp_authentication, McpAuthentication);
         mcp_authorization = "mcpAuthorization": filters::mcp_authorization::Config => |config, scope| filters::mcp_authorization::Policy::lower(config, scope).map(Policy::McpAuthorization);
         transformations = "transformations": Transformations => conditional!(transformations, Transformations);
         remote_rate_limit = "remoteRateLimit": filters::remote_rate_limit::Config => unit!(remote_rate_limit, RemoteRateLimit);

@@ -9,6 +9,7 @@
 //! Sessions are in the id that the client holds (`protocols::mcp::session`); what a process remembers of them beyond that
 //! ([`sessions`]) can be lost without harm. What is known of a server (its lists, whether it fails) is in [`state`].
 
+mod audit;
 mod call;
 pub mod client;
 pub mod demo;
@@ -18,15 +19,22 @@ mod fan;
 mod fault;
 mod federation;
 mod legacy;
+mod limits;
+mod openapi;
+mod own_auth;
+pub mod pin;
 mod post;
 mod relay;
 mod reply;
 mod route;
 mod rules;
+mod search;
 mod serve;
 mod sessions;
+mod shape;
 mod state;
 mod stdio;
+mod step_up;
 mod stream;
 mod talk;
 mod target;

@@ -17,7 +17,7 @@ use super::reply::{self, Stream};
 use super::route::Bound;
 use super::talk::Talk;
 use super::target::{Answer, Sending};
-use super::{Target, target};
+use super::{Target, audit, own_auth, target};
 use crate::proxy::{Ctx, Proxy};
 
 /// Sends a request to its server and passes the answer on.
@@ -39,10 +39,14 @@ pub(super) async fn request(
         Err(fault) => Err(fault),
     };
     let answer = match answer {
-        Ok(message) => reply::message(200, Reason::Upstream, message),
+        Ok(message) => {
+            audit::note(proxy, ctx, &message);
+            reply::message(200, Reason::Upstream, message)
+        }
         Err(fault) => {
             note(ctx, &target, &fault);
-            reply::message(200, Reason::UpstreamFailure, fault.answer(id, &target.name))
+            own_auth::challenge(talk, id, &fault)
+                .unwrap_or_else(|| reply::message(200, Reason::UpstreamFailure, fault.answer(id, &target.name)))
         }
     };
     reply::write(session, ctx, answer).await
@@ -114,6 +118,9 @@ async fn stream(
             Some(passed) => passed,
             None => continue,
         };
+        if done {
+            audit::note(proxy, ctx, &event.data);
+        }
         out.event(&event).await?;
         if done {
             break None;

@@ -20,7 +20,7 @@ use super::federation::Target;
 use super::federation::{Endpoint, Reach};
 use super::sessions::Slot;
 use super::talk::{Talk, affinity, insert};
-use super::{MESSAGE_BYTES_MAX, TARGET_DEADLINE, legacy, stdio};
+use super::{MESSAGE_BYTES_MAX, TARGET_DEADLINE, legacy, openapi, stdio};
 
 /// Stands for a line of its own where others have the id of a session.
 const LINE: &str = "line";
@@ -76,7 +76,7 @@ pub(super) struct Sending {
 }
 
 /// Longest wait for the head of an answer to a call that names no deadline.
-const CALL_DEADLINE: Duration = Duration::from_secs(3600);
+pub(super) const CALL_DEADLINE: Duration = Duration::from_secs(3600);
 
 impl Sending {
     /// Something of our own, that may be repeated.
@@ -90,7 +90,7 @@ impl Target {
     fn http(&self) -> Result<Option<&Endpoint>, Fault> {
         match &self.reach {
             Reach::Http(endpoint) => Ok(Some(endpoint)),
-            Reach::Sse(_) | Reach::Stdio(_) => Ok(None),
+            Reach::Sse(_) | Reach::Stdio(_) | Reach::OpenApi(..) => Ok(None),
             Reach::Broken(reason) => Err(Fault::Broken(reason.clone())),
         }
     }
@@ -136,6 +136,10 @@ impl Target {
     }
 
     async fn shake(self: &Arc<Self>, talk: &Talk, client: &str, name: &Name) -> Result<(Opened, Bytes), Fault> {
+        if let Reach::OpenApi(_, document) = &self.reach {
+            let (version, message) = openapi::opened(self, talk, document, (OPENING_ID, client)).await?;
+            return Ok((Opened { target: self.name.to_string(), id: None, version }, message));
+        }
         let Some(endpoint) = self.http()? else { return self.shake_line(talk, client, name).await };
         let body = Bytes::from(answer::request(OPENING_ID, "initialize", client));
         let head = post_head(talk, endpoint, None)?;
@@ -222,6 +226,9 @@ impl Target {
     }
 
     async fn in_session(self: &Arc<Self>, talk: &Talk, sending: Sending) -> Result<Answer, Fault> {
+        if let Reach::OpenApi(endpoint, document) = &self.reach {
+            return openapi::answer(self, talk, (endpoint, document), sending).await;
+        }
         let opened = self.session(talk).await?;
         let first = self.post(talk, &opened, sending.clone()).await;
         match first {
@@ -284,6 +291,9 @@ impl Target {
 
     /// Opens the stream of what nobody asked for. `None`: the server has none.
     pub(super) async fn listen(self: &Arc<Self>, talk: &Talk, last: Option<&str>) -> Result<Option<Events>, Fault> {
+        if matches!(self.reach, Reach::OpenApi(..)) {
+            return Ok(None);
+        }
         let mut opened = self.session(talk).await?;
         let Some(endpoint) = self.http()? else {
             if self.line(talk).is_err() {
@@ -396,6 +406,12 @@ async fn refusal(reply: Reply, in_session: bool) -> Fault {
     if status == StatusCode::NOT_FOUND && in_session {
         reply.discard().await;
         return Fault::Forgotten;
+    }
+    if let (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, Some(challenge)) =
+        (status, reply.headers.get(header::WWW_AUTHENTICATE).cloned())
+    {
+        reply.discard().await;
+        return Fault::Challenge(status.as_u16(), challenge);
     }
     let body = match reply.collect().await {
         Ok(body) if body.len() <= REFUSAL_BYTES_MAX => body,

@@ -36,6 +36,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
 pub use ctx::Ctx;
+pub(crate) use log::reads as log_reads;
 
 use crate::listen::carried::Carried;
 use crate::mcp::Mcp;
@@ -59,7 +60,7 @@ pub struct Proxy {
 
 impl Proxy {
     /// The world as a request under this plan sees it, which is to end by then.
-    fn around<'a>(&'a self, plan: &'a Plan, until: Option<Instant>) -> Around<'a> {
+    pub(crate) fn around<'a>(&'a self, plan: &'a Plan, until: Option<Instant>) -> Around<'a> {
         Around { world: &self.world, caller: Caller { callouts: &self.callouts, plan, until } }
     }
 }

@@ -19,6 +19,7 @@ impl Metrics {
         self.encode_requests(&mut out);
         self.encode_connections(&mut out);
         self.encode_upstreams(&mut out);
+        self.encode_mcp(&mut out);
         self.encode_config(&mut out);
         self.encode_control_plane(&mut out);
         let upgrades = &self.upgrades;
@@ -89,6 +90,11 @@ impl Metrics {
         out.histogram("upstream_call_duration_seconds", help, (&self.calls, |cells| cells));
         let help = "Calls that policies made, by how they ended.";
         out.counter("policy_calls", help, (&self.callouts, |cells| cells));
+    }
+
+    fn encode_mcp(&self, out: &mut Encoder<'_>) {
+        let help = "Definitions of MCP tools that are not as approved, each counted once.";
+        out.counter("mcp_tool_findings", help, (&self.mcp_findings, |cells| cells));
     }
 
     fn encode_config(&self, out: &mut Encoder<'_>) {

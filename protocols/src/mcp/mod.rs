@@ -3,18 +3,21 @@
 //! Messages are read in place and go on byte by byte where nothing has to change; what has to (a name, an id, a URI)
 //! is an [`Edits`] of its place alone. [`message`] says what a message is, [`version`] which revisions there are,
 //! [`name`] how the names of several servers live side by side, [`list`] and [`capability`] how their answers become
-//! one, [`session`] what a session id carries, [`transport`] what the headers of Streamable HTTP have to say.
+//! one, [`definition`], [`screen`] and [`slim`] what is to be known of what tools say of themselves, [`session`] what a session id carries, [`transport`] what the headers of Streamable HTTP have to say.
 //!
 //! Not here: who may call what (`filters`), where servers are and how they are reached (`gateway`).
 
 pub mod answer;
 pub mod capability;
+pub mod definition;
 pub mod edit;
 pub mod list;
 pub mod message;
 pub mod name;
 pub mod resume;
+pub mod screen;
 pub mod session;
+pub mod slim;
 pub mod transport;
 pub mod version;
 

@@ -30,7 +30,10 @@ mod health;
 mod ip_access;
 mod jwt_auth;
 mod local_rate_limit;
+mod mcp_authentication;
 mod mcp_authorization;
+mod mcp_pinning;
+mod mcp_tools;
 mod mode;
 mod network_authorization;
 mod proxy_protocol;
@@ -56,6 +59,9 @@ pub(super) fn encode(policy: &Policy) -> Wire {
         Policy::ApiKey(it) => Wire::ApiKey(api_key::encode(it)),
         Policy::Authorization(it) => Wire::Authorization(authorization::encode(it)),
         Policy::NetworkAuthorization(it) => Wire::NetworkAuthorization(network_authorization::encode(it)),
+        Policy::McpAuthentication(it) => Wire::McpAuthentication(mcp_authentication::encode(it)),
+        Policy::McpPinning(it) => Wire::McpPinning(mcp_pinning::encode(it)),
+        Policy::McpTools(it) => Wire::McpTools(mcp_tools::encode(it)),
         Policy::McpAuthorization(it) => Wire::McpAuthorization(mcp_authorization::encode(it)),
         Policy::LocalRateLimit(it) => Wire::LocalRateLimit(local_rate_limit::encode(it)),
         Policy::Conditional(it) => Wire::Conditional(conditional::encode(it)),
@@ -102,6 +108,9 @@ pub(super) fn decode(wire: Wire, scope: &mut Scope<'_>) -> Option<Policy> {
         Wire::ApiKey(it) => api_key::decode(it, scope).map(Policy::ApiKey),
         Wire::Authorization(it) => authorization::decode(it, scope).map(Policy::Authorization),
         Wire::NetworkAuthorization(it) => network_authorization::decode(it, scope).map(Policy::NetworkAuthorization),
+        Wire::McpAuthentication(it) => mcp_authentication::decode(it, scope).map(Policy::McpAuthentication),
+        Wire::McpPinning(it) => mcp_pinning::decode(it, scope).map(Policy::McpPinning),
+        Wire::McpTools(it) => mcp_tools::decode(it, scope).map(Policy::McpTools),
         Wire::McpAuthorization(it) => mcp_authorization::decode(it, scope).map(Policy::McpAuthorization),
         Wire::LocalRateLimit(it) => local_rate_limit::decode(it, scope).map(Policy::LocalRateLimit),
         Wire::ConcurrencyLimit(it) => concurrency_limit::decode(it, scope).map(Policy::ConcurrencyLimit),
@@ -151,6 +160,9 @@ pub(super) fn kind(wire: &Wire) -> Option<Kind> {
         Wire::ApiKey(_) => Kind::ApiKey,
         Wire::Authorization(_) => Kind::Authorization,
         Wire::NetworkAuthorization(_) => Kind::NetworkAuthorization,
+        Wire::McpAuthentication(_) => Kind::McpAuthentication,
+        Wire::McpPinning(_) => Kind::McpPinning,
+        Wire::McpTools(_) => Kind::McpTools,
         Wire::McpAuthorization(_) => Kind::McpAuthorization,
         Wire::LocalRateLimit(_) => Kind::LocalRateLimit,
         Wire::ConcurrencyLimit(_) => Kind::ConcurrencyLimit,
