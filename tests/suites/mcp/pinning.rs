@@ -59,7 +59,7 @@ async fn approved_tools_are_there_and_changed_and_new_ones_are_not() {
     for finding in ["changed", "new", "renamed"] {
         let line = format!("agentgateway_mcp_tool_findings_total{{finding=\"{finding}\",action=\"quarantine\"}} 1");
         assert!(metrics.contains(&line), "{line} is not in\n{metrics}");
-        assert!(gateway.log().text().contains(&format!("\"finding\":\"{finding}\"")), "{}", gateway.log().text());
+        gateway.log().wait(|line| line.contains(&format!("\"finding\":\"{finding}\""))).await;
     }
     // Approved in the file, it is there without a restart.
     let (code, said) = pin(&[&url, "--target", "a", "-o", &file, "--check"]).await;
@@ -108,7 +108,7 @@ async fn hidden_text_and_words_about_others_are_found() {
     let client = McpClient::open(gateway.addr(0), "/mcp").await;
     assert_eq!(names(&client).await.len(), 6, "with a warning they are there");
     for finding in ["hidden", "mentions"] {
-        assert!(gateway.log().text().contains(&format!("\"finding\":\"{finding}\"")), "{}", gateway.log().text());
+        gateway.log().wait(|line| line.contains(&format!("\"finding\":\"{finding}\""))).await;
     }
     gateway.stop().await;
 }
