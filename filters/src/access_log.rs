@@ -18,6 +18,9 @@
 //! `body` fails. The request's is what went to the backend, or what was read of it where there was none; the response's
 //! is what the client got, before compression.
 //!
+//! **MCP.** Of a message that names something `mcp` says what: `mcp.tool.name`, `mcp.tool.target`, `mcp.tool.arguments` (up
+//! to 1 MiB), and once it is answered `mcp.tool.result` or `mcp.tool.error` (of messages up to 64 KiB).
+//!
 //! **Order.** Lines of one thread are in order, those of several are not: sort by `time`.
 //!
 //! **Merging.** The most specific policy replaces the others whole, from the instance over gateway, listener and route

@@ -43,6 +43,12 @@ async fn run(effective: &Effective, end: usize, exchange: &mut Exchange<'_>) -> 
             return Passed::Body(wanted);
         }
         let mut policy = &attachment.policy;
+        if let Policy::McpAuthentication(policy) = policy {
+            let wanted = policy.wanted(exchange.request);
+            if exchange.facts.body.lacks(wanted) {
+                return Passed::Body(wanted);
+            }
+        }
         if let Policy::Conditional(conditional) = policy {
             let request = &*exchange.request;
             let Some(chosen) = conditional.choose(exchange.facts, |facts| conditional.first(&facts.inputs(request)))
@@ -54,6 +60,10 @@ async fn run(effective: &Effective, end: usize, exchange: &mut Exchange<'_>) -> 
                 return Passed::Body(chosen.wanted());
             }
             policy = chosen;
+        }
+        if policy.waits_for_message() {
+            exchange.facts.passed += 1;
+            continue;
         }
         let decided = exchange.facts.decisions.len();
         let verdict = match policy {
@@ -73,6 +83,39 @@ async fn run(effective: &Effective, end: usize, exchange: &mut Exchange<'_>) -> 
         exchange.facts.passed += 1;
     }
     Passed::Through
+}
+
+/// Whether a message of MCP has limits of its own.
+pub fn limits_messages(effective: &Effective) -> bool {
+    effective.filters().iter().any(|it| it.policy.waits_for_message())
+}
+
+/// Runs what waits for a message of MCP, which `facts` say.
+pub async fn on_message(effective: &Effective, exchange: &mut Exchange<'_>) -> Verdict {
+    for attachment in effective.filters() {
+        let mut policy = &attachment.policy;
+        if let Policy::Conditional(conditional) = policy {
+            let request = &*exchange.request;
+            let first = |facts: &Facts| conditional.first(&facts.inputs(request));
+            let Some(chosen) = conditional.choose(exchange.facts, first) else { continue };
+            policy = chosen;
+        }
+        if !policy.waits_for_message() {
+            continue;
+        }
+        let decided = exchange.facts.decisions.len();
+        let verdict = match at_once(policy, exchange) {
+            Some(verdict) => verdict,
+            None => in_time(policy, exchange).await,
+        };
+        for decision in exchange.facts.decisions.iter_mut().skip(decided) {
+            decision.policy.get_or_insert_with(|| attachment.key.clone());
+        }
+        if let Verdict::Reply(reply) = verdict {
+            return Verdict::Reply(reply);
+        }
+    }
+    Verdict::Continue
 }
 
 /// How much of a request's body the policies of a backend read.
@@ -168,6 +211,7 @@ fn at_once(policy: &Policy, exchange: &mut Exchange<'_>) -> Option<Verdict> {
     Some(match policy {
         Policy::IpAccess(policy) => policy.on_request(exchange),
         Policy::Cors(policy) => policy.on_request(exchange),
+        Policy::McpAuthentication(policy) => return policy.on_request(exchange),
         Policy::JwtAuth(policy) => policy.on_request(exchange),
         Policy::BasicAuth(policy) => return policy.on_request(exchange),
         Policy::ApiKey(policy) => policy.on_request(exchange),
@@ -205,6 +249,8 @@ fn at_once(policy: &Policy, exchange: &mut Exchange<'_>) -> Option<Verdict> {
         | Policy::Health(_)
         // Once the message is read, by who reads it.
         | Policy::McpAuthorization(_)
+        | Policy::McpPinning(_)
+        | Policy::McpTools(_)
         | Policy::NetworkAuthorization(_)
         | Policy::NetworkExtAuthz(_)
         | Policy::ProxyProtocol(_)
@@ -219,6 +265,7 @@ fn at_once(policy: &Policy, exchange: &mut Exchange<'_>) -> Option<Verdict> {
 async fn in_time(policy: &Policy, exchange: &mut Exchange<'_>) -> Verdict {
     match policy {
         Policy::BasicAuth(policy) => policy.in_time(exchange).await,
+        Policy::McpAuthentication(policy) => Box::pin(policy.in_time(exchange)).await,
         Policy::ExtAuthz(policy) => Box::pin(policy.on_request(exchange)).await,
         Policy::RemoteRateLimit(policy) => Box::pin(policy.on_request(exchange)).await,
         _ => Verdict::Continue,

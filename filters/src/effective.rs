@@ -214,6 +214,8 @@ settings! {
     frontend_tcp: FrontendTcp in frontend_tcp;
     frontend_tls: FrontendTls in frontend_tls;
     health: Health in health;
+    mcp_pinning: McpPinning in mcp_pinning;
+    mcp_tools: McpTools in mcp_tools;
     proxy_protocol: ProxyProtocol in proxy_protocol;
     request_mirror: RequestMirror in request_mirror;
     retry: Retry in retry;

@@ -54,6 +54,8 @@ pub struct Facts {
     pub whereabouts: Whereabouts,
     /// The request's body, as far as it was read before the request goes on.
     pub body: RequestBody,
+    /// What a message of MCP is about, once it is read: `mcp` of expressions.
+    pub mcp: Option<Box<Metadata>>,
     /// Values that `transformations` carry along.
     pub metadata: Option<Box<Metadata>>,
     /// Filters of this place that the request has passed, while it waits for its body.
@@ -96,6 +98,7 @@ impl Facts {
             identity: Identity::default(),
             whereabouts: Whereabouts::default(),
             body: RequestBody::Unread,
+            mcp: None,
             metadata: None,
             passed: 0,
             chosen: Chosen::default(),

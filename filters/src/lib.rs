@@ -61,7 +61,10 @@ pub mod ip_access;
 pub mod jwt;
 pub mod jwt_auth;
 pub mod local_rate_limit;
+pub mod mcp_authentication;
 pub mod mcp_authorization;
+pub mod mcp_pinning;
+pub mod mcp_tools;
 pub mod network_authorization;
 pub mod network_ext_authz;
 pub mod proxy_protocol;
@@ -109,10 +112,25 @@ impl Policy {
         }
     }
 
+    /// Whether it is about messages of MCP: an expression of it reads what a message says, so that it waits for one.
+    pub fn waits_for_message(&self) -> bool {
+        let needs = match self {
+            Self::LocalRateLimit(policy) => policy.needs(),
+            Self::RemoteRateLimit(policy) => policy.needs(),
+            Self::Conditional(policy) => return policy.any(Self::waits_for_message),
+            _ => return false,
+        };
+        needs.intersects(expr::Needs::MCP)
+    }
+
     /// The policy comes into force under this name: what is kept for it is found or made.
     pub fn bind(&self, key: &ir::PolicyKey, keep: &Keep) {
         match self {
             Self::JwtAuth(policy) => policy.state.bind(key, policy, keep),
+            Self::McpAuthentication(policy) => {
+                policy.jwt.state.bind(key, &policy.jwt, keep);
+                policy.state.bind(key, policy, keep);
+            }
             Self::BasicAuth(policy) => policy.state.bind(key, policy, keep),
             Self::LocalRateLimit(policy) => policy.bind(key, keep),
             Self::ConcurrencyLimit(policy) => policy.bind(key, keep),
@@ -129,6 +147,7 @@ unit::units! {
     // Filters: variant, configuration key, module, rung. Within a rung, the order of this table.
     IpAccess                = "ipAccess"               in ip_access        @ Edge;
     Cors                    = "cors"                   in cors             @ Admission;
+    McpAuthentication       = "mcpAuthentication"      in mcp_authentication @ Identity;
     JwtAuth                 = "jwtAuth"                in jwt_auth         @ Identity;
     BasicAuth               = "basicAuth"              in basic_auth       @ Identity;
     ApiKey                  = "apiKey"                 in api_key          @ Identity;
@@ -162,6 +181,8 @@ unit::units! {
     FrontendTcp             = "frontendTcp"            in frontend_tcp     @ Setting;
     FrontendTls             = "frontendTls"            in frontend_tls     @ Setting;
     Health                  = "health"                 in health           @ Setting;
+    McpPinning              = "mcpPinning"             in mcp_pinning      @ Setting;
+    McpTools                = "mcpTools"               in mcp_tools        @ Setting;
     NetworkAuthorization    = "networkAuthorization"   in network_authorization @ Setting;
     NetworkExtAuthz         = "networkExtAuthz"        in network_ext_authz @ Setting;
     ProxyProtocol           = "proxyProtocol"          in proxy_protocol   @ Setting;

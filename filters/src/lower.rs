@@ -138,6 +138,21 @@ pub struct ServicePort {
     pub port: u16,
 }
 
+/// A URL that the gateway itself fetches.
+pub fn fetched_url(url: &str) -> Result<ir::Text, String> {
+    let help = || format!("`{}` is not a URL to fetch: write `https://host/path`", url.escape_debug());
+    let parsed: http::Uri = url.parse().map_err(|_| help())?;
+    let authority = parsed.authority().ok_or_else(help)?;
+    match parsed.scheme_str() {
+        Some("https" | "http") if !authority.host().is_empty() => {}
+        _ => return Err(help()),
+    }
+    if authority.as_str().contains('@') {
+        return Err("a URL here holds no user and password".to_owned());
+    }
+    Ok(url.into())
+}
+
 /// A text that may be a credential: it prints as stars, in whatever form.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(transparent)]

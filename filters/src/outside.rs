@@ -8,6 +8,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::callout::Callout;
 
 /// What a call gives back later.
@@ -16,6 +18,24 @@ pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// Work for a thread that serves no traffic; `true` is a yes.
 pub type Work = Box<dyn FnOnce() -> bool + Send>;
 
+/// A document behind a URL that a configuration names, or an exchange with who is there.
+#[derive(Clone, Debug)]
+pub struct Fetch<'a> {
+    pub url: &'a str,
+    pub accept: &'static str,
+    /// Of the answer's body.
+    pub bytes_max: usize,
+    /// What is sent, and of what type it is; else nothing is.
+    pub post: Option<(&'static str, Bytes)>,
+}
+
+/// What came.
+#[derive(Clone, Debug)]
+pub struct Fetched {
+    pub status: u16,
+    pub body: Bytes,
+}
+
 /// The port to the world outside a request.
 pub trait Outside: Send + Sync {
     /// The wall clock: time since 1970. It may jump.
@@ -23,6 +43,12 @@ pub trait Outside: Send + Sync {
 
     /// Who asks servers on a policy's behalf.
     fn callout(&self) -> &dyn Callout;
+
+    /// Fetches under the egress rule. The error is for the log: it may name addresses.
+    fn fetch<'a>(&'a self, fetch: Fetch<'a>) -> Later<'a, Result<Fetched, String>> {
+        let _ = fetch;
+        Box::pin(async { Err("nothing is fetched here".to_owned()) })
+    }
 
     /// Does costly work off the traffic threads. `None`: too much of it is waiting already.
     fn work(&self, work: Work) -> Later<'_, Option<bool>>;

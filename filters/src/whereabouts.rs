@@ -77,6 +77,7 @@ impl Facts {
             ..Inputs::of_process()
         };
         inputs.times.start = *started;
+        inputs.objects.mcp = self.mcp.as_deref();
         inputs.objects.metadata = self.metadata.as_deref();
         inputs.objects.extauthz = self.extauthz.as_deref();
         inputs.objects.a2a = self.a2a.read();

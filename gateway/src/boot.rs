@@ -95,7 +95,7 @@ pub fn run(input: Input, takeover: Option<Takeover>, inherited: Option<Inherited
     let life = Life::new(&statics, parts);
 
     let mut server = server(&statics);
-    let asking = Asking::new(&telemetry);
+    let asking = Asking::new(&telemetry, upstreams.egress());
     let app =
         app(&server, &state, (&telemetry, &asking), &drain, (&sessions, statics.mcp_session_ttl, upstreams.egress()));
     let setup = setup(app, &state, (&telemetry, &drain, asking), (&statics, inherited));

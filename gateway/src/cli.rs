@@ -13,7 +13,7 @@ use crate::llm::mock::{self as llm, script::Script};
 use crate::local::schema;
 use crate::local::source::{Input, Refused, Source};
 use crate::mcp::client::{Client, Wish};
-use crate::mcp::demo;
+use crate::mcp::{demo, pin};
 use crate::{boot, fleet, reference, systemd};
 
 /// What a gateway without any configuration serves.
@@ -28,6 +28,8 @@ const DATA_BYTES_MAX: u64 = 16 << 20;
 const REFUSED: u8 = 1;
 /// As of the parser of flags.
 const WRONG_FLAGS: u8 = 2;
+/// Exit code of `mcp pin --check` where something has changed.
+const DIFFERS: u8 = 3;
 
 /// A programmable proxy for agents: HTTP, gRPC, WebSocket, SSE, TLS and TCP.
 #[derive(Parser)]
@@ -126,7 +128,19 @@ enum Command {
 #[derive(Subcommand)]
 enum Mcp {
     /// List tools, prompts and resources, one a line.
-    Ls(Server),
+    Ls {
+        #[command(flatten)]
+        server: Server,
+        /// Instead say how many bytes and tokens (about) the definitions of tools are, by what their names begin with.
+        #[arg(long)]
+        tokens: bool,
+    },
+    /// Approve the tools of a server, or of all servers of a configuration: write their definitions into a file for
+    /// `mcpPinning`, and say what is new (+), changed (~), gone (-) and suspicious (!).
+    ///
+    /// Exit code 0: written, or nothing has changed; 1: a server cannot be asked, and the file is as it was; 2: wrong
+    /// flags; 3: with --check, something has changed.
+    Pin(Pin),
     /// Call a tool and print its result.
     Call {
         #[command(flatten)]
@@ -140,6 +154,28 @@ enum Mcp {
     Inspect(Server),
     /// Be a small server on standard input and output, to try things with.
     Demo,
+}
+
+#[derive(clap::Args)]
+struct Pin {
+    /// One server, such as http://localhost:8080/mcp.
+    #[arg(required_unless_present = "file", conflicts_with = "file", requires = "target")]
+    url: Option<String>,
+    /// The name of its target.
+    #[arg(long)]
+    target: Option<String>,
+    /// A header of each request to it, `name: value`.
+    #[arg(short = 'H', long = "header", requires = "url")]
+    headers: Vec<String>,
+    /// A configuration file, of which all servers are asked.
+    #[arg(short = 'f', long = "file")]
+    file: Option<PathBuf>,
+    /// The file of approvals.
+    #[arg(short = 'o', long = "approvals", default_value = "pins.json")]
+    approvals: PathBuf,
+    /// Write nothing; exit with 3 where something has changed.
+    #[arg(long)]
+    check: bool,
 }
 
 /// Which MCP server is asked.
@@ -236,7 +272,9 @@ fn mcp(command: Mcp) -> ExitCode {
                 Err(error) => fail(&format!("{error}")),
             };
         }
-        Mcp::Ls(server) => (server, Wish::List),
+        Mcp::Pin(it) => return pin_tools(it),
+        Mcp::Ls { server, tokens: false } => (server, Wish::List),
+        Mcp::Ls { server, tokens: true } => (server, Wish::Weigh),
         Mcp::Inspect(server) => (server, Wish::Inspect),
         Mcp::Call { server, tool, arguments } => (server, Wish::Call { tool, arguments }),
     };
@@ -279,6 +317,36 @@ fn mock_llm(address: std::net::SocketAddr, script: Option<String>) -> ExitCode {
     match runtime.and_then(|it| it.block_on(llm::serve(address, script, told))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&format!("{address}: {error}")),
+    }
+}
+
+fn pin_tools(it: Pin) -> ExitCode {
+    let Pin { url, target, headers, file, approvals, check } = it;
+    let places = match (url, target, file) {
+        (Some(url), Some(target), _) => {
+            Client::new(&url, &headers).map(|it| pin::Places::from([(target, pin::Place::Url(it))]))
+        }
+        (_, _, Some(file)) => {
+            let input = Input::File(file);
+            let refused = |it: Refused| {
+                let lines: Vec<String> = it.problems.iter().map(ToString::to_string).collect();
+                anyhow::anyhow!("the configuration is refused:\n{}", lines.join("\n"))
+            };
+            let loaded = Source::open(input, |name| std::env::var(name).ok()).map_err(refused);
+            let loaded = loaded.and_then(|(mut source, _)| source.load().map_err(refused));
+            loaded.and_then(|it| pin::places(&filters::Snapshot::default().with(&it.patch)))
+        }
+        _ => return ExitCode::from(WRONG_FLAGS),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let done = runtime.map_err(Into::into).and_then(|it| it.block_on(pin::run(places?, &approvals, check)));
+    match done {
+        Ok(pin::Outcome { report, differs }) => {
+            let said = if report.is_empty() { "nothing has changed".to_owned() } else { report };
+            let said = say(said.trim_end());
+            if check && differs { ExitCode::from(DIFFERS) } else { said }
+        }
+        Err(error) => fail(&format!("{error:#}")),
     }
 }
 

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use filters::callout::{Callout, Nobody};
-use filters::outside::{Later, Outside, Work};
+use filters::outside::{Fetch, Fetched, Later, Outside, Work};
 use tokio::sync::Semaphore;
 
 use crate::plan::Plan;
 use crate::telemetry::Telemetry;
+use crate::upstream::Egress;
 use crate::upstream::callout::{Caller, Callouts};
 
 /// Pieces of costly work (password hashes) under way or waiting at once.
@@ -19,6 +20,14 @@ pub struct World {
     /// Pieces of work that may run at once: half the processors, so that traffic goes on.
     running: Arc<Semaphore>,
     pending: Arc<Semaphore>,
+    /// Who fetches; nobody in tests.
+    egress: Option<Egress>,
+}
+
+impl World {
+    pub fn new(egress: Egress) -> Self {
+        Self { egress: Some(egress), ..Self::default() }
+    }
 }
 
 impl Default for World {
@@ -27,6 +36,7 @@ impl Default for World {
         Self {
             running: Arc::new(Semaphore::new((processors / 2).max(1))),
             pending: Arc::new(Semaphore::new(WORK_PENDING_MAX)),
+            egress: None,
         }
     }
 }
@@ -39,8 +49,8 @@ pub struct Asking {
 }
 
 impl Asking {
-    pub fn new(telemetry: &Arc<Telemetry>) -> Self {
-        Self { world: Arc::default(), callouts: Arc::new(Callouts::new(telemetry.clone())) }
+    pub fn new(telemetry: &Arc<Telemetry>, egress: Egress) -> Self {
+        Self { world: Arc::new(World::new(egress)), callouts: Arc::new(Callouts::new(telemetry.clone())) }
     }
 
     /// The world for what asks nobody.
@@ -69,6 +79,10 @@ impl Outside for Around<'_> {
         &self.caller
     }
 
+    fn fetch<'a>(&'a self, fetch: Fetch<'a>) -> Later<'a, Result<Fetched, String>> {
+        self.world.fetch(fetch)
+    }
+
     fn work(&self, work: Work) -> Later<'_, Option<bool>> {
         self.world.work(work)
     }
@@ -83,6 +97,13 @@ impl Outside for World {
 
     fn callout(&self) -> &dyn Callout {
         &Nobody
+    }
+
+    fn fetch<'a>(&'a self, fetch: Fetch<'a>) -> Later<'a, Result<Fetched, String>> {
+        Box::pin(async move {
+            let egress = self.egress.as_ref().ok_or("nothing is fetched here")?;
+            egress.exchange(fetch).await.map_err(|fault| fault.to_string())
+        })
     }
 
     fn work(&self, work: Work) -> Later<'_, Option<bool>> {

@@ -11,6 +11,7 @@ pub mod http;
 pub mod json;
 pub mod llm;
 pub mod mcp;
+pub mod openapi;
 pub mod proxy_protocol;
 pub mod seal;
 pub mod sse;

@@ -33,6 +33,8 @@ struct State {
     /// There is no stream of what nobody asked for.
     mute: bool,
     grown: AtomicBool,
+    /// In the place of its own tools.
+    offered: Mutex<Option<Vec<Value>>>,
     unasked: broadcast::Sender<Value>,
     /// Answers of clients that calls wait for, by id.
     waiting: Mutex<Vec<(Value, oneshot::Sender<Value>)>>,
@@ -56,6 +58,7 @@ impl McpServer {
             sessionless,
             mute,
             grown: AtomicBool::new(false),
+            offered: Mutex::default(),
             unasked: broadcast::channel(64).0,
             waiting: Mutex::default(),
         });
@@ -70,6 +73,12 @@ impl McpServer {
     /// Sessions that are open.
     pub fn sessions(&self) -> usize {
         self.state.sessions.lock().expect("no panic under the lock").len()
+    }
+
+    /// Lists these tools from now on, and says that the list has changed.
+    pub fn offer(&self, tools: Vec<Value>) {
+        *self.state.offered.lock().expect("no panic under the lock") = Some(tools);
+        self.say("notifications/tools/list_changed", json!({}));
     }
 
     /// Forgets them, as a restart would.
@@ -186,6 +195,9 @@ impl State {
     }
 
     fn tools(&self) -> Vec<Value> {
+        if let Some(offered) = &*self.offered.lock().expect("no panic under the lock") {
+            return offered.clone();
+        }
         let mut names = vec!["echo", "slow", "ask", "link", "fail", "hang", "html", "die", "grow"];
         if self.grown.load(Ordering::SeqCst) {
             names.push("grown");

@@ -1,11 +1,21 @@
 //! MCP servers behind one endpoint: federation, sessions, streams, and servers and clients that misbehave.
 
+#[path = "mcp/authentication.rs"]
+mod authentication;
 #[path = "mcp/federation.rs"]
 mod federation;
 #[path = "mcp/hostile.rs"]
 mod hostile;
+#[path = "mcp/limits.rs"]
+mod limits;
 #[path = "mcp/modern.rs"]
 mod modern;
+#[path = "mcp/openapi.rs"]
+mod openapi;
+#[path = "mcp/own_auth.rs"]
+mod own_auth;
+#[path = "mcp/pinning.rs"]
+mod pinning;
 #[path = "mcp/programs.rs"]
 mod programs;
 #[path = "mcp/rules.rs"]
@@ -14,6 +24,8 @@ mod rules;
 mod session;
 #[path = "mcp/sse.rs"]
 mod sse;
+#[path = "mcp/tools.rs"]
+mod tools;
 
 use tests::McpServer;
 

@@ -54,7 +54,17 @@ macro_rules! secretive {
     };
 }
 
-secretive!(ServerTls, BackendTls, Header, ApiKeyEntry, BasicAuth, BackendCredential, JwtSign, AwsSign);
+secretive!(
+    ServerTls,
+    BackendTls,
+    Header,
+    ApiKeyEntry,
+    BasicAuth,
+    BackendCredential,
+    JwtSign,
+    AwsSign,
+    McpAuthentication
+);
 
 #[cfg(test)]
 mod tests;

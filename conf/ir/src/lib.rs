@@ -27,7 +27,7 @@ pub use attach::{Attachment, Inheritance, Phase, Target};
 pub use backend::{Backend, BackendKind, BackendRef, HostTarget, Service, Workload};
 pub use listener::{Bind, BindAddress, Listener, Protocol, ServerTls};
 pub use matcher::{HeaderMatch, Hostname, Match, PathMatch, QueryMatch, Regex, ValueMatch};
-pub use mcp::{McpBackend, McpPrefix, McpProcess, McpReach, McpTarget, McpUrl};
+pub use mcp::{McpApi, McpBackend, McpDocument, McpPrefix, McpProcess, McpReach, McpTarget, McpUrl};
 pub use name::{
     BackendKey, BindKey, Invalid, ListenerKey, ObjectName, Origin, PolicyKey, RouteKey, RouteName, ServiceKey, Text,
 };

@@ -55,6 +55,27 @@ pub enum McpReach {
     Sse(McpUrl),
     /// A child process.
     Stdio(McpProcess),
+    /// An HTTP API whose operations are tools.
+    OpenApi(McpApi),
+}
+
+/// An API and the document that describes it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct McpApi {
+    /// Its path, unless it is `/`, stands in the place of the one that the document's first server has.
+    pub url: McpUrl,
+    pub document: McpDocument,
+}
+
+/// An OpenAPI document.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum McpDocument {
+    /// As JSON.
+    Text(Text),
+    /// Where it is fetched from, when it is first needed.
+    Url(Text),
 }
 
 /// A path of a backend.
@@ -83,6 +104,7 @@ impl McpBackend {
     pub fn references(&self) -> impl Iterator<Item = &BackendRef> {
         self.targets.iter().filter_map(|it| match &it.reach {
             McpReach::Http(url) | McpReach::Sse(url) => Some(&url.backend),
+            McpReach::OpenApi(api) => Some(&api.url.backend),
             McpReach::Stdio(_) => None,
         })
     }

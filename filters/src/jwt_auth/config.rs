@@ -13,7 +13,7 @@ use super::policy::{ClaimHeader, Policy};
 use crate::credential::{self, Location, Mode};
 use crate::jwt::{Algorithm, KeySet, KeySource, Provider};
 use crate::keep::Slot;
-use crate::lower::Span;
+use crate::lower::{Span, fetched_url};
 use crate::{FileRef, Scope, head};
 
 /// Providers of one policy.
@@ -174,7 +174,7 @@ impl ProviderConfig {
 impl JwksConfig {
     pub(crate) fn lower(self, scope: &mut Scope<'_>) -> Option<KeySource> {
         let text = match self {
-            Self::Url { url } => return scope.check("url", remote(&url)).map(KeySource::Url),
+            Self::Url { url } => return scope.check("url", fetched_url(&url)).map(KeySource::Url),
             Self::Inline(text) => text.into_bytes(),
             Self::File { file } => scope.file("file", &file)?,
         };
@@ -189,21 +189,6 @@ impl JwksConfig {
             }
         }
     }
-}
-
-/// A URL that the gateway itself fetches.
-fn remote(url: &str) -> Result<Text, String> {
-    let help = || format!("`{}` is not a URL to fetch: write `https://host/path`", url.escape_debug());
-    let parsed: http::Uri = url.parse().map_err(|_| help())?;
-    let authority = parsed.authority().ok_or_else(help)?;
-    match parsed.scheme_str() {
-        Some("https" | "http") if !authority.host().is_empty() => {}
-        _ => return Err(help()),
-    }
-    if authority.as_str().contains('@') {
-        return Err("a URL here holds no user and password".to_owned());
-    }
-    Ok(url.into())
 }
 
 fn claim_headers(wanted: BTreeMap<String, String>, scope: &mut Scope<'_>) -> Vec<ClaimHeader> {

@@ -11,8 +11,27 @@ use crate::{Exchange, Reason, Reply, Verdict, credential};
 
 const MISSING: &str = "no token";
 
+/// What was found of a request's token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Judged {
+    Accepted,
+    /// The request goes on without identity.
+    Passed,
+    Missing,
+    Refused(Fault),
+}
+
 impl Policy {
     pub fn on_request(&self, exchange: &mut Exchange<'_>) -> Verdict {
+        match self.judge(exchange) {
+            Judged::Accepted | Judged::Passed => Verdict::Continue,
+            Judged::Missing => refuse(None),
+            Judged::Refused(fault) => refuse(Some(fault)),
+        }
+    }
+
+    /// Judges the token and says who it is from.
+    pub fn judge(&self, exchange: &mut Exchange<'_>) -> Judged {
         let Exchange { request, facts, outside } = exchange;
         for header in &self.headers {
             credential::scrub(&header.name, request);
@@ -21,8 +40,8 @@ impl Policy {
         let earlier = facts.identity.jwt.clone();
         let earlier = earlier.as_ref().and_then(|it| std::str::from_utf8(it.token.expose()).ok());
         let judged = match (self.location.find(request, facts), earlier) {
-            (Found::Nothing, None) if self.mode == Mode::Strict => return refuse(None),
-            (Found::Nothing, None) => return Verdict::Continue,
+            (Found::Nothing, None) if self.mode == Mode::Strict => return Judged::Missing,
+            (Found::Nothing, None) => return Judged::Passed,
             (Found::Nothing, Some(token)) => self.state.get(self).verify(token, outside.now()),
             (Found::One(token), _) => self.state.get(self).verify(&token, outside.now()),
             (Found::Unclear, _) => Err(Fault::Malformed),
@@ -34,10 +53,10 @@ impl Policy {
                     self.location.strip(request);
                 }
                 write(&accepted.headers, request);
-                Verdict::Continue
+                Judged::Accepted
             }
-            Err(_) if self.mode == Mode::Permissive => Verdict::Continue,
-            Err(fault) => refuse(Some(fault)),
+            Err(_) if self.mode == Mode::Permissive => Judged::Passed,
+            Err(fault) => Judged::Refused(fault),
         }
     }
 }

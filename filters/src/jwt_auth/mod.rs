@@ -73,4 +73,5 @@ mod policy;
 mod tests;
 
 pub use config::{Config, JwksConfig, OptionsConfig, ProviderConfig};
+pub use filter::Judged;
 pub use policy::{ClaimHeader, Policy};

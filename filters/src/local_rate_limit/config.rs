@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::bucket::Terms;
 use super::policy::{Policy, Rule, Unit};
 use crate::Scope;
+use crate::expr::Site;
 use crate::lower::Span;
 use crate::quota::keyed;
 use crate::quota::mode::ModeConfig;
@@ -96,7 +97,13 @@ impl RuleConfig {
         if !(INTERVAL_MIN..=INTERVAL_MAX).contains(&interval) {
             scope.problem_at("fillInterval", "write 1ms to 8784h");
         }
+        let site = scope.site;
+        if site == Site::Request {
+            // A key that reads `mcp` waits for a message, see `Policy::waits_for_message`.
+            scope.site = Site::Mcp;
+        }
         let key = keyed::lower(key, max_keys, scope);
+        scope.site = site;
         let unit = match unit {
             UnitConfig::Requests => Unit::Requests,
             UnitConfig::Tokens => Unit::Tokens,

@@ -20,6 +20,10 @@
 //! Requests for which it has no value share one bucket, so leaving something out is no way around. Key by something
 //! that a client cannot choose at will: who may make up keys may make up buckets.
 //!
+//! **MCP.** A policy of which a key reads `mcp` (`mcp.tool.name`, `mcp.tool.target + jwt.sub`) counts calls of tools, reads
+//! of resources and the like, and not requests: it is asked once a message is read and may be made, and answers with a
+//! JSON-RPC error, -32000, in a response of status 200. On a route without MCP servers it counts nothing.
+//!
 //! **Tokens.** `type: tokens` counts tokens of language models. A request passes while there is one left; what it used
 //! is charged when its answer ends, into debt if need be. Only LLM backends charge.
 //!

@@ -136,7 +136,7 @@ impl DescriptorConfig {
         if entries.is_empty() || entries.len() > ENTRIES_MAX {
             scope.problem_at("entries", format!("1 to {ENTRIES_MAX} entries"));
         }
-        let vocabulary = Vocabulary::of(Site::Request);
+        let vocabulary = Vocabulary::of(Site::Mcp);
         let mut lowered = Vec::with_capacity(entries.len());
         for (position, EntryConfig { key, value }) in entries.into_iter().enumerate() {
             let entry = scope.at(format!("entries[{position}]"), |scope| {

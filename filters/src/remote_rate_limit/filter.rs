@@ -58,9 +58,13 @@ pub struct Descriptor {
 impl Policy {
     /// How much of the request's body expressions read.
     pub fn wants(&self) -> Wanted {
+        Wanted::of(self.needs())
+    }
+
+    /// What its expressions read, of those that are asked before a request goes on.
+    pub fn needs(&self) -> Needs {
         let asked = self.descriptors.iter().filter(|it| it.unit == Unit::Requests);
-        let all = asked.flat_map(Descriptor::expressions);
-        Wanted::of(all.fold(Needs::NONE, |needs, it| needs | it.needs()))
+        asked.flat_map(Descriptor::expressions).fold(Needs::NONE, |needs, it| needs | it.needs())
     }
 
     pub async fn on_request(&self, exchange: &mut Exchange<'_>) -> Verdict {

@@ -38,6 +38,9 @@
 //!
 //! **Order.** After authentication and authorization, before headers are changed. Route phase only.
 //!
+//! **MCP.** A policy of which an expression reads `mcp` is asked for calls of tools, reads of resources and the like, and
+//! not for requests: once a message is read and may be made. Its refusal is a JSON-RPC error, -32000, of status 200.
+//!
 //! **Limits.** 64 descriptors of 16 entries; answers as for `extAuthz`.
 //!
 //! **Telemetry.** Reason `RateLimit`; `policy_calls_total` and `upstream_call_duration_seconds` with subtype

@@ -24,7 +24,10 @@ pub use ai::{
     LlmWeighted, LlmWritten, SimpleLlm,
 };
 pub use discovery::{HealthPolicy, LoadBalancer, Locality, LocalityMode, Scope, Service, Workload, WorkloadStatus};
-pub use mcp::{McpBackend, McpFailureMode, McpPlace, McpPrefixMode, McpStatefulMode, McpStdio, McpTarget, SimpleMcp};
+pub use mcp::{
+    McpApiSchema, McpBackend, McpFailureMode, McpOpenApi, McpPlace, McpPrefixMode, McpStatefulMode, McpStdio,
+    McpTarget, SimpleMcp,
+};
 
 /// The whole document. Everything outside `config` takes effect while the process runs.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]

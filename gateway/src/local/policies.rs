@@ -93,6 +93,9 @@ policy_set! {
     /// Policies of a route.
     RoutePolicies {
         a2a = "a2a": filters::a2a::Config => unit!(a2a, A2a);
+        mcp_pinning = "mcpPinning": filters::mcp_pinning::Config => unit!(mcp_pinning, McpPinning);
+        mcp_tools = "mcpTools": filters::mcp_tools::Config => unit!(mcp_tools, McpTools);
+        mcp_authentication = "mcpAuthentication": filters::mcp_authentication::Config => unit!(mcp_authentication, McpAuthentication);
         mcp_authorization = "mcpAuthorization": filters::mcp_authorization::Config => |config, scope| filters::mcp_authorization::Policy::lower(config, scope).map(Policy::McpAuthorization);
         transformations = "transformations": Transformations => conditional!(transformations, Transformations);
         remote_rate_limit = "remoteRateLimit": RemoteRateLimit => conditional!(remote_rate_limit, RemoteRateLimit);
@@ -135,6 +138,8 @@ policy_set! {
     /// Policies of a backend.
     BackendPolicies at Site::Backend {
         a2a = "a2a": filters::a2a::Config => unit!(a2a, A2a);
+        mcp_pinning = "mcpPinning": filters::mcp_pinning::Config => unit!(mcp_pinning, McpPinning);
+        mcp_tools = "mcpTools": filters::mcp_tools::Config => unit!(mcp_tools, McpTools);
         mcp_authorization = "mcpAuthorization": filters::mcp_authorization::Config => |config, scope| filters::mcp_authorization::Policy::lower(config, scope).map(Policy::McpAuthorization);
         authorization = "authorization": filters::authorization::Config => unit!(authorization, Authorization);
         transformations = "transformations": filters::transformations::Config => unit!(transformations, Transformations);
@@ -203,6 +208,9 @@ policy_set! {
     /// Any policy that can be attached on its own.
     AnyPolicies {
         a2a = "a2a": filters::a2a::Config => unit!(a2a, A2a);
+        mcp_pinning = "mcpPinning": filters::mcp_pinning::Config => unit!(mcp_pinning, McpPinning);
+        mcp_tools = "mcpTools": filters::mcp_tools::Config => unit!(mcp_tools, McpTools);
+        mcp_authentication = "mcpAuthentication": filters::mcp_authentication::Config => unit!(mcp_authentication, McpAuthentication);
         mcp_authorization = "mcpAuthorization": filters::mcp_authorization::Config => |config, scope| filters::mcp_authorization::Policy::lower(config, scope).map(Policy::McpAuthorization);
         transformations = "transformations": Transformations => conditional!(transformations, Transformations);
         remote_rate_limit = "remoteRateLimit": RemoteRateLimit => conditional!(remote_rate_limit, RemoteRateLimit);

@@ -1,5 +1,6 @@
 //! `agentgateway mcp ls | call | inspect URL`: a client for the command line, over Streamable HTTP.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use protocols::json::{self, Raw, quoted};
 use protocols::mcp::transport::{EVENT_STREAM, JSON, PROTOCOL_VERSION, SESSION_ID};
-use protocols::mcp::{List, Message, Version, answer};
+use protocols::mcp::{List, Message, Version, answer, slim};
 use protocols::sse::Reader;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -27,6 +28,8 @@ const DEADLINE: Duration = Duration::from_secs(60);
 pub enum Wish {
     /// Its tools, prompts and resources, by name.
     List,
+    /// How much its tools take of a model's context, by the beginnings of their names.
+    Weigh,
     /// Everything it says of itself, as JSON.
     Inspect,
     /// One tool, with arguments that are JSON.
@@ -67,6 +70,19 @@ impl Client {
     /// # Errors
     /// The server cannot be reached, or refuses.
     pub async fn run(mut self, wish: &Wish) -> anyhow::Result<(String, bool)> {
+        let opened = self.begin().await?;
+        let done = match wish {
+            Wish::List => self.list().await.map(|it| (it, false)),
+            Wish::Weigh => self.weigh().await.map(|it| (it, false)),
+            Wish::Inspect => self.inspect(&opened).await.map(|it| (it, false)),
+            Wish::Call { tool, arguments } => self.call(tool, arguments).await,
+        };
+        self.end().await;
+        done
+    }
+
+    /// Opens a session; what the server says of itself.
+    async fn begin(&mut self) -> anyhow::Result<String> {
         let params = format!(
             r#"{{"protocolVersion":"{}","capabilities":{{}},"clientInfo":{{"name":"agentgateway","version":"{}"}}}}"#,
             Version::LEGACY,
@@ -76,16 +92,14 @@ impl Client {
         let said = json::parse(opened.as_bytes())?.get("protocolVersion").and_then(Raw::as_str);
         self.version = said.as_deref().and_then(Version::parse);
         self.post(answer::notification("notifications/initialized", "")).await?;
-        let done = match wish {
-            Wish::List => self.list().await.map(|it| (it, false)),
-            Wish::Inspect => self.inspect(&opened).await.map(|it| (it, false)),
-            Wish::Call { tool, arguments } => self.call(tool, arguments).await,
-        };
+        Ok(opened)
+    }
+
+    async fn end(&mut self) {
         if self.session.is_some() {
             // The session ends by itself some day, if not now.
             let _ = self.exchange(Method::DELETE, String::new()).await;
         }
-        done
     }
 
     async fn list(&mut self) -> anyhow::Result<String> {
@@ -99,6 +113,35 @@ impl Client {
                 text.push_str(format!("{:<18} {name:<40} {said}", list.key()).trim_end());
                 text.push('\n');
             }
+        }
+        Ok(text)
+    }
+
+    /// Its tools, as it writes them.
+    ///
+    /// # Errors
+    /// The server cannot be reached, or refuses.
+    pub async fn tools(mut self) -> anyhow::Result<Vec<String>> {
+        self.begin().await?;
+        let items = self.all(List::Tools).await;
+        self.end().await;
+        items
+    }
+
+    async fn weigh(&mut self) -> anyhow::Result<String> {
+        let mut parts: BTreeMap<String, (usize, usize)> = BTreeMap::new();
+        for item in self.all(List::Tools).await? {
+            let name = json::parse(item.as_bytes())?.get("name").and_then(Raw::as_str).map(|it| it.into_owned());
+            let name = name.unwrap_or_default();
+            let target = name.split_once('_').map_or("-", |(target, _)| target);
+            for part in [target, "all"] {
+                let (tools, bytes) = parts.entry(part.to_owned()).or_default();
+                (*tools, *bytes) = (*tools + 1, *bytes + item.len());
+            }
+        }
+        let mut text = format!("{:<30} {:>7} {:>10} {:>10}\n", "target", "tools", "bytes", "tokens");
+        for (target, (tools, bytes)) in parts {
+            text.push_str(&format!("{target:<30} {tools:>7} {bytes:>10} {:>10}\n", slim::tokens(bytes)));
         }
         Ok(text)
     }

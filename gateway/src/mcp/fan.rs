@@ -15,7 +15,7 @@ use super::fault::Fault;
 use super::state::{Items, ListKey};
 use super::talk::Talk;
 use super::target::{ask, result_of};
-use super::{STRAGGLER_GRACE, Target};
+use super::{STRAGGLER_GRACE, Target, search};
 
 /// Pages of one list that are asked for.
 const PAGES_MAX: usize = 64;
@@ -96,7 +96,7 @@ fn is_late(fault: &Fault) -> bool {
 
 /// A list of a server: kept, or asked for now.
 pub(super) async fn items(talk: &Talk, target: &Arc<Target>, list: List) -> Result<Arc<Items>, Fault> {
-    let key = ListKey::new(list, talk.federation.naming, talk.audience);
+    let key = ListKey::shaped(list, talk);
     if let Some(items) = target.state.list(&key, Instant::now()) {
         return Ok(items);
     }
@@ -113,7 +113,8 @@ pub(super) async fn items(talk: &Talk, target: &Arc<Target>, list: List) -> Resu
 
 async fn fetch(talk: &Talk, target: &Arc<Target>, list: List) -> Result<Items, Fault> {
     let naming = talk.federation.naming;
-    let mut items = Vec::new();
+    let shaping = talk.shaping.as_ref().filter(|_| list == List::Tools);
+    let (mut items, mut shaped) = (Items::default(), Vec::new());
     let mut cursor: Option<String> = None;
     for _ in 0..PAGES_MAX {
         let id = own_id();
@@ -125,19 +126,27 @@ async fn fetch(talk: &Talk, target: &Arc<Target>, list: List) -> Result<Items, F
         let result = match result_of(&message, &id) {
             Ok(result) => result,
             // It has no such lists, which is no fault.
-            Err(Fault::Error(error)) if is_unknown_method(&error) => return Ok(Items { items }),
+            Err(Fault::Error(error)) if is_unknown_method(&error) => return Ok(items),
             Err(fault) => return Err(fault),
         };
         let document = std::str::from_utf8(&message).unwrap_or_default();
         for (name, item) in list.items(result) {
-            items.push((name.into_owned(), list.renamed(naming, &target.name, item, document)));
+            match shaping {
+                Some(shaping) => shaped.extend(shaping.tool(naming, target, &name, item)),
+                None => {
+                    items.items.push((name.into_owned(), list.renamed(naming, &target.name, item, document)));
+                }
+            }
         }
         cursor = result.get("nextCursor").and_then(Raw::as_str).map(|it| it.into_owned()).filter(|it| !it.is_empty());
-        if cursor.is_none() || items.len() > ITEMS_MAX {
+        if cursor.is_none() || items.items.len() + shaped.len() > ITEMS_MAX {
             break;
         }
     }
-    Ok(Items { items })
+    Ok(match shaping {
+        Some(shaping) => shaping.items(shaped),
+        None => items,
+    })
 }
 
 fn is_unknown_method(error: &str) -> bool {
@@ -161,25 +170,58 @@ pub(super) fn shown(
     answers: &Answers<Arc<Items>>,
     may: impl Fn(&Target, &str) -> bool,
 ) -> Bytes {
+    let visible = visible(talk, list, answers, may);
+    let search = talk.shaping.as_ref().filter(|_| list == List::Tools).and_then(|it| it.search());
+    let visible = match search {
+        Some(search) => search::list(search, visible.into_iter()),
+        None => visible,
+    };
+    list.result(visible.into_iter()).into()
+}
+
+/// What may be shown, in its order.
+pub(super) fn visible<'a>(
+    talk: &Talk,
+    list: List,
+    answers: &'a Answers<Arc<Items>>,
+    may: impl Fn(&Target, &str) -> bool,
+) -> Vec<&'a str> {
+    let hidden = match talk.shaping.as_ref().filter(|_| list == List::Tools) {
+        Some(shaping) => {
+            let lists: Vec<_> = answers.iter().map(|(target, it)| (&**target, it.as_deref().ok())).collect();
+            shaping.shadowed(talk.federation.naming, &lists)
+        }
+        None => HashSet::new(),
+    };
     let unique = !talk.federation.naming.names;
     let mut seen = HashSet::new();
     let mut shown = Vec::new();
-    for (target, items) in answers {
+    for (at, (target, items)) in answers.iter().enumerate() {
         let Ok(items) = items else { continue };
-        let items = items.items.iter().filter(|(name, _)| {
+        let items = items.items.iter().enumerate().filter(|(position, (name, _))| {
             // Of two that have one name, the first server's counts, shown or not.
-            (!unique || seen.insert(name)) && may(target, name)
+            !hidden.contains(&(at, *position))
+                && (!unique || seen.insert(called(talk, list, target, name)))
+                && may(target, name)
         });
-        shown.extend(items.map(|(_, item)| item.as_str()));
+        shown.extend(items.map(|(_, (_, item))| item.as_str()));
     }
-    list.result(shown.into_iter()).into()
+    shown
+}
+
+/// What clients call an item of a server's, the prefix aside.
+fn called(talk: &Talk, list: List, target: &Target, own: &str) -> String {
+    let shaping = talk.shaping.as_ref().filter(|_| list == List::Tools);
+    shaping.and_then(|it| it.name(target, own)).unwrap_or(own).to_owned()
 }
 
 /// Whose a name without a prefix is: the first server's that lists it.
 pub(super) async fn find(talk: &Talk, list_of: List, wanted: &str) -> Option<Arc<Target>> {
     let answers = all(talk, |target| async move { items(talk, &target, list_of).await }).await;
-    let has = |items: &Items| items.items.iter().any(|(name, _)| name == wanted);
-    answers.into_iter().find(|(_, items)| items.as_ref().is_ok_and(|it| has(it))).map(|(target, _)| target)
+    let has = |target: &Target, items: &Items| {
+        items.items.iter().any(|(name, _)| called(talk, list_of, target, name) == wanted)
+    };
+    answers.into_iter().find(|(target, items)| items.as_ref().is_ok_and(|it| has(target, it))).map(|(it, _)| it)
 }
 
 /// Whose a URI is that says nothing of it: the first server's that lists it, or else whose template begins like it.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use http::HeaderValue;
 use ir::Text;
 use protocols::mcp::answer;
 
@@ -21,6 +22,9 @@ pub(super) enum Fault {
     Open,
     #[error("status {0}")]
     Status(u16),
+    /// It wants another token, and says which.
+    #[error("status {0} with a challenge")]
+    Challenge(u16, HeaderValue),
     /// The session is not known there any more.
     #[error("it has forgotten the session")]
     Forgotten,
@@ -59,6 +63,7 @@ impl Fault {
             | Self::Policy(_)
             | Self::Error(_)
             | Self::Refused(..)
+            | Self::Challenge(..)
             | Self::Unsupported(_) => false,
         }
     }
@@ -71,7 +76,7 @@ impl Fault {
             }
             Self::Deadline(_) => "did not answer in time",
             Self::Open => "failed before and is left alone for a moment",
-            Self::Status(401 | 403) => "refused our credentials",
+            Self::Status(401 | 403) | Self::Challenge(..) => "refused our credentials",
             Self::Status(_) => "answered with an HTTP error",
             Self::Message(_) => "answered with something that is no message",
             Self::TooLarge(_) => "answered with more than the gateway takes",

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use filters::Effective;
 use http::HeaderValue;
-use ir::{McpBackend, McpPrefix, McpProcess, Text};
+use ir::{McpBackend, McpDocument, McpPrefix, McpProcess, Text};
 use protocols::mcp::{Naming, name};
 
 use super::state::State;
@@ -32,6 +32,8 @@ pub enum Reach {
     /// With a stream of events beside it (2024-11-05).
     Sse(Endpoint),
     Stdio(McpProcess),
+    /// An API whose operations are tools.
+    OpenApi(Box<Endpoint>, McpDocument),
     /// It is not, and why.
     Broken(Text),
 }

@@ -16,7 +16,7 @@ use super::federation::{Endpoint, Reach};
 use super::state::Era;
 use super::talk::{Talk, affinity};
 use super::target::{Answer, LINE, OPENING_ID, answer_of, find_answer, post_head, refusal, result_of};
-use super::{TARGET_DEADLINE, Target, legacy, stdio};
+use super::{TARGET_DEADLINE, Target, legacy, openapi, stdio};
 
 impl Target {
     pub(super) async fn shake(
@@ -25,6 +25,10 @@ impl Target {
         client: &str,
         name: &Name,
     ) -> Result<(Opened, Bytes), Fault> {
+        if let Reach::OpenApi(_, document) = &self.reach {
+            let (version, message) = openapi::opened(self, talk, document, (OPENING_ID, client)).await?;
+            return Ok((Opened { target: self.name.to_string(), id: None, version }, message));
+        }
         let Some(endpoint) = self.http()? else { return self.shake_line(talk, client, name).await };
         let now = Instant::now();
         let (era, modern) = (self.state.era(now), talk.is_modern());

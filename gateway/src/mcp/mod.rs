@@ -9,6 +9,7 @@
 //! Sessions are in the id that the client holds (`protocols::mcp::session`); what a process remembers of them beyond that
 //! ([`sessions`]) can be lost without harm. What is known of a server (its lists, whether it fails) is in [`state`].
 
+mod audit;
 mod call;
 pub mod client;
 pub mod demo;
@@ -21,17 +22,24 @@ mod handshake;
 mod legacy;
 mod live;
 mod modern;
+mod limits;
+mod openapi;
+mod own_auth;
+pub mod pin;
 mod post;
 mod probe;
 mod relay;
 mod reply;
 mod route;
 mod rules;
+mod search;
 mod serve;
 mod sessions;
 mod sse;
+mod shape;
 mod state;
 mod stdio;
+mod step_up;
 mod stream;
 mod talk;
 mod target;

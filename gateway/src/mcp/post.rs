@@ -21,7 +21,7 @@ use super::rules::{Noun, Rules, Subject};
 use super::talk::Talk;
 use super::target::{Opening, Sending, result_of};
 use super::told::{self, Ended};
-use super::{Sessions, Target, fan, relay, reply, route, rules, serve};
+use super::{Sessions, Target, fan, limits, own_auth, relay, reply, route, rules, search, serve, step_up};
 use crate::proxy::{Ctx, Proxy, body, request::Stop};
 
 /// The id that our own `initialize` has at servers.
@@ -166,7 +166,10 @@ pub(super) async fn request(
     }
     let rules = Rules::of(ctx);
     if let Some(list) = List::of(method)
-        && (talk.federation.single().is_none() || talk.federation.naming.names || !rules.is_empty())
+        && (talk.federation.single().is_none()
+            || talk.federation.naming.names
+            || !rules.is_empty()
+            || talk.shaping.is_some())
     {
         return listed(session, ctx, talk, (list, &message, id, &rules)).await;
     }
@@ -174,9 +177,20 @@ pub(super) async fn request(
         let result = reply::while_there(session, ctx, Box::pin(fan::tasks(talk))).await?;
         return reply::write(session, ctx, reply::message(200, Reason::Upstream, answer::result(id, &result))).await;
     }
+    if method == "tools/call"
+        && let Some(meta) = talk.shaping.as_ref().and_then(|it| search::Meta::of(it.search()?, &message, body))
+    {
+        return over_all(proxy, session, ctx, talk, (meta, id, &rules)).await;
+    }
     let bound = route::bind(talk, &message, body).await;
+    if let Some(refused) = bound.as_ref().ok().and_then(|it| step_up::refusal(session, ctx, &message, it)) {
+        return reply::write(session, ctx, refused).await;
+    }
     match bound.and_then(|bound| judged(session, ctx, (&message, bound), &rules)) {
-        Ok(bound) => relay::request(proxy, session, ctx, talk, (bound, id, method)).await,
+        Ok(bound) => match Box::pin(limits::refusal(proxy, session, ctx, id)).await {
+            Some(refused) => reply::write(session, ctx, refused).await,
+            None => relay::request(proxy, session, ctx, talk, (bound, id, method)).await,
+        },
         Err(Nowhere { code, text }) => {
             let is_modern = talk.is_modern();
             let code = if is_modern && code == answer::RESOURCE_NOT_FOUND { answer::INVALID_PARAMS } else { code };
@@ -186,6 +200,37 @@ pub(super) async fn request(
             reply::write(session, ctx, reply::message(status, Reason::InvalidRequest, text)).await
         }
     }
+}
+
+/// A call of one of the three tools that stand for all.
+async fn over_all(
+    proxy: &Proxy,
+    session: &mut Session,
+    ctx: &mut Ctx,
+    talk: &Talk,
+    (meta, id, rules): (search::Meta, &str, &Rules),
+) -> Result<()> {
+    if let search::Meta::Call(body) = &meta {
+        return match Message::parse(body) {
+            Ok(message) => Box::pin(request(proxy, session, ctx, talk, (message, body))).await,
+            Err(fault) => reply::write(session, ctx, unreadable(&fault)).await,
+        };
+    }
+    let lists = reply::while_there(session, Box::pin(fan::lists(talk, List::Tools))).await?;
+    let answer = match lists {
+        Ok(answers) => {
+            let visible = fan::visible(talk, List::Tools, &answers, |target, name| {
+                let subject = Subject { noun: Noun::Tool, name: name.to_owned() };
+                rules.shows(session, ctx, &rules::object("tools/list", target, &subject, None))
+            });
+            reply::message(200, Reason::Upstream, search::answered(&meta, id, &visible))
+        }
+        Err((target, fault)) => {
+            relay::note(ctx, &target, &fault);
+            reply::message(200, Reason::UpstreamFailure, fault.answer(id, &target.name))
+        }
+    };
+    reply::write(session, ctx, answer).await
 }
 
 /// Whether the call may be made. What may not be used is not there.
@@ -322,6 +367,9 @@ pub(super) async fn open(
     let answers = fan::all(talk, |target| async move { target.open(owned, shared, said).await }).await;
     if let Some((target, fault)) = fan::verdict(talk, &answers) {
         tracing::info!(target_name = &*target.name, error = %fault, "a session cannot be opened");
+        if let Some(challenge) = own_auth::challenge(talk, id, &fault) {
+            return (challenge, None);
+        }
         return refuse(Reason::UpstreamFailure, fault.answer(id, &target.name));
     }
     let mut opened: Vec<(Arc<Target>, Opening)> =

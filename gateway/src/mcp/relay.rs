@@ -19,7 +19,7 @@ use super::route::Bound;
 use super::talk::Talk;
 use super::target::{Answer, Sending};
 use super::told::{self, Ended};
-use super::{Target, target};
+use super::{Target, audit, own_auth, target};
 use crate::proxy::{Ctx, Proxy};
 
 /// Sends a request to its server and passes the answer on.
@@ -52,12 +52,16 @@ pub(super) async fn request(
         Err(fault) => Err(fault),
     };
     let answer = match answer {
-        Ok((status, message)) => reply::message(status, Reason::Upstream, message),
+        Ok((status, message)) => {
+            audit::note(proxy, ctx, &message);
+            reply::message(status, Reason::Upstream, message)
+        }
         Err(fault) => {
             note(ctx, &target, &fault);
             let text = fault.answer(id, &target.name);
             told::ended(ctx, Ended::of_bytes(text.as_bytes()));
-            reply::message(status_of(talk, &fault), Reason::UpstreamFailure, text)
+            own_auth::challenge(talk, id, &fault)
+                .unwrap_or_else(|| reply::message(status_of(talk, &fault), Reason::UpstreamFailure, text))
         }
     };
     reply::write(session, ctx, answer).await
@@ -181,7 +185,8 @@ fn outward(
 
 /// How a part of a call's stream ended.
 enum End {
-    Answered(Ended),
+    /// With the answer as the client gets it.
+    Answered(Ended, Bytes),
     Fault(Fault),
     /// The client goes on with `Last-Event-ID` (2025-11-25, resumability).
     Resumed,
@@ -218,7 +223,10 @@ async fn stream(
         }
     };
     match end {
-        End::Answered(ended) => told::ended(ctx, ended),
+        End::Answered(ended, message) => {
+            audit::note(proxy, ctx, &message);
+            told::ended(ctx, ended);
+        }
         End::Fault(fault) => {
             note(ctx, &call.target, &fault);
             let text = fault.answer(&call.seam.id, &call.target.name);
@@ -239,8 +247,8 @@ async fn part(out: &mut Stream<'_>, talk: &Talk, call: &Call, answer: Answer) ->
         Answer::Message(message) => {
             return Ok(match checked(talk, target, message, seam) {
                 Ok((message, ended)) => {
-                    out.event(&Event::message(message)).await?;
-                    End::Answered(ended)
+                    out.event(&Event::message(message.clone())).await?;
+                    End::Answered(ended, message)
                 }
                 Err(fault) => End::Fault(fault),
             });
@@ -267,14 +275,14 @@ async fn part(out: &mut Stream<'_>, talk: &Talk, call: &Call, answer: Answer) ->
             Passed::Last(event, ended) => {
                 out.event(&event).await?;
                 events.finish();
-                return Ok(End::Answered(ended));
+                return Ok(End::Answered(ended, event.data));
             }
             Passed::Park(asked) => {
                 let parked = talk.mcp.parked.park(talk, target, (seam, events), asked);
                 return Ok(match parked.and_then(|it| checked(talk, target, it, seam)) {
                     Ok((message, ended)) => {
-                        out.event(&Event::message(message)).await?;
-                        End::Answered(ended)
+                        out.event(&Event::message(message.clone())).await?;
+                        End::Answered(ended, message)
                     }
                     Err(fault) => End::Fault(fault),
                 });

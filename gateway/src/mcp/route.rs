@@ -6,10 +6,9 @@ use bytes::Bytes;
 use protocols::json::{Raw, quoted};
 use protocols::mcp::{Edits, List, Message, answer, name, task};
 
-use super::Target;
-use super::fan;
 use super::rules::{Noun, Subject};
 use super::talk::Talk;
+use super::{Target, fan, shape};
 
 /// One server and the message as it is meant for it.
 pub(super) struct Bound {
@@ -74,17 +73,26 @@ async fn named(talk: &Talk, raw: Raw<'_>, body: &Bytes, list: List) -> Result<Bo
     let name = raw.as_str().unwrap_or_default();
     let unknown = || Nowhere::unknown(Noun::of(list), &name);
     let federation = &talk.federation;
-    if let Some((target, own)) = federation.owner(&name) {
+    if let Some((target, name_there)) = federation.owner(&name) {
         let target = target.clone();
-        let subject = Some(Subject { noun: Noun::of(list), name: own.to_owned() });
-        return Ok(Bound { body: changed(body, raw, (&name, own)), target, subject });
+        let own = own(talk, &target, list, name_there).await.ok_or_else(unknown)?;
+        let subject = Some(Subject { noun: Noun::of(list), name: own.clone() });
+        return Ok(Bound { body: changed(body, raw, (&name, &own)), target, subject });
     }
     if federation.naming.names || federation.targets.len() < 2 {
         return Err(unknown());
     }
     let target = fan::find(talk, list, &name).await.ok_or_else(unknown)?;
-    let subject = Some(Subject { noun: Noun::of(list), name: name.into_owned() });
-    Ok(Bound { target, body: body.clone(), subject })
+    let own = own(talk, &target, list, &name).await.ok_or_else(unknown)?;
+    let subject = Some(Subject { noun: Noun::of(list), name: own.clone() });
+    Ok(Bound { body: changed(body, raw, (&name, &own)), target, subject })
+}
+
+/// What the server calls it, where clients may know of it.
+async fn own(talk: &Talk, target: &Arc<Target>, list: List, name: &str) -> Option<String> {
+    let Some(shaping) = talk.shaping.as_ref().filter(|_| list == List::Tools) else { return Some(name.to_owned()) };
+    let own = shaping.own(target, name)?.to_owned();
+    Box::pin(shape::admits(talk, target, &own)).await.then_some(own)
 }
 
 async fn by_uri(talk: &Talk, raw: Raw<'_>, body: &Bytes) -> Result<Bound, Nowhere> {

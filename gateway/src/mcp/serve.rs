@@ -12,8 +12,9 @@ use protocols::mcp::answer;
 use protocols::mcp::transport::{self, SESSION_ID};
 
 use super::federation::Federation;
+use super::shape::Shaping;
 use super::talk::Talk;
-use super::{post, reply, sse, stream};
+use super::{own_auth, post, reply, sse, stream};
 use crate::proxy::{Ctx, Proxy, forwarded};
 
 /// Answers the request. What fails on the client's side is an error; everything else is an answer.
@@ -30,6 +31,9 @@ pub async fn serve(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx, federati
     let modern = transport::version(&head.headers).ok().flatten().is_some_and(protocols::mcp::Version::is_modern);
     let mut talk = talk(proxy, session, ctx, federation)?;
     let beside = session.req_header().uri.path() == sse::PATH && !federation.terms.stateless;
+    if let Some(document) = Box::pin(own_auth::document(session, ctx, &talk)).await {
+        return reply::write(session, ctx, document).await;
+    }
     match method {
         Method::GET if beside && !session.req_header().headers.contains_key(SESSION_ID) => {
             Box::pin(sse::listen(proxy, session, ctx, talk)).await
@@ -76,7 +80,10 @@ fn talk(proxy: &Proxy, session: &Session, ctx: &Ctx, federation: &Arc<Federation
     let route = ctx.entry.as_ref().map(|it| it.route.key.clone());
     let route = route.as_ref().map_or("", |it| it.as_str());
     let of_process = (proxy.mcp.clone(), proxy.asking.world().clone());
-    Ok(Talk::new(of_process, federation.clone(), head, ctx.facts.clone(), route))
+    let mut talk = Talk::new(of_process, federation.clone(), head, ctx.facts.clone(), route);
+    talk.own_auth = own_auth::holds(ctx, federation);
+    talk.shaping = Shaping::of(ctx, &proxy.telemetry);
+    Ok(talk)
 }
 
 /// The session that the request shows. 404 tells a client to begin anew (2025-11-25, transports).

@@ -3,15 +3,20 @@
 //! It belongs to the name of backend and target and outlives configurations, as clusters do. A server that fails
 //! [`FAILURES_MAX`] times in a row is left alone for [`REST`]; then one request finds out.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ir::{BackendKey, Text};
 use parking_lot::Mutex;
 use protocols::mcp::{List, Naming};
+
+use super::openapi::Known;
+use super::shape::Note;
+use super::talk::Talk;
 
 /// Failures in a row after which a server is left alone.
 const FAILURES_MAX: u32 = 3;
@@ -23,6 +28,8 @@ const LIST_TTL: Duration = Duration::from_secs(30);
 const LISTS_MAX: usize = 64;
 /// How long it is believed that a server does not speak the era without sessions.
 const LEGACY_TTL: Duration = Duration::from_secs(300);
+/// Findings remembered of one server; after more they are told again.
+const TOLD_MAX: usize = 10_000;
 /// Servers remembered before dead ones are swept.
 const SWEEP: usize = 256;
 
@@ -92,6 +99,10 @@ pub enum Era {
     Unknown,
     Legacy,
     Modern,
+    /// What an API is described by.
+    pub(super) api: tokio::sync::Mutex<Known>,
+    /// Digests of findings that were told.
+    told: Mutex<HashSet<u64>>,
 }
 
 #[derive(Default)]
@@ -108,13 +119,22 @@ struct Breaker {
 pub struct ListKey {
     pub list: List,
     pub naming: (bool, bool),
+    /// Of the policies that shape it; 0 where none do.
+    pub shape: u64,
     /// A digest of what the server could tell clients apart by.
     pub audience: u64,
 }
 
 impl ListKey {
     pub fn new(list: List, naming: Naming, audience: u64) -> Self {
-        Self { list, naming: (naming.names, naming.uris), audience }
+        Self { list, naming: (naming.names, naming.uris), shape: 0, audience }
+    }
+
+    /// As it is for an exchange.
+    pub(super) fn shaped(list: List, talk: &Talk) -> Self {
+        let shaping = talk.shaping.as_ref().filter(|_| list == List::Tools);
+        let shape = shaping.map_or(0, |it| it.fingerprint);
+        Self { shape, ..Self::new(list, talk.federation.naming, talk.audience) }
     }
 }
 
@@ -131,9 +151,12 @@ pub struct Figures {
 }
 
 /// Items of a server, ready to be sent.
+#[derive(Default)]
 pub struct Items {
     /// What each is called at the server, and the item as clients see it.
     pub items: Vec<(String, String)>,
+    /// Of each, where tools are compared with those of other servers.
+    pub(super) notes: Vec<Note>,
 }
 
 struct Kept {
@@ -233,6 +256,17 @@ impl State {
         about.insert(audience, message);
     }
 
+    /// Whether a finding about a definition was not told yet.
+    pub fn is_news(&self, finding: &str, tool: &str, hash: &[u8; 32]) -> bool {
+        static HASHER: OnceLock<RandomState> = OnceLock::new();
+        let digest = HASHER.get_or_init(RandomState::new).hash_one((finding, tool, hash));
+        let mut told = self.told.lock();
+        if told.len() >= TOLD_MAX {
+            told.clear();
+        }
+        told.insert(digest)
+    }
+
     /// A list that is still good.
     pub fn list(&self, key: &ListKey, now: Instant) -> Option<Arc<Items>> {
         let lists = self.lists.lock();
@@ -287,7 +321,7 @@ mod tests {
         let state = State::default();
         let start = Instant::now();
         let key = |list, audience| ListKey::new(list, Naming::PLAIN, audience);
-        let items = || Arc::new(Items { items: vec![("a".into(), "{}".into())] });
+        let items = || Arc::new(Items { items: vec![("a".into(), "{}".into())], ..Items::default() });
         state.keep_list(key(List::Tools, 1), items(), start);
         state.keep_list(key(List::Prompts, 1), items(), start);
         assert!(state.list(&key(List::Tools, 1), start).is_some());

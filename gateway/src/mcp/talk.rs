@@ -15,6 +15,7 @@ use siphasher::sip::SipHasher13;
 
 use super::fault::Fault;
 use super::federation::{Endpoint, Federation};
+use super::shape::Shaping;
 use super::{Mcp, Target};
 use crate::outside::World;
 
@@ -53,6 +54,10 @@ pub(super) struct Talk {
     pub(super) audience: u64,
     /// The session that the client shows.
     pub(super) session: Option<(Name, Session)>,
+    /// The only server's authorization is that of clients.
+    pub(super) own_auth: bool,
+    /// What clients see of tools, where that is not what servers list.
+    pub(super) shaping: Option<Arc<Shaping>>,
 }
 
 impl Talk {
@@ -75,7 +80,7 @@ impl Talk {
         }
         let scope = scope(&federation.name, route, &facts.identity);
         let audience = audience(&head.headers, &scope);
-        Self { mcp, federation, world, head, facts, scope, audience, session: None }
+        Self { mcp, federation, world, head, facts, scope, audience, session: None, own_auth: false, shaping: None }
     }
 
     /// The head of a request with such a body to a server.
@@ -143,7 +148,7 @@ impl Talk {
 
     /// The same once more, for what goes on when the exchange has ended.
     pub(super) fn again(&self) -> Self {
-        let Self { mcp, federation, world, head, facts, scope, audience, session } = self;
+        let Self { mcp, federation, world, head, facts, scope, audience, session, own_auth, shaping } = self;
         Self {
             mcp: mcp.clone(),
             federation: federation.clone(),
@@ -153,6 +158,8 @@ impl Talk {
             scope: *scope,
             audience: *audience,
             session: session.clone(),
+            own_auth: *own_auth,
+            shaping: shaping.clone(),
         }
     }
 

@@ -21,7 +21,7 @@ use super::federation::{Endpoint, Reach};
 use super::sessions::Slot;
 use super::state::Era;
 use super::talk::{Talk, insert};
-use super::{MESSAGE_BYTES_MAX, TARGET_DEADLINE};
+use super::{MESSAGE_BYTES_MAX, TARGET_DEADLINE, openapi};
 
 /// Stands for a line of its own where others have the id of a session.
 pub(super) const LINE: &str = "line";
@@ -91,7 +91,7 @@ impl Target {
     pub(super) fn http(&self) -> Result<Option<&Endpoint>, Fault> {
         match &self.reach {
             Reach::Http(endpoint) => Ok(Some(endpoint)),
-            Reach::Sse(_) | Reach::Stdio(_) => Ok(None),
+            Reach::Sse(_) | Reach::Stdio(_) | Reach::OpenApi(..) => Ok(None),
             Reach::Broken(reason) => Err(Fault::Broken(reason.clone())),
         }
     }
@@ -175,6 +175,9 @@ impl Target {
     }
 
     async fn in_session(self: &Arc<Self>, talk: &Talk, sending: Sending) -> Result<Answer, Fault> {
+        if let Reach::OpenApi(endpoint, document) = &self.reach {
+            return openapi::answer(self, talk, (endpoint, document), sending).await;
+        }
         let opened = self.session(talk).await?;
         let first = self.post(talk, &opened, sending.clone()).await;
         match first {
@@ -245,6 +248,9 @@ impl Target {
 
     /// Opens the stream of what nobody asked for. `None`: the server has none.
     pub(super) async fn listen(self: &Arc<Self>, talk: &Talk, last: Option<&str>) -> Result<Option<Events>, Fault> {
+        if matches!(self.reach, Reach::OpenApi(..)) {
+            return Ok(None);
+        }
         let mut opened = self.session(talk).await?;
         let Some(endpoint) = self.http()? else {
             if self.line(talk).is_err() {
@@ -358,6 +364,12 @@ pub(super) async fn refusal(reply: Reply, in_session: bool) -> Fault {
     if status == StatusCode::NOT_FOUND && in_session {
         reply.discard().await;
         return Fault::Forgotten;
+    }
+    if let (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, Some(challenge)) =
+        (status, reply.headers.get(header::WWW_AUTHENTICATE).cloned())
+    {
+        reply.discard().await;
+        return Fault::Challenge(status.as_u16(), challenge);
     }
     let body = match reply.collect().await {
         Ok(body) if body.len() <= REFUSAL_BYTES_MAX => body,

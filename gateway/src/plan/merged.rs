@@ -177,6 +177,10 @@ fn federation(plan: &Plan, it: &Reached, terms: &ir::McpBackend, effective: &Eff
             ir::McpReach::Http(url) => {
                 endpoint(plan, url, found.next(), effective).map_or_else(mcp::Reach::Broken, mcp::Reach::Http)
             }
+            ir::McpReach::OpenApi(api) => match endpoint(plan, &api.url, found.next(), effective) {
+                Ok(endpoint) => mcp::Reach::OpenApi(Box::new(endpoint), api.document.clone()),
+                Err(reason) => mcp::Reach::Broken(reason),
+            },
             ir::McpReach::Sse(url) => {
                 endpoint(plan, url, found.next(), effective).map_or_else(mcp::Reach::Broken, mcp::Reach::Sse)
             }

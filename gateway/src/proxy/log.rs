@@ -112,7 +112,7 @@ pub(super) fn access_log(ctx: &Ctx) -> Option<&filters::access_log::Policy> {
 }
 
 /// Whether what the access log or the labels of metrics evaluate reads so much.
-pub(super) fn reads<'a>(ctx: &'a Ctx, labels: impl Iterator<Item = &'a Expression>, what: Needs) -> bool {
+pub(crate) fn reads<'a>(ctx: &'a Ctx, labels: impl Iterator<Item = &'a Expression>, what: Needs) -> bool {
     let policy = access_log(ctx);
     let added = policy.into_iter().flat_map(|it| it.filter.iter().chain(it.add.iter().map(|(_, field)| field)));
     added.chain(labels).any(|it| it.needs().intersects(what))

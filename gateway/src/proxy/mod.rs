@@ -37,6 +37,7 @@ use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
 pub use ctx::Ctx;
 pub(crate) use finish::is_events;
+pub(crate) use log::reads as log_reads;
 
 use crate::a2a::A2a;
 use crate::listen::carried::Carried;
@@ -60,7 +61,7 @@ pub struct Proxy {
 
 impl Proxy {
     /// The world as a request under this plan sees it, which is to end by then.
-    fn around<'a>(&'a self, plan: &'a Plan, until: Option<Instant>) -> Around<'a> {
+    pub(crate) fn around<'a>(&'a self, plan: &'a Plan, until: Option<Instant>) -> Around<'a> {
         self.asking.around(plan, until)
     }
 }

@@ -148,6 +148,11 @@ impl Telemetry {
         self.metrics.callouts.record(&[subtype, outcome], |cells| cells.add(1));
     }
 
+    /// A tool is not as approved; both are of closed sets of words.
+    pub fn mcp_finding(&self, finding: &'static str, action: &'static str) {
+        self.metrics.mcp_findings.record(&[finding, action], |cells| cells.add(1));
+    }
+
     /// An upgrade ended, after so long.
     pub fn upgraded(&self, outcome: Upgrade, seconds: f64) {
         self.metrics.upgrades.record(&[outcome.label()], |cells| {

@@ -20,6 +20,7 @@ impl Metrics {
         self.encode_connections(&mut out);
         self.encode_upstreams(&mut out);
         self.encode_llm(&mut out);
+        self.encode_mcp(&mut out);
         self.encode_config(&mut out);
         self.encode_control_plane(&mut out);
         self.encode_mcp_servers(&mut out);
@@ -110,6 +111,11 @@ impl Metrics {
         out.histogram("gen_ai_server_time_per_output_token", help, (requests, |cells| &cells.per_token));
         let help = "Answers with status 200 that did not say what they used.";
         out.counter("gen_ai_unaccounted", help, (requests, |cells| &cells.unaccounted));
+    }
+
+    fn encode_mcp(&self, out: &mut Encoder<'_>) {
+        let help = "Definitions of MCP tools that are not as approved, each counted once.";
+        out.counter("mcp_tool_findings", help, (&self.mcp_findings, |cells| cells));
     }
 
     fn encode_config(&self, out: &mut Encoder<'_>) {

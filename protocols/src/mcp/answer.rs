@@ -7,6 +7,8 @@ pub const INVALID_REQUEST: i32 = -32600;
 pub const METHOD_NOT_FOUND: i32 = -32601;
 pub const INVALID_PARAMS: i32 = -32602;
 pub const INTERNAL_ERROR: i32 = -32603;
+/// The server says so, for a reason of its own.
+pub const SERVER_ERROR: i32 = -32000;
 /// The resource is not there (revisions up to 2025-11-25).
 pub const RESOURCE_NOT_FOUND: i32 = -32002;
 /// 2026-07-28: headers and body do not say the same.

@@ -3,14 +3,17 @@
 use std::collections::BTreeSet;
 
 use filters::Scope;
+use filters::lower::fetched_url;
 use ir::mcp::TARGETS_MAX;
-use ir::{McpBackend, McpPrefix, McpReach, McpTarget, McpUrl};
+use ir::{McpApi, McpBackend, McpDocument, McpPrefix, McpReach, McpTarget, McpUrl};
 use protocols::mcp::name;
+use protocols::openapi::Api;
 
 use super::{backend, read};
 use crate::pb;
 use pb::mcp_backend::Prefix;
 use pb::mcp_target::Transport;
+use pb::mcp_target::open_api::Document;
 
 pub(super) fn encode(it: &McpBackend) -> pb::McpBackend {
     let McpBackend { targets, stateless, prefix, fail_open, local_only } = it;
@@ -30,9 +33,10 @@ pub(super) fn encode(it: &McpBackend) -> pb::McpBackend {
 
 fn encode_target(it: &McpTarget) -> pb::McpTarget {
     let McpTarget { name, reach } = it;
-    let (url, transport) = match reach {
-        McpReach::Http(url) => (url, Transport::StreamableHttp),
-        McpReach::Sse(url) => (url, Transport::Sse),
+    let (url, transport, openapi) = match reach {
+        McpReach::Http(url) => (url, Transport::StreamableHttp, None),
+        McpReach::Sse(url) => (url, Transport::Sse, None),
+        McpReach::OpenApi(McpApi { url, document }) => (url, Transport::Unspecified, Some(encode_api(document))),
         // A program of one machine is none of another; it is refused where it arrives, by its missing backend.
         McpReach::Stdio(_) => return pb::McpTarget { name: name.to_string(), ..pb::McpTarget::default() },
     };
@@ -42,7 +46,31 @@ fn encode_target(it: &McpTarget) -> pb::McpTarget {
         backend: Some(backend::encode_ref(backend)),
         path: path.to_string(),
         transport: transport.into(),
+        openapi,
     }
+}
+
+fn encode_api(it: &McpDocument) -> pb::mcp_target::OpenApi {
+    let document = match it {
+        McpDocument::Text(text) => Document::Inline(text.to_string()),
+        McpDocument::Url(url) => Document::Url(url.to_string()),
+    };
+    pb::mcp_target::OpenApi { document: Some(document) }
+}
+
+fn decode_api(it: pb::mcp_target::OpenApi, url: McpUrl, scope: &mut Scope<'_>) -> Option<McpApi> {
+    let document = match it.document {
+        Some(Document::Inline(text)) => {
+            scope.check("inline", Api::parse(text.as_bytes()))?;
+            McpDocument::Text(text.into())
+        }
+        Some(Document::Url(url)) => McpDocument::Url(scope.check("url", fetched_url(&url))?),
+        None => {
+            scope.problem("missing: `inline` or `url`");
+            return None;
+        }
+    };
+    Some(McpApi { url, document })
 }
 
 pub(super) fn decode(it: pb::McpBackend, scope: &mut Scope<'_>) -> Option<McpBackend> {
@@ -71,10 +99,11 @@ pub(super) fn decode(it: pb::McpBackend, scope: &mut Scope<'_>) -> Option<McpBac
 }
 
 fn decode_target(it: pb::McpTarget, scope: &mut Scope<'_>) -> Option<McpTarget> {
-    let pb::McpTarget { name, backend, path, transport } = it;
+    let pb::McpTarget { name, backend, path, transport, openapi } = it;
     scope.check("name", name::check_target(&name));
     let transport = read::choice(scope, "transport", transport);
     let path = match (path.as_str(), transport) {
+        ("", _) if openapi.is_some() => "/",
         ("", Transport::Sse) => "/sse",
         ("", _) => "/mcp",
         (path, _) => path,
@@ -88,6 +117,10 @@ fn decode_target(it: pb::McpTarget, scope: &mut Scope<'_>) -> Option<McpTarget> 
     };
     let backend = scope.at("backend", |scope| backend::decode_ref(backend, scope))?;
     let url = McpUrl { backend, path: path.into() };
+    if let Some(openapi) = openapi {
+        let api = scope.at("openapi", |scope| decode_api(openapi, url, scope))?;
+        return Some(McpTarget { name: name.into(), reach: McpReach::OpenApi(api) });
+    }
     let reach = if transport == Transport::Sse { McpReach::Sse(url) } else { McpReach::Http(url) };
     Some(McpTarget { name: name.into(), reach })
 }

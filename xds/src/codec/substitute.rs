@@ -8,6 +8,7 @@
 //! | `ipAccess` | nobody is let in |
 //! | `authorization`, `networkAuthorization`, `networkExtAuthz`, `extAuthz` of a backend | everybody is refused |
 //! | `a2a` | `a2a` as nothing written has it |
+//! | `mcpAuthorization`, `mcpPinning`, `mcpTools` | nothing of MCP servers is there for anybody |
 //! | another filter, or a kind that is not known, above the backend | 500 for all that the target governs |
 //! | `backendTLS`, or a kind that is not known, at a backend | TLS that no certificate satisfies |
 //! | a setting | nothing: the default holds |
@@ -144,10 +145,12 @@ fn closed(kind: Option<Kind>, target: &Target) -> Option<Policy> {
         Some(Kind::NetworkAuthorization | Kind::NetworkExtAuthz) => {
             nobody(Site::Connection).map(network_authorization::Policy).map(Policy::NetworkAuthorization)
         }
-        // Of a backend, too: nothing of its servers is shown.
         // Ids that were sealed go on being opened.
         Some(Kind::A2a) => Some(Policy::A2a(a2a::Policy::default())),
-        Some(Kind::McpAuthorization) => nobody(Site::Mcp).map(mcp_authorization::Policy).map(Policy::McpAuthorization),
+        // Of a backend, too: nothing of its servers is shown. What says which tools there are closes them all.
+        Some(Kind::McpAuthorization | Kind::McpPinning | Kind::McpTools) => {
+            nobody(Site::Mcp).map(mcp_authorization::Policy).map(Policy::McpAuthorization)
+        }
         Some(Kind::ExtAuthz) if at_backend => nobody(Site::Backend).map(Policy::Authorization),
         Some(Kind::Authorization) => nobody(Site::Request).map(Policy::Authorization),
         Some(kind) if kind.rung() == Rung::Setting && kind != Kind::BackendTls => None,

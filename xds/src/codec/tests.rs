@@ -3,6 +3,7 @@ mod callouts;
 mod changes;
 mod policies;
 mod resources;
+mod tools;
 
 use filters::{Change, Policy};
 use ir::{BackendRef, Target};

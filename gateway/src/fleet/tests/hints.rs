@@ -28,6 +28,14 @@ pub(super) const UNREACHABLE: &[&str] = &[
     "McpStdio.args",
     "McpStdio.env",
     "McpStdio.clear_env",
+    // Hold only beside others of one provider: the draw seldom meets them.
+    "AnyPolicies.mcpAuthentication",
+    "McpAuthentication.clientSecret",
+    "McpOpenApi.port",
+    "McpPlace.port",
+    "McpProvider.authentik",
+    "McpProvider.keycloak",
+    "McpProvider.okta",
 ];
 
 /// Whether a key is never drawn: it means nothing outside a file, or is refused beside what is good.
@@ -60,6 +68,8 @@ pub(super) fn length(owner: &str, key: &str) -> Option<usize> {
 const JWKS: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
 /// A key of nobody's, on P-256.
 const SIGNING_KEY: &str = "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgfbLd+IRV3CkYlhrS\nESVOVFAqzuUXMkzN463OtQXtXMOhRANCAATU+RQ2RG/4nsX9rGF7kKl7S0oi9yHL\noQcZTMsQU7bWMK04w7PpOcaKwueQEBrUSyc6ladRC5/Ay37DB+dIZGOc\n-----END PRIVATE KEY-----";
+const PINS: &str = r#"{"version":1}"#;
+const API: &str = r#"{"openapi":"3.0.3","paths":{"/a":{"get":{"operationId":"a"}}}}"#;
 const USERS: &str = "a:{SHA}AAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 
 /// A certificate and its key, for files that must hold some, and what files of credentials hold.
@@ -67,6 +77,8 @@ pub(super) fn identity(folder: &Path) {
     std::fs::write(folder.join("jwks.json"), JWKS).unwrap();
     std::fs::write(folder.join("users"), USERS).unwrap();
     std::fs::write(folder.join("keys"), "key-of-a-file\n").unwrap();
+    std::fs::write(folder.join("pins.json"), PINS).unwrap();
+    std::fs::write(folder.join("api.json"), API).unwrap();
     let made = rcgen::generate_simple_self_signed(vec!["a.example.com".to_owned()]).unwrap();
     std::fs::write(folder.join("cert.pem"), made.cert.pem()).unwrap();
     std::fs::write(folder.join("key.pem"), made.signing_key.serialize_pem()).unwrap();
@@ -88,6 +100,7 @@ pub(super) fn exactly_one<'a>(owner: &str, optional: &[&'a String]) -> Option<Ve
         "McpTarget" => &["policies"],
         "McpPlace" => &["port", "path"],
         "BackendAuth" => &["credentials"],
+        "McpApiSchema" => &[],
         _ => return None,
     };
     Some(optional.iter().copied().filter(|it| !beside.contains(&it.as_str()) && *it != "condition").collect())
@@ -131,6 +144,7 @@ pub(super) fn numbers(owner: &str, key: &str) -> Option<&'static [u64]> {
     Some(match (owner.strip_prefix("Conditional").unwrap_or(owner), key) {
         ("RateLimitRule" | "ConcurrencyLimitRule", "maxKeys") => &[1, 100_000],
         ("RateLimitRule", "maxTokens" | "tokensPerFill") | ("ConcurrencyLimitRule", "maxInFlight") => &[1, 5, 100],
+        ("McpToolsSearch", "results") => &[1, 50],
         ("ConcurrencyLimitRule", "status") => &[429, 503],
         ("Retry", "codes[]") => &[429, 500, 503],
         ("HttpProbe", "expectedStatuses[]") => &[200, 204, 404],
@@ -198,6 +212,33 @@ fn credentials(owner: &str, key: &str) -> Option<&'static [&'static str]> {
     })
 }
 
+/// Of MCP.
+fn mcp(owner: &str, key: &str) -> Option<&'static [&'static str]> {
+    Some(match (owner, key) {
+        ("McpAuthentication", "issuer") => &["https://issuer.example/v1/apps/agentic/p/s"],
+        ("McpAuthentication", "jwks") => &[JWKS],
+        ("McpAuthentication", "resourceMetadata{}") => &["T"],
+        ("McpAuthentication", "file") => &["{dir}/jwks.json"],
+        ("McpAuthentication", "url") => &["https://issuer.example/keys"],
+        ("McpAuthentication", "audiences[]" | "clientId") => &["tools"],
+        ("McpAuthentication", "expression") => &["request.headers['x-a']"],
+        ("McpAuthentication", "requiredScopes[]") | ("McpStepUp", "scopes[]") => &["a", "b:c"],
+        ("McpStepUp", "when") => &["has(mcp.tool)", "mcp.tool.name == 'a'"],
+        ("McpPinning" | "McpApprovals", "approvals") => &[PINS],
+        ("McpPinning" | "McpApprovals", "file") => &["{dir}/pins.json"],
+        ("McpToolsTarget", "target") => &["a", "b.c"],
+        ("McpToolsTarget", _) => &["a", "list_x"],
+        ("McpToolsSlim", "members[]") => &["title", "_meta"],
+        ("McpToolsSlim", "keywords[]") => &["title", "examples"],
+        ("McpToolsSearch", "keep[]") => &["a_x"],
+        ("McpOpenApi", "path") => &["/", "/v1"],
+        ("McpApiSchema", "file") => &["{dir}/api.json"],
+        ("McpApiSchema", "inline") => &[API],
+        ("McpApiSchema", "url") => &["https://a.example/api.json"],
+        _ => return None,
+    })
+}
+
 /// Of what other servers are asked.
 fn asked(owner: &str, key: &str) -> Option<&'static [&'static str]> {
     Some(match (owner.strip_prefix("Conditional").unwrap_or(owner), key) {
@@ -218,7 +259,7 @@ fn asked(owner: &str, key: &str) -> Option<&'static [&'static str]> {
 
 /// Texts that mean something.
 pub(super) fn texts(owner: &str, key: &str) -> Option<&'static [&'static str]> {
-    if let Some(texts) = credentials(owner, key).or_else(|| asked(owner, key)) {
+    if let Some(texts) = credentials(owner, key).or_else(|| asked(owner, key)).or_else(|| mcp(owner, key)) {
         return Some(texts);
     }
     // The terms of an entry are those of the policy.

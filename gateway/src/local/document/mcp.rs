@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use filters::FileRef;
 use filters::lower::ServicePort;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -60,7 +61,7 @@ pub enum McpFailureMode {
     FailOpen,
 }
 
-/// A server: exactly one of `mcp`, `sse` and `stdio`.
+/// A server: exactly one of `mcp`, `sse`, `stdio` and `openapi`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct McpTarget {
@@ -72,6 +73,8 @@ pub struct McpTarget {
     pub sse: Option<McpPlace>,
     /// A program that is started, and spoken to through its standard input and output.
     pub stdio: Option<McpStdio>,
+    /// An HTTP API whose operations are tools.
+    pub openapi: Option<McpOpenApi>,
     /// For `host` only: what stands in `backends` has its own.
     pub policies: Option<TargetPolicies>,
 }
@@ -88,6 +91,34 @@ pub struct McpPlace {
     /// Name of an entry of `backends`.
     pub backend: Option<String>,
     pub service: Option<ServicePort>,
+}
+
+/// An HTTP API: where it is (exactly one of `host`, `backend` and `service`), and the document that describes it.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct McpOpenApi {
+    /// A URL such as `http://localhost:8000`; `https` with the system's roots. Or a name, with `port`, or `name:port`.
+    pub host: Option<String>,
+    pub port: Option<u16>,
+    /// In the place of the path of the document's first server.
+    pub path: Option<String>,
+    /// Name of an entry of `backends`.
+    pub backend: Option<String>,
+    pub service: Option<ServicePort>,
+    /// The document, of OpenAPI 3.0 or 3.1. Operations with an `operationId` are tools.
+    pub schema: McpApiSchema,
+}
+
+/// An OpenAPI document, JSON or YAML: exactly one of `file`, `inline` and `url`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct McpApiSchema {
+    /// A file that holds it. It is watched.
+    pub file: Option<FileRef>,
+    /// Its text; a `$` in it is written `$$`.
+    pub inline: Option<String>,
+    /// Where it is fetched from, when it is first needed and then every 5 min. JSON.
+    pub url: Option<String>,
 }
 
 /// A program that speaks MCP.

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use filters::backend_tls;
 use ir::mcp::TARGETS_MAX;
 use ir::{
-    Backend, BackendKey, BackendKind, BackendRef, Bind, BindAddress, BindKey, HostTarget, ListenerKey, McpBackend,
-    McpPrefix, McpProcess, McpReach, McpTarget, McpUrl, ObjectName, Parent, Phase, Protocol, Secret, Target,
+    Backend, BackendKey, BackendKind, BackendRef, Bind, BindAddress, BindKey, HostTarget, ListenerKey, McpApi,
+    McpBackend, McpDocument, McpPrefix, McpProcess, McpReach, McpTarget, McpUrl, ObjectName, Parent, Phase, Protocol,
+    Secret, Target,
 };
 use protocols::mcp::name;
 
@@ -63,10 +64,10 @@ impl Lowering<'_> {
     }
 
     fn mcp_target(&mut self, path: &str, owner: &BackendKey, it: doc::McpTarget) -> Option<McpTarget> {
-        let doc::McpTarget { name, mcp, sse, stdio, policies } = it;
-        let given = [mcp.is_some(), sse.is_some(), stdio.is_some()];
+        let doc::McpTarget { name, mcp, sse, stdio, openapi, policies } = it;
+        let given = [mcp.is_some(), sse.is_some(), stdio.is_some(), openapi.is_some()];
         if given.iter().filter(|it| **it).count() != 1 {
-            self.problem(path, "a target is exactly one of `mcp`, `sse`, `stdio`");
+            self.problem(path, "a target is exactly one of `mcp`, `sse`, `stdio`, `openapi`");
             return None;
         }
         let key = BackendKey::new(format!("{owner}/{name}"));
@@ -74,6 +75,8 @@ impl Lowering<'_> {
             McpReach::Http(self.mcp_place(&format!("{path}.mcp"), &key, (place, "/mcp"), policies)?)
         } else if let Some(place) = sse {
             McpReach::Sse(self.mcp_place(&format!("{path}.sse"), &key, (place, "/sse"), policies)?)
+        } else if let Some(api) = openapi {
+            McpReach::OpenApi(self.mcp_api(&format!("{path}.openapi"), &key, api, policies)?)
         } else {
             if policies.is_some() {
                 self.problem(format!("{path}.policies"), "a program has no policies: they are of connections");
@@ -131,6 +134,34 @@ impl Lowering<'_> {
         let origin = self.origin(path);
         self.out.backends.push(Arc::new(Backend { key: key.clone(), kind: BackendKind::Host(place.host), origin }));
         Some(McpUrl { backend: BackendRef::Backend(key.clone()), path: place.path.into() })
+    }
+
+    fn mcp_api(
+        &mut self,
+        path: &str,
+        key: &BackendKey,
+        it: doc::McpOpenApi,
+        policies: Option<crate::local::policies::TargetPolicies>,
+    ) -> Option<McpApi> {
+        let doc::McpOpenApi { host, port, path: base, backend, service, schema } = it;
+        let place = doc::McpPlace { host, port, path: base, backend, service };
+        let url = self.mcp_place(path, key, (place, "/"), policies);
+        let at = format!("{path}.schema");
+        let doc::McpApiSchema { file, inline, url: remote } = schema;
+        let text = match (file, inline, remote) {
+            (Some(file), None, None) => self.scoped(&at, |scope| scope.file("file", &file))?,
+            (None, Some(text), None) => text.into_bytes(),
+            (None, None, Some(remote)) => {
+                let remote = self.check(format!("{at}.url"), filters::lower::fetched_url(&remote))?;
+                return Some(McpApi { url: url?, document: McpDocument::Url(remote) });
+            }
+            _ => {
+                self.problem(at, "exactly one of `file`, `inline`, `url`");
+                return None;
+            }
+        };
+        let text = self.check(&at, api_text(&text))?;
+        Some(McpApi { url: url?, document: McpDocument::Text(text.into()) })
     }
 
     fn mcp_process(&mut self, path: &str, it: doc::McpStdio) -> Option<McpProcess> {
@@ -210,6 +241,25 @@ impl Lowering<'_> {
         let parent = Parent::Listener(listener.key.clone());
         self.out.listeners.push(Arc::new(listener));
         parent
+    }
+}
+
+/// A document as JSON, and good.
+fn api_text(text: &[u8]) -> Result<String, String> {
+    let text = std::str::from_utf8(text).map_err(|_| "not text".to_owned())?;
+    let text = match text.trim_start().starts_with('{') {
+        true => text.to_owned(),
+        false => {
+            let tree = crate::local::doc::parse("schema", text);
+            let tree = tree.map_err(|problems| problems.first().map_or_else(String::new, ToString::to_string))?;
+            let value: serde_json::Value = crate::local::doc::read(&tree).map_err(|problem| problem.to_string())?;
+            value.to_string()
+        }
+    };
+    let api = protocols::openapi::Api::parse(text.as_bytes())?;
+    match api.operations.is_empty() {
+        true => Err(format!("no operation becomes a tool: {}", api.left_out.join("; "))),
+        false => Ok(text),
     }
 }
 

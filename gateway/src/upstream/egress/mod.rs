@@ -12,7 +12,9 @@
 //! - Redirects are followed at most [`REDIRECTS_MAX`] times, each judged anew, never from `https` down to `http`.
 //! - Answers have a size limit; a fetch has a deadline, name, connection and redirects included.
 //!
-//! Nothing of a request from outside ever reaches a fetch: no header, no cookie, no credential.
+//! Nothing of a request from outside ever reaches a fetch: no header, no cookie, no credential. An exchange that a policy
+//! makes on a client's behalf (a client that registers, a code for a token) sends a body that the policy has judged, and
+//! follows no redirect.
 
 mod address;
 mod fault;
@@ -23,9 +25,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use filters::backend_tls;
-use http::header::{ACCEPT, ETAG, HOST, IF_NONE_MATCH, LOCATION, USER_AGENT};
+use filters::outside;
+use http::header::{ACCEPT, CONTENT_TYPE, ETAG, HOST, IF_NONE_MATCH, LOCATION, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Request, Uri};
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use ir::Text;
@@ -114,6 +117,24 @@ impl Egress {
             Ok(())
         };
         tokio::time::timeout(CONNECT_DEADLINE, judged).await.unwrap_or(Err(Fault::Deadline))
+    /// A document, or an exchange with who is at a URL that an operator wrote or derived. Redirects of an exchange are
+    /// not followed: what was sent is for nobody else. Any status of it is an answer.
+    pub async fn exchange(&self, fetch: outside::Fetch<'_>) -> Result<outside::Fetched, Fault> {
+        let outside::Fetch { url, accept, bytes_max, post } = fetch;
+        let ask = Ask { accept, bytes_max, etag: None };
+        let Some(post) = post else {
+            let Fetched { status, body, .. } = self.get(url, &ask).await?;
+            return Ok(outside::Fetched { status, body });
+        };
+        let exchange = async {
+            let hop = Hop::parse(url).ok_or(Fault::Url)?;
+            let address = self.address(&hop, None).await?;
+            self.ask(&hop, address, &ask, Some(post)).await
+        };
+        match tokio::time::timeout(FETCH_DEADLINE, exchange).await {
+            Ok(fetched) => fetched.map(|Fetched { status, body, .. }| outside::Fetched { status, body }),
+            Err(_) => Err(Fault::Deadline),
+        }
     }
 
     async fn follow(&self, url: &str, ask: &Ask) -> Result<Fetched, Fault> {
@@ -123,7 +144,7 @@ impl Egress {
         for _ in 0..=REDIRECTS_MAX {
             let address = self.address(&hop, nearest).await?;
             nearest = Some(nearest.unwrap_or(address::reach(address.ip())));
-            let fetched = self.ask(&hop, address, ask).await?;
+            let fetched = self.ask(&hop, address, ask, None).await?;
             match fetched.status {
                 200 | 304 => return Ok(fetched),
                 301 | 302 | 303 | 307 | 308 => hop = hop.next(&fetched.headers)?,
@@ -165,36 +186,52 @@ impl Egress {
     }
 
     async fn ask(&self, hop: &Hop, address: SocketAddr, ask: &Ask) -> Result<Fetched, Fault> {
+    async fn ask(
+        &self,
+        hop: &Hop,
+        address: SocketAddr,
+        ask: &Ask,
+        post: Option<(&'static str, Bytes)>,
+    ) -> Result<Fetched, Fault> {
         let flow = match tokio::time::timeout(CONNECT_DEADLINE, self.connect(hop, address)).await {
             Ok(flow) => flow?,
             Err(_) => return Err(Fault::Deadline),
         };
         let (mut sender, connection) = http1::Builder::new()
             .max_buf_size(HEAD_BYTES_MAX)
-            .handshake::<_, Empty<Bytes>>(TokioIo::new(flow))
+            .handshake::<_, Full<Bytes>>(TokioIo::new(flow))
             .await
             .map_err(|error| Fault::Exchange(error.to_string()))?;
         // Ends with the sender and the body, and both end here.
         tokio::spawn(connection);
         let path = hop.uri.path_and_query().map_or("/", |it| it.as_str());
-        let mut request = Request::get(path)
-            .header(HOST, hop.authority())
-            .header(USER_AGENT, "agentgateway")
-            .header(ACCEPT, ask.accept);
+        let answers = post.is_some();
+        let builder = if answers { Request::post(path) } else { Request::get(path) };
+        let mut request =
+            builder.header(HOST, hop.authority()).header(USER_AGENT, "agentgateway").header(ACCEPT, ask.accept);
         if let Some(etag) = &ask.etag {
             request = request.header(IF_NONE_MATCH, etag);
         }
-        let request = request.body(Empty::new()).map_err(|_| Fault::Url)?;
+        let body = match post {
+            Some((kind, body)) => {
+                request = request.header(CONTENT_TYPE, kind);
+                Full::new(body)
+            }
+            None => Full::default(),
+        };
+        let request = request.body(body).map_err(|_| Fault::Url)?;
         let answer = sender.send_request(request).await.map_err(|error| Fault::Exchange(error.to_string()))?;
         let (head, body) = answer.into_parts();
         let body = match head.status.as_u16() {
-            200 => Limited::new(body, ask.bytes_max).collect().await.map_err(|error| match error.is::<TooLarge>() {
-                true => Fault::TooLarge(ask.bytes_max),
-                false => Fault::Exchange(error.to_string()),
-            })?,
+            status if status == 200 || answers => {
+                Limited::new(body, ask.bytes_max).collect().await.map_err(|error| match error.is::<TooLarge>() {
+                    true => Fault::TooLarge(ask.bytes_max),
+                    false => Fault::Exchange(error.to_string()),
+                })?
+            }
             _ => return Ok(Fetched { status: head.status.as_u16(), headers: head.headers, body: Bytes::new() }),
         };
-        Ok(Fetched { status: 200, headers: head.headers, body: body.to_bytes() })
+        Ok(Fetched { status: head.status.as_u16(), headers: head.headers, body: body.to_bytes() })
     }
 
     async fn connect(&self, hop: &Hop, address: SocketAddr) -> Result<Flow, Fault> {

@@ -23,7 +23,7 @@ pub(super) fn encode(it: &Policy) -> pb::JwtAuth {
     }
 }
 
-fn provider(it: &Provider) -> pb::JwtProvider {
+pub(super) fn provider(it: &Provider) -> pb::JwtProvider {
     let Provider { issuer, audiences, keys, required_claims, algorithms, clock_skew } = it;
     pb::JwtProvider {
         issuer: issuer.to_string(),
@@ -60,7 +60,7 @@ pub(super) fn decode(it: pb::JwtAuth, scope: &mut Scope<'_>) -> Option<Policy> {
     config.lower(scope)
 }
 
-fn decode_provider(it: pb::JwtProvider, scope: &mut Scope<'_>) -> Option<ProviderConfig> {
+pub(super) fn decode_provider(it: pb::JwtProvider, scope: &mut Scope<'_>) -> Option<ProviderConfig> {
     let pb::JwtProvider { issuer, audiences, jwks, required_claims, algorithms, clock_skew } = it;
     let jwks = match jwks {
         Some(Jwks::Inline(text)) => Some(JwksConfig::Inline(text)),

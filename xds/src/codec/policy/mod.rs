@@ -31,7 +31,10 @@ mod health;
 mod ip_access;
 mod jwt_auth;
 mod local_rate_limit;
+mod mcp_authentication;
 mod mcp_authorization;
+mod mcp_pinning;
+mod mcp_tools;
 mod mode;
 mod network_authorization;
 mod network_ext_authz;
@@ -59,6 +62,9 @@ pub(super) fn encode(policy: &Policy) -> Wire {
         Policy::Authorization(it) => Wire::Authorization(authorization::encode(it)),
         Policy::NetworkExtAuthz(it) => Wire::NetworkExtAuthz(network_ext_authz::encode(it)),
         Policy::NetworkAuthorization(it) => Wire::NetworkAuthorization(network_authorization::encode(it)),
+        Policy::McpAuthentication(it) => Wire::McpAuthentication(mcp_authentication::encode(it)),
+        Policy::McpPinning(it) => Wire::McpPinning(mcp_pinning::encode(it)),
+        Policy::McpTools(it) => Wire::McpTools(mcp_tools::encode(it)),
         Policy::McpAuthorization(it) => Wire::McpAuthorization(mcp_authorization::encode(it)),
         Policy::LocalRateLimit(it) => Wire::LocalRateLimit(local_rate_limit::encode(it)),
         Policy::Conditional(it) => Wire::Conditional(conditional::encode(it)),
@@ -107,6 +113,9 @@ pub(super) fn decode(wire: Wire, scope: &mut Scope<'_>) -> Option<Policy> {
         Wire::Authorization(it) => authorization::decode(it, scope).map(Policy::Authorization),
         Wire::NetworkExtAuthz(it) => network_ext_authz::decode(it, scope).map(Policy::NetworkExtAuthz),
         Wire::NetworkAuthorization(it) => network_authorization::decode(it, scope).map(Policy::NetworkAuthorization),
+        Wire::McpAuthentication(it) => mcp_authentication::decode(it, scope).map(Policy::McpAuthentication),
+        Wire::McpPinning(it) => mcp_pinning::decode(it, scope).map(Policy::McpPinning),
+        Wire::McpTools(it) => mcp_tools::decode(it, scope).map(Policy::McpTools),
         Wire::McpAuthorization(it) => mcp_authorization::decode(it, scope).map(Policy::McpAuthorization),
         Wire::LocalRateLimit(it) => local_rate_limit::decode(it, scope).map(Policy::LocalRateLimit),
         Wire::ConcurrencyLimit(it) => concurrency_limit::decode(it, scope).map(Policy::ConcurrencyLimit),
@@ -157,6 +166,9 @@ pub(super) fn kind(wire: &Wire) -> Option<Kind> {
         Wire::ApiKey(_) => Kind::ApiKey,
         Wire::Authorization(_) => Kind::Authorization,
         Wire::NetworkAuthorization(_) => Kind::NetworkAuthorization,
+        Wire::McpAuthentication(_) => Kind::McpAuthentication,
+        Wire::McpPinning(_) => Kind::McpPinning,
+        Wire::McpTools(_) => Kind::McpTools,
         Wire::McpAuthorization(_) => Kind::McpAuthorization,
         Wire::NetworkExtAuthz(_) => Kind::NetworkExtAuthz,
         Wire::LocalRateLimit(_) => Kind::LocalRateLimit,

@@ -10,7 +10,7 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::{Index, select, subsequence};
 
-use super::{admission, callouts, changes};
+use super::{admission, callouts, changes, tools};
 use crate::codec::read::Doors;
 
 /// A PEM file for every name.
@@ -129,6 +129,9 @@ pub(super) fn of(kind: Kind, site: Site) -> BoxedStrategy<Policy> {
         Kind::IpAccess => lowered(site, ip_access(), ip_access::Config::lower, Policy::IpAccess),
         Kind::Cors => lowered(site, cors(), cors::Config::lower, Policy::Cors),
         Kind::JwtAuth => lowered(site, jwt_auth(), jwt_auth::Config::lower, Policy::JwtAuth),
+        Kind::McpAuthentication => mcp_authentication(site),
+        Kind::McpPinning => lowered(site, tools::pinning(), mcp_pinning::Config::lower, Policy::McpPinning),
+        Kind::McpTools => lowered(site, tools::tools(), mcp_tools::Config::lower, Policy::McpTools),
         Kind::BasicAuth => lowered(site, basic_auth(), basic_auth::Config::lower, Policy::BasicAuth),
         Kind::ApiKey => lowered(site, api_key(), api_key::Config::lower, Policy::ApiKey),
         Kind::Authorization => {
@@ -268,6 +271,45 @@ fn jwt_auth() -> impl Strategy<Value = jwt_auth::Config> {
         providers,
         ..Config::default()
     })
+}
+
+fn mcp_authentication(site: Site) -> BoxedStrategy<Policy> {
+    use mcp_authentication::{Config, Empty, ProviderConfig, StepUpConfig};
+    let provider = option::of(prop_oneof![
+        Just(ProviderConfig::Auth0(Empty {})),
+        Just(ProviderConfig::Keycloak(Empty {})),
+        Just(ProviderConfig::Okta(Empty {})),
+        Just(ProviderConfig::Authentik(Empty {})),
+        Just(ProviderConfig::Entra(Empty {})),
+    ]);
+    let jwks = option::of(Just(jwt_auth::JwksConfig::Inline(JWKS.to_owned())));
+    let metadata = select(&[r#"{}"#, r#"{"resource_name":"é","x":[1]}"#][..]);
+    let step = (select(&["has(mcp.tool)", "mcp.tool.name == 'a'"][..]), at_least_one(&["a", "b:c"]));
+    let step = step
+        .prop_filter_map("no scopes", |(when, scopes)| Some(StepUpConfig { when: when.to_owned(), scopes: scopes? }));
+    let client = option::of(one_of(&["agents", "é"]));
+    let parts = (provider, jwks, mode(), location(), metadata, some_of(&["a", "b"]), vec(step, 0..3), client);
+    let config = (parts, any::<bool>()).prop_map(
+        |((provider, jwks, mode, location, metadata, required_scopes, step_up, client_id), secret)| {
+            let secret = secret && client_id.is_some() && matches!(provider, Some(ProviderConfig::Entra(_)));
+            Config {
+                issuer: "https://issuer.example/tenant/v2.0".to_owned(),
+                audiences: vec!["api".to_owned()],
+                resource_metadata: serde_json::from_str(metadata).unwrap(),
+                provider,
+                jwks,
+                mode,
+                authorization_location: location,
+                required_scopes,
+                step_up,
+                client_id,
+                client_secret: secret
+                    .then(|| backend_auth::ValueConfig::Inline(backend_auth::SecretText("hunter2".to_owned()))),
+                ..Config::default()
+            }
+        },
+    );
+    lowered(site, config, Config::lower, Policy::McpAuthentication)
 }
 
 fn api_key() -> impl Strategy<Value = api_key::Config> {

@@ -264,10 +264,15 @@ fn ai() -> impl Strategy<Value = AiBackend> {
 }
 
 fn mcp() -> impl Strategy<Value = McpBackend> {
-    let reach = (text().prop_map(|it| BackendRef::Backend(BackendKey(it))), "/[a-z]{0,4}", any::<bool>());
-    let reach = reach.prop_map(|(backend, path, sse)| {
+    let reach = (text().prop_map(|it| BackendRef::Backend(BackendKey(it))), "/[a-z]{0,4}", 0..4);
+    let reach = reach.prop_map(|(backend, path, kind)| {
         let url = McpUrl { backend, path: path.into() };
-        if sse { McpReach::Sse(url) } else { McpReach::Http(url) }
+        match kind {
+            0 => McpReach::Sse(url),
+            1 => McpReach::Http(url),
+            2 => McpReach::OpenApi(McpApi { url, document: McpDocument::Url("https://a.example/api.json".into()) }),
+            _ => McpReach::OpenApi(McpApi { url, document: McpDocument::Text(r#"{"openapi":"3.0.3"}"#.into()) }),
+        }
     });
     let targets = btree_map("[a-z0-9.-]{1,9}", reach, 1..4)
         .prop_map(|targets| targets.into_iter().map(|(name, reach)| McpTarget { name: name.into(), reach }).collect());
