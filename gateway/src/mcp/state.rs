@@ -91,6 +91,10 @@ pub struct State {
     modern_only: AtomicBool,
     /// What it said of itself in `initialize`, by audience.
     about: Mutex<HashMap<u64, Bytes>>,
+    /// What an API is described by.
+    pub(super) api: tokio::sync::Mutex<Known>,
+    /// Digests of findings that were told.
+    told: Mutex<HashSet<u64>>,
 }
 
 /// What a server speaks.
@@ -99,10 +103,6 @@ pub enum Era {
     Unknown,
     Legacy,
     Modern,
-    /// What an API is described by.
-    pub(super) api: tokio::sync::Mutex<Known>,
-    /// Digests of findings that were told.
-    told: Mutex<HashSet<u64>>,
 }
 
 #[derive(Default)]

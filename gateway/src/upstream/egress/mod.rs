@@ -117,6 +117,8 @@ impl Egress {
             Ok(())
         };
         tokio::time::timeout(CONNECT_DEADLINE, judged).await.unwrap_or(Err(Fault::Deadline))
+    }
+
     /// A document, or an exchange with who is at a URL that an operator wrote or derived. Redirects of an exchange are
     /// not followed: what was sent is for nobody else. Any status of it is an answer.
     pub async fn exchange(&self, fetch: outside::Fetch<'_>) -> Result<outside::Fetched, Fault> {
@@ -185,7 +187,6 @@ impl Egress {
         Ok(resolution.addresses.clone())
     }
 
-    async fn ask(&self, hop: &Hop, address: SocketAddr, ask: &Ask) -> Result<Fetched, Fault> {
     async fn ask(
         &self,
         hop: &Hop,
