@@ -47,7 +47,8 @@ fn acts_at_backends(kind: Kind) -> bool {
         | Kind::RequestRedirect
         | Kind::DirectResponse => false,
         // Settings, which the gateway reads there or not.
-        Kind::AccessLog
+        Kind::A2a
+        | Kind::AccessLog
         | Kind::BackendAuth
         | Kind::BackendHttp
         | Kind::BackendTcp

@@ -86,7 +86,7 @@ fn begun(
         names: talk.names.clone(),
         relocation: relocation(session, ctx, talk),
         terms: talk.terms().clone(),
-        now: proxy.world.now(),
+        now: proxy.asking.world().now(),
         answered: talk.answered.clone(),
         keep: talk.is_card().then(|| (proxy.a2a.cards.clone(), cards::key(session, ctx, talk))),
     };

@@ -187,7 +187,7 @@ mod tests {
         ] {
             let sent = [("authorization", "Bearer client"), ("x-api-key", "client"), ("x-goog-api-key", "client")];
             let mut head = head("/x?alt=sse&key=client", &sent);
-            sign(&mut head, place, |head| drop(head.insert_header("authorization", format!("Bearer {key}")))).unwrap();
+            sign(&mut head, place, |head| head.insert_header("authorization", format!("Bearer {key}"))).unwrap();
             assert_eq!(head.headers.get(name).unwrap(), want);
             assert_eq!(head.headers.len(), 1, "{head:?}");
             if place == AiKeyPlace::XGoogApiKey {

@@ -313,7 +313,12 @@ impl Target {
     }
 }
 
-fn post_head(talk: &Talk, endpoint: &Endpoint, opened: Option<&Opened>, body: &[u8]) -> Result<RequestHeader, Fault> {
+pub(super) fn post_head(
+    talk: &Talk,
+    endpoint: &Endpoint,
+    opened: Option<&Opened>,
+    body: &[u8],
+) -> Result<RequestHeader, Fault> {
     static BOTH: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
     let mut head = talk.head(endpoint, (&Method::POST, &endpoint.path), body)?;
     insert(&mut head, header::ACCEPT, BOTH.clone())?;

@@ -67,7 +67,7 @@ pub(super) fn filter(proxy: &Proxy, session: &mut Session, head: &mut RequestHea
     let credentials = ctx.backend().and_then(|it| it.effective.backend_auth());
     let Some(policy) = credentials else { return Ok(()) };
     let mut fault = None;
-    let write = |head: &mut RequestHeader| {
+    let mut write = |head: &mut RequestHeader| {
         let (body, outside) = (Payload::of(&ctx.facts.body), proxy.asking.world().as_ref());
         policy.on_attempt(Outgoing { head, body, facts: &ctx.facts, outside }).map_err(|why| {
             fault = Some(format!("backendAuth: {why}"));
@@ -75,7 +75,7 @@ pub(super) fn filter(proxy: &Proxy, session: &mut Session, head: &mut RequestHea
         })
     };
     let written = match ctx.ai.as_ref().and_then(|it| it.provider()) {
-        Some(provider) => crate::llm::sign(head, provider.key, write),
+        Some(provider) => crate::llm::sign(head, provider.key, &mut write),
         None => write(head),
     };
     if let Some(why) = fault {

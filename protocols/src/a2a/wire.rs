@@ -4,7 +4,7 @@
 
 use super::message::{Note, Seen};
 use super::method::Version;
-use super::shape::{self, Ask, Place, STATES, Shape, What};
+use super::shape::{self, Ask, STATES, Shape, What};
 use super::walk::note;
 
 /// Deepest nesting of messages.
@@ -20,7 +20,7 @@ pub enum Fault<F> {
     Refused(F),
 }
 
-/// A message being looked through. `place` is asked about every text of [`Place`], and may give another.
+/// A message being looked through. `place` is asked about every text of [`shape::Place`], and may give another.
 pub struct Wire<'p, F> {
     pub seen: Seen,
     version: Version,
