@@ -18,31 +18,13 @@ pub(super) fn ended(proxy: &Proxy, session: &mut Session, error: Option<&Error>,
     if let Some(slot) = ctx.wrapped.take() {
         slot.restore(&mut session.downstream_session);
     }
-    if let Some(left) = ctx.left.take() {
-        let Leftover { metadata, body } = std::mem::take(&mut *left.lock());
-        ctx.facts.metadata = metadata.or_else(|| ctx.facts.metadata.take());
-        if let Some(noted) = ctx.seen.as_mut().and_then(|it| it.response.as_mut())
-            && let Some(body) = &body
-        {
-            noted.replace(body);
-        }
-    }
-    // Of answers that were finished late, and of our own.
-    if ctx.outcome.response_headers.is_none() && reads(ctx, proxy.telemetry.labels(), Needs::RESPONSE_HEADERS) {
-        let head = session.response_written().filter(|it| !it.status.is_informational());
-        ctx.outcome.response_headers = head.map(|head| Box::new(head.headers.clone()));
-    }
+    finished_late(proxy, session, ctx);
     if let Some(error) = error
         && ctx.outcome.error.is_none()
     {
         ctx.outcome.error = Some(error.to_string());
     }
-    if let Some(asked) = &mut ctx.ai {
-        asked.account.finish();
-        if reads(ctx, proxy.telemetry.labels(), Needs::LLM) {
-            ctx.llm = ctx.ai.as_ref().map(|it| Box::new(it.object()));
-        }
-    }
+    account(proxy, ctx);
     let a2a = crate::a2a::settle(ctx);
     let Some(conn) = conn_info(session).filter(|it| it.peer != Peer::Own) else { return };
     conn.told.store(true, Ordering::Relaxed);
@@ -96,6 +78,34 @@ pub(super) fn ended(proxy: &Proxy, session: &mut Session, error: Option<&Error>,
         llm: llm.as_ref(),
     };
     proxy.telemetry.request_ended(&event);
+}
+
+/// What a response that was finished late has left.
+fn finished_late(proxy: &Proxy, session: &Session, ctx: &mut Ctx) {
+    if let Some(left) = ctx.left.take() {
+        let Leftover { metadata, body } = std::mem::take(&mut *left.lock());
+        ctx.facts.metadata = metadata.or_else(|| ctx.facts.metadata.take());
+        if let Some(noted) = ctx.seen.as_mut().and_then(|it| it.response.as_mut())
+            && let Some(body) = &body
+        {
+            noted.replace(body);
+        }
+    }
+    // Of answers that were finished late, and of our own.
+    if ctx.outcome.response_headers.is_none() && reads(ctx, proxy.telemetry.labels(), Needs::RESPONSE_HEADERS) {
+        let head = session.response_written().filter(|it| !it.status.is_informational());
+        ctx.outcome.response_headers = head.map(|head| Box::new(head.headers.clone()));
+    }
+}
+
+/// What a language model used, where one was asked.
+fn account(proxy: &Proxy, ctx: &mut Ctx) {
+    if let Some(asked) = &mut ctx.ai {
+        asked.account.finish();
+        if reads(ctx, proxy.telemetry.labels(), Needs::LLM) {
+            ctx.llm = ctx.ai.as_ref().map(|it| Box::new(it.object()));
+        }
+    }
 }
 
 /// The client: with its port where it is the connection's own, without where a proxy named it.

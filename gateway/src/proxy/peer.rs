@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use filters::Reason;
+use filters::{Reason, circuit_breaker};
 use pingora_core::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
 use pingora_error::{Error, ErrorType, Result};
 use pingora_proxy::Session;
@@ -10,21 +10,13 @@ use protocols::http::hop;
 
 use super::ctx::Ctx;
 use crate::plan::BackendTarget;
-use crate::upstream::Wanted;
+use crate::upstream::{Cluster, Wanted};
 
 /// Exponent at which back-off stops doubling.
 const BACKOFF_DOUBLINGS_MAX: u32 = 10;
 
 pub(super) async fn choose(session: &Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
-    if ctx.attempt.count > 0
-        && let Some(asked) = ctx.ai.as_mut().filter(|it| it.has_next())
-    {
-        asked.advance();
-        // Endpoints of another cluster: none of them was tried, and its own limits hold.
-        ctx.attempt.tried.clear();
-        ctx.attempt.lease = None;
-        ctx.attempt.permit = None;
-    }
+    go_on(ctx);
     let (resolved, ai) = (ctx.resolved.clone(), ctx.ai.as_ref().map(|it| (it.ai.clone(), it.position())));
     let target = match &ai {
         Some((ai, at)) => at.and_then(|at| ai.backend(at)),
@@ -40,25 +32,7 @@ pub(super) async fn choose(session: &Session, ctx: &mut Ctx) -> Result<Box<HttpP
     };
     let effective = &backend.effective;
     let limits = effective.circuit_breaker();
-    if ctx.attempt.count > 0 {
-        match cluster.admit_retry(limits) {
-            Ok(place) => ctx.attempt.retry_place = Some(place),
-            Err(fault) => {
-                ctx.fail(Reason::Overflow, 503, fault.to_string());
-                return Err(Error::new(ErrorType::HTTPStatus(503)));
-            }
-        }
-        back_off(ctx).await;
-    }
-    if ctx.attempt.permit.is_none() {
-        match cluster.admit(limits).await {
-            Ok(permit) => ctx.attempt.permit = Some(permit),
-            Err(fault) => {
-                ctx.fail(Reason::Overflow, 503, fault.to_string());
-                return Err(Error::new(ErrorType::HTTPStatus(503)));
-            }
-        }
-    }
+    admit(ctx, cluster, limits).await?;
     if let Some(last) = &ctx.attempt.lease {
         ctx.attempt.tried.push(last.id());
     }
@@ -100,6 +74,41 @@ pub(super) async fn choose(session: &Session, ctx: &mut Ctx) -> Result<Box<HttpP
     }
     ctx.attempt.lease = Some(lease);
     Ok(peer)
+}
+
+/// Another try at a language model is one at the next provider, where there is one.
+fn go_on(ctx: &mut Ctx) {
+    if ctx.attempt.count == 0 {
+        return;
+    }
+    let Some(asked) = ctx.ai.as_mut().filter(|it| it.has_next()) else { return };
+    asked.advance();
+    // Endpoints of another cluster: none of them was tried, and its own limits hold.
+    ctx.attempt.tried.clear();
+    ctx.attempt.lease = None;
+    ctx.attempt.permit = None;
+}
+
+/// A place among the requests of the cluster, and among its retries.
+async fn admit(ctx: &mut Ctx, cluster: &Cluster, limits: Option<&circuit_breaker::Policy>) -> Result<()> {
+    let full = |ctx: &mut Ctx, fault: String| {
+        ctx.fail(Reason::Overflow, 503, fault);
+        Error::new(ErrorType::HTTPStatus(503))
+    };
+    if ctx.attempt.count > 0 {
+        match cluster.admit_retry(limits) {
+            Ok(place) => ctx.attempt.retry_place = Some(place),
+            Err(fault) => return Err(full(ctx, fault.to_string())),
+        }
+        back_off(ctx).await;
+    }
+    if ctx.attempt.permit.is_none() {
+        match cluster.admit(limits).await {
+            Ok(permit) => ctx.attempt.permit = Some(permit),
+            Err(fault) => return Err(full(ctx, fault.to_string())),
+        }
+    }
+    Ok(())
 }
 
 /// Waits before another try: doubled each time, with full jitter on the upper half, never past the

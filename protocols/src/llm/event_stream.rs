@@ -2,6 +2,8 @@
 //!
 //! A frame is its length, the length of its headers, a CRC-32 of both, the headers, the payload, and a CRC-32 of it all.
 
+use std::sync::LazyLock;
+
 /// Longest frame that a service sends: 16 MiB of payload and what is around it.
 const FRAME_BYTES_MAX: u32 = 24 << 20;
 
@@ -99,33 +101,23 @@ fn take<'a>(rest: &mut &'a [u8], most: usize) -> &'a [u8] {
     taken
 }
 
-const TABLE: [u32; 256] = table();
-
-const fn table() -> [u32; 256] {
-    let mut table = [0; 256];
-    let mut at = 0;
-    while at < 256 {
-        let mut crc = at as u32;
-        let mut bit = 0;
-        while bit < 8 {
-            crc = (crc >> 1) ^ (0xedb8_8320 & 0_u32.wrapping_sub(crc & 1));
-            bit += 1;
-        }
-        table[at] = crc;
-        at += 1;
-    }
-    table
-}
+static TABLE: LazyLock<[u32; 256]> = LazyLock::new(|| {
+    std::array::from_fn(|at| {
+        let byte = u32::try_from(at).unwrap_or_default();
+        (0..8).fold(byte, |crc, _| (crc >> 1) ^ (0xedb8_8320 & 0_u32.wrapping_sub(crc & 1)))
+    })
+});
 
 /// CRC-32 as of RFC 1952 section 8, going on from that of what is before.
 fn crc32(before: u32, bytes: &[u8]) -> u32 {
+    let table = &*TABLE;
     !bytes.iter().fold(!before, |crc, byte| {
         let at = (crc ^ u32::from(*byte)) & 0xff;
-        (crc >> 8) ^ TABLE.get(at as usize).copied().unwrap_or_default()
+        (crc >> 8) ^ table.get(at as usize).copied().unwrap_or_default()
     })
 }
 
-/// A frame with one header for each pair of name and text, as tests and the mock provider send it.
+/// A frame with one header for each pair of name and text.
 #[cfg(test)]
 pub(super) fn frame(headers: &[(&str, &str)], payload: &[u8]) -> Vec<u8> {
     let mut head = Vec::new();

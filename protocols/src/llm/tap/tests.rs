@@ -42,6 +42,9 @@ fn converse_stream() -> Vec<u8> {
     .concat()
 }
 
+/// How it is written, the text, tokens in and out, model, id, ways it ended, events.
+type Case<'a> = (Framing, &'a [u8], [Option<u64>; 2], Option<&'a str>, Option<&'a str>, &'a [&'a str], u64);
+
 fn seen(framing: Framing, text: &[u8], cut: usize) -> Seen {
     let mut tap = Tap::new(framing);
     for piece in text.chunks(cut) {
@@ -53,7 +56,7 @@ fn seen(framing: Framing, text: &[u8], cut: usize) -> Seen {
 #[test]
 fn answers_of_every_dialect_are_accounted_wherever_they_are_cut() {
     let converse = converse_stream();
-    let cases: [(Framing, &[u8], [Option<u64>; 2], Option<&str>, Option<&str>, &[&str], u64); 8] = [
+    let cases: [Case<'_>; 8] = [
         (Framing::Json, COMPLETION.as_bytes(), [Some(19), Some(10)], Some("gpt-5-2025-08-07"), Some("chatcmpl-1"), &["stop"], 0),
         (Framing::Events, COMPLETION_STREAM.as_bytes(), [Some(3), Some(4)], Some("gpt"), Some("c1"), &["length"], 4),
         (Framing::Events, MESSAGE_STREAM.as_bytes(), [Some(132), Some(15)], Some("claude"), Some("msg_1"), &["end_turn"], 5),
