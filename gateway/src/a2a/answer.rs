@@ -66,7 +66,9 @@ fn begun(
         talk.answered.lock().outcome = Some(Outcome::Error);
     }
     let events = crate::proxy::is_events(head);
-    let ours = talk.is_card() && head.status == StatusCode::OK || events || is_json(&head.headers);
+    // Of a call that succeeded anything else is no answer; who refuses may do so in its own way.
+    let called = talk.kind == Kind::JsonRpc && head.status.is_success();
+    let ours = talk.is_card() && head.status == StatusCode::OK || called || events || is_json(&head.headers);
     if !has_body || !ours || (talk.is_card() && head.status != StatusCode::OK) {
         return Ok(None);
     }
@@ -117,7 +119,7 @@ impl Whole {
     fn finish(mut self, head: &mut ResponseHeader, body: &mut Bytes) -> Result<()> {
         let changed = match self.kind {
             Kind::Card => self.card(body).map(Some),
-            Kind::JsonRpc => self.json_rpc(body),
+            Kind::JsonRpc => self.json_rpc(head.status, body),
             Kind::Rest(..) => self.rest(head.status, body),
             Kind::Grpc(..) => Ok(None),
         };
@@ -159,7 +161,11 @@ impl Whole {
         Ok(shown)
     }
 
-    fn json_rpc(&mut self, body: &Bytes) -> Result<Option<String>, Refusal> {
+    fn json_rpc(&mut self, status: StatusCode, body: &Bytes) -> Result<Option<String>, Refusal> {
+        if body.is_empty() || status.as_u16() >= 400 && Message::parse(body).is_err() {
+            // What stands before the agent may say it in its own way: who is not let in has to hear why.
+            return Ok(None);
+        }
         if self.method == Some(Method::GetExtendedAgentCard) {
             return self.extended(body);
         }

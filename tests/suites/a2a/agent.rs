@@ -90,10 +90,16 @@ impl State {
         let error = |code: i32, text: &str| {
             answer::json(&json!({"jsonrpc": "2.0", "id": id, "error": {"code": code, "message": text}}))
         };
+        if params["message"]["parts"][0]["text"] == "who are you" {
+            let mut refused = answer::with_type(401, "application/json", r#"{"error":"unauthorized"}"#);
+            refused.headers_mut().insert("www-authenticate", http::HeaderValue::from_static("Bearer"));
+            return refused;
+        }
         match old_name(method) {
             "message/send" => match self.send(&params["message"], new) {
                 Ok(Some(task)) => answer::json(&wrap(if new { json!({"task": task}) } else { task })),
                 Ok(None) => answer::with_type(200, "application/json", "{\"jsonrpc\":\"2.0\",\"id\":"),
+                Err("<html>") => answer::with_type(200, "text/html", "<html>"),
                 Err(text) => error(-32001, text),
             },
             "message/stream" | "tasks/resubscribe" => self.open(params, new, id),
@@ -142,6 +148,7 @@ impl State {
     fn send(&self, message: &Value, new: bool) -> Result<Option<Value>, &'static str> {
         match message["parts"][0]["text"].as_str().unwrap_or_default() {
             "garbage" => return Ok(None),
+            "page" => return Err("<html>"),
             "long" => return Ok(Some(json!({"id": "x".repeat(600), "kind": "task"}))),
             _ => {}
         }

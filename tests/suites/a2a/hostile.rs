@@ -128,7 +128,7 @@ async fn answers_that_are_none_are_errors_of_the_protocol() {
     let one = Agent::start("one");
     let gateway = Gateway::start(&agents(&[&one], "")).await;
     let client = Client::h1(gateway.addr(0));
-    for text in ["garbage", "long"] {
+    for text in ["garbage", "long", "page"] {
         let mut params = message(json!({}));
         params["message"]["parts"][0]["text"] = text.into();
         let asked = json!({"jsonrpc": "2.0", "id": "r", "method": "message/send", "params": params});
@@ -136,6 +136,12 @@ async fn answers_that_are_none_are_errors_of_the_protocol() {
         let answer = call.await.expect_status(502).json();
         assert_eq!((&answer["id"], &answer["error"]["code"]), (&json!("r"), &json!(-32006)), "{text}");
     }
+    let mut params = message(json!({}));
+    params["message"]["parts"][0]["text"] = "who are you".into();
+    let asked = json!({"jsonrpc": "2.0", "id": "r", "method": "SendMessage", "params": params});
+    let call = client.post("/").header("content-type", "application/json").body(asked.to_string());
+    let refused = call.await.expect_status(401);
+    assert_eq!((refused.header("www-authenticate"), &*refused.text()), (Some("Bearer"), r#"{"error":"unauthorized"}"#));
     let answer = ask(&client, "GetTask", json!({"id": "x"})).await;
     assert_eq!(answer["error"]["code"], -32001, "and the connection goes on");
     gateway.stop().await;
