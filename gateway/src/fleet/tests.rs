@@ -19,7 +19,7 @@ use crate::local::schema;
 use crate::local::source::{Input, Source};
 
 /// Documents drawn. A key that is written in one of fifty is met with near certainty.
-const DOCUMENTS: u64 = 1500;
+const DOCUMENTS: u64 = 3000;
 /// Rounds of taking out what is refused.
 const REPAIRS_MAX: usize = 60;
 
@@ -87,22 +87,46 @@ fn repaired(mut document: Value) -> Option<(Value, Snapshot)> {
     None
 }
 
+/// What documents of some seeds held, and how many were accepted.
+#[derive(Default)]
+struct Drawn {
+    seen: Seen,
+    found: BTreeSet<filters::Kind>,
+    accepted: u64,
+}
+
+fn drawn(schema: &Value, folder: &Path, seeds: impl Iterator<Item = u64>) -> Drawn {
+    let mut drawn = Drawn::default();
+    for seed in seeds {
+        let mut draw = Draw::new(schema, seed, folder);
+        let Some((document, snapshot)) = repaired(draw.document()) else { continue };
+        drawn.accepted += 1;
+        assert_same(&snapshot, &document.to_string());
+        drawn.found.extend(kinds(&snapshot));
+        drawn.seen.visit(schema, &document);
+    }
+    drawn
+}
+
 #[test]
 fn the_same_intent_through_a_file_and_through_xds_is_the_same_snapshot() {
     let folder = tempfile::tempdir().unwrap();
     hints::identity(folder.path());
     let schema = schema::json();
-    let mut seen = Seen::default();
-    let mut found: BTreeSet<filters::Kind> = BTreeSet::new();
-    let mut accepted = 0;
-    for seed in 0..DOCUMENTS {
-        let mut draw = Draw::new(&schema, seed, folder.path());
-        let Some((document, snapshot)) = repaired(draw.document()) else { continue };
-        accepted += 1;
-        assert_same(&snapshot, &document.to_string());
-        found.extend(kinds(&snapshot));
-        seen.visit(&schema, &document);
-    }
+    // Which documents there are does not depend on how many threads draw them.
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let all = std::thread::scope(|scope| {
+        let (schema, folder) = (&schema, folder.path());
+        let one = |first: usize| scope.spawn(move || drawn(schema, folder, (first as u64..DOCUMENTS).step_by(threads)));
+        let parts: Vec<_> = (0..threads).map(one).collect();
+        parts.into_iter().map(|it| it.join().unwrap()).fold(Drawn::default(), |mut all, part| {
+            all.seen.merge(part.seen);
+            all.found.extend(part.found);
+            all.accepted += part.accepted;
+            all
+        })
+    });
+    let Drawn { seen, found, accepted } = all;
     assert!(accepted * 10 >= DOCUMENTS * 9, "{accepted} of {DOCUMENTS} documents could be repaired");
     let missing: Vec<_> = filters::Kind::ALL.iter().filter(|it| !found.contains(it)).map(|it| it.key()).collect();
     assert!(missing.is_empty(), "no document with these policies was accepted: {missing:?}; {}", hints::CURE);

@@ -191,6 +191,10 @@ impl<'a> Draw<'a> {
 pub(super) struct Seen(BTreeSet<String>);
 
 impl Seen {
+    pub(super) fn merge(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
     pub(super) fn visit(&mut self, schema: &Value, document: &Value) {
         self.held(schema, schema, "Document", document);
     }

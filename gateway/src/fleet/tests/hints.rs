@@ -113,7 +113,7 @@ pub(super) fn always(owner: &str) -> &'static [&'static str] {
         "RateLimitRule" | "ConditionalRateLimitRule" => &["maxTokens", "tokensPerFill"],
         "JwtAuth" => &["issuer", "jwks"],
         "ApiKeyAuth" => &["keys"],
-        "BackendAuthAws" => &["accessKeyId", "secretAccessKey"],
+        "BackendAuthAws" => &["accessKeyId", "secretAccessKey", "sessionToken"],
         _ => &[],
     }
 }
