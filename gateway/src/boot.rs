@@ -67,7 +67,7 @@ pub fn run(input: Input, takeover: Option<Takeover>, inherited: Option<Inherited
     let status = Arc::new(Status::default());
     let key_sets = upstreams.key_sets(state.keep(), &status);
     let estate = Arc::new(Estate::default());
-    let sessions = Sessions::new(&statics.session_keys);
+    let sessions = Sessions::new(&statics.mcp_sessions.keys);
     let transfers = transfers(&written, &upstreams, &key_sets, (&telemetry, &estate, &state, &sessions));
     receive(&transfers, states);
     let mut reloader = Reloader::new(source, state.clone(), status.clone(), telemetry.clone());
@@ -97,7 +97,7 @@ pub fn run(input: Input, takeover: Option<Takeover>, inherited: Option<Inherited
     let mut server = server(&statics);
     let asking = Asking::new(&telemetry, upstreams.egress());
     let app =
-        app(&server, &state, (&telemetry, &asking), &drain, (&sessions, statics.mcp_session_ttl, upstreams.egress()));
+        app(&server, &state, (&telemetry, &asking), &drain, (&sessions, statics.mcp_sessions.ttl, upstreams.egress()));
     let setup = setup(app, &state, (&telemetry, &drain, asking), (&statics, inherited));
     let (listeners, reports) = Listeners::new(setup, state.wanted());
     life.offer(reports.clone(), servers.offers()?);

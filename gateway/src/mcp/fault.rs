@@ -42,6 +42,8 @@ pub(super) enum Fault {
     /// A JSON-RPC error that came with another status than 200.
     #[error("it answered with status {0} and an error")]
     Refused(u16, String),
+    #[error("the client has cancelled the call")]
+    Cancelled,
     #[error("{0} is not supported")]
     Unsupported(&'static str),
 }
@@ -64,6 +66,7 @@ impl Fault {
             | Self::Error(_)
             | Self::Refused(..)
             | Self::Challenge(..)
+            | Self::Cancelled
             | Self::Unsupported(_) => false,
         }
     }
@@ -83,6 +86,7 @@ impl Fault {
             Self::Silent => "ended without an answer",
             Self::Unsupported(_) => "cannot do that",
             Self::Broken(_) | Self::NoEndpoint(_) | Self::Exchange(_) => "cannot be reached",
+            Self::Cancelled => "was told to stop",
             Self::Forgotten => "has forgotten the session",
             Self::Policy(_) => "was not asked: a policy failed",
         };

@@ -116,6 +116,11 @@ pub(super) async fn in_session(
         Shape::Request => request(proxy, session, ctx, talk, (message, body)).await,
         Shape::Notification => {
             told::begun(ctx, talk, message.method());
+            if message.method() == "notifications/cancelled"
+                && let Some((name, _)) = &talk.session
+            {
+                talk.mcp.running.cancel(name, &message);
+            }
             if message.method() != "notifications/initialized" {
                 // Servers were told when they were asked to begin.
                 tell(talk, body);
@@ -189,7 +194,7 @@ pub(super) async fn request(
     match bound.and_then(|bound| judged(session, ctx, (&message, bound), &rules)) {
         Ok(bound) => match Box::pin(limits::refusal(proxy, session, ctx, id)).await {
             Some(refused) => reply::write(session, ctx, refused).await,
-            None => relay::request(proxy, session, ctx, talk, (bound, id, method)).await,
+            None => Box::pin(relay::request(proxy, session, ctx, talk, (bound, id, method))).await,
         },
         Err(Nowhere { code, text }) => {
             let is_modern = talk.is_modern();

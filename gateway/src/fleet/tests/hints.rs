@@ -28,6 +28,9 @@ pub(super) const UNREACHABLE: &[&str] = &[
     "McpStdio.args",
     "McpStdio.env",
     "McpStdio.clear_env",
+    "McpStdio.maxCpuSeconds",
+    "McpStdio.maxInstances",
+    "McpStdio.maxMemory",
     // Hold only beside others of one provider: the draw seldom meets them.
     "AnyPolicies.mcpAuthentication",
     "McpAuthentication.clientSecret",
