@@ -34,6 +34,7 @@ fn acts_at_backends(kind: Kind) -> bool {
         | Kind::ResponseHeaderModifier
         | Kind::Transformations => true,
         Kind::IpAccess
+        | Kind::McpAuthentication
         | Kind::Cors
         | Kind::JwtAuth
         | Kind::BasicAuth
@@ -61,6 +62,8 @@ fn acts_at_backends(kind: Kind) -> bool {
         | Kind::FrontendTcp
         | Kind::FrontendTls
         | Kind::Health
+        | Kind::McpPinning
+        | Kind::McpTools
         | Kind::NetworkAuthorization
         | Kind::NetworkExtAuthz
         | Kind::ProxyProtocol

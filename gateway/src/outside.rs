@@ -53,6 +53,12 @@ impl Asking {
         Self { world: Arc::new(World::new(egress)), callouts: Arc::new(Callouts::new(telemetry.clone())) }
     }
 
+    /// Fetches nothing.
+    #[cfg(test)]
+    pub fn offline(telemetry: &Arc<Telemetry>) -> Self {
+        Self { world: Arc::default(), callouts: Arc::new(Callouts::new(telemetry.clone())) }
+    }
+
     /// The world for what asks nobody.
     pub fn world(&self) -> &Arc<World> {
         &self.world

@@ -29,7 +29,6 @@ fn expected(name: &str) -> (&str, u16) {
         "request-redirect" => ("/x", 301),
         "url-rewrite" => ("/shop/x", 200),
         // A request of no MCP client.
-        "mcp" | "mcp-authorization" => ("/mcp", 406),
         "llm" => ("/v1/models", 200),
         "mcp" | "mcp-authorization" | "mcp-openapi" | "mcp-pinning" | "mcp-tools" => ("/mcp", 406),
         "mcp-authentication" => ("/mcp", 401),

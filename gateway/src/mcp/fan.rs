@@ -120,7 +120,7 @@ async fn fetch(talk: &Talk, target: &Arc<Target>, list: List) -> Result<Items, F
         let id = own_id();
         let params = cursor.take().map(|it| format!(r#"{{"cursor":{}}}"#, quoted(&it))).unwrap_or_default();
         let message = match ask(target, talk, &id, answer::request(&id, list.method(), &params)).await {
-            Err(Fault::Refused(_, error)) if is_unknown_method(&error) => return Ok(Items { items }),
+            Err(Fault::Refused(_, error)) if is_unknown_method(&error) => return Ok(items),
             asked => asked?,
         };
         let result = match result_of(&message, &id) {

@@ -157,7 +157,15 @@ async fn called(
         "" => request.target,
         base => format!("{base}{}", request.target.strip_prefix(&*api.prefix).unwrap_or(&request.target)),
     };
-    let mut head = talk.head(endpoint, &operation.method, &path)?;
+    let content = match request.body {
+        Some((kind, body)) => {
+            let kind = HeaderValue::from_str(&kind).map_err(|fault| Fault::Message(fault.to_string()))?;
+            Some((kind, Bytes::from(body)))
+        }
+        None => None,
+    };
+    let bytes = content.as_ref().map_or(&b""[..], |(_, body)| body);
+    let mut head = talk.head(endpoint, (&operation.method, &path), bytes)?;
     for (name, value) in request.headers {
         // What the gateway or its policies say stands.
         if !head.headers.contains_key(&name) {
@@ -165,11 +173,10 @@ async fn called(
         }
     }
     insert(&mut head, header::ACCEPT, HeaderValue::from_static("application/json, */*;q=0.5"))?;
-    let body = match request.body {
+    let body = match content {
         Some((kind, body)) => {
-            let kind = HeaderValue::from_str(&kind).map_err(|fault| Fault::Message(fault.to_string()))?;
             insert(&mut head, header::CONTENT_TYPE, kind)?;
-            Some(Bytes::from(body))
+            Some(body)
         }
         // Else some servers wait for one.
         None if !matches!(operation.method, Method::GET | Method::HEAD | Method::OPTIONS) => Some(Bytes::new()),

@@ -52,7 +52,7 @@ pub(super) async fn document(session: &mut Session, ctx: &mut Ctx, talk: &Talk) 
     }
     let endpoint = endpoint(&talk.federation)?;
     let fetched = async {
-        let head = talk.head(endpoint, &method, path)?;
+        let head = talk.head(endpoint, (&method, path), b"")?;
         let terms = Terms { deadline: TARGET_DEADLINE, again: true, affinity: None };
         let answer = talk.mcp.caller.send(endpoint, &head, None, terms).await?;
         let headers = PASSED.iter().filter_map(|name| Some((name.clone(), answer.headers.get(name)?.clone())));

@@ -9,6 +9,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
+use filters::backend_auth::{Outgoing, Payload};
 use filters::mcp_pinning::{Approvals, Known, render};
 use filters::{Facts, Policy, Snapshot};
 use ir::{BackendKind, BackendRef, McpProcess, McpReach, Target};
@@ -80,7 +81,9 @@ fn http(snapshot: &Snapshot, reference: &BackendRef, path: &str) -> anyhow::Resu
             Policy::BackendAuth(policy) => {
                 let mut head = RequestHeader::build("POST", path.as_bytes(), None)?;
                 let facts = Facts::new(std::net::Ipv4Addr::LOCALHOST.into(), false, 0);
-                policy.on_attempt(&mut head, &facts, &World::default());
+                let (body, outside) = (Payload::Whole(b""), &World::default());
+                let written = policy.on_attempt(Outgoing { head: &mut head, body, facts: &facts, outside });
+                written.map_err(|why| anyhow::anyhow!("backendAuth: {why}"))?;
                 let line = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
                     Some(format!("{name}: {}", value.to_str().ok()?))
                 };

@@ -221,7 +221,7 @@ async fn over_all(
             Err(fault) => reply::write(session, ctx, unreadable(&fault)).await,
         };
     }
-    let lists = reply::while_there(session, Box::pin(fan::lists(talk, List::Tools))).await?;
+    let lists = reply::while_there(session, ctx, Box::pin(fan::lists(talk, List::Tools))).await?;
     let answer = match lists {
         Ok(answers) => {
             let visible = fan::visible(talk, List::Tools, &answers, |target, name| {

@@ -25,7 +25,7 @@ impl Running {
             plans: Arc::new(|| unreachable!("nobody connects")),
             telemetry: telemetry(),
             drain: Arc::clone(&drain),
-            asking: crate::outside::Asking::new(&telemetry()),
+            asking: crate::outside::Asking::offline(&telemetry()),
             enable_ipv6: true,
             removed_bind_deadline: Duration::from_secs(1),
             inherited,
