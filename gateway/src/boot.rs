@@ -66,7 +66,7 @@ pub fn run(input: Input, takeover: Option<Takeover>, inherited: Option<Inherited
     let status = Arc::new(Status::default());
     let key_sets = upstreams.key_sets(state.keep(), &status);
     let estate = Arc::new(Estate::default());
-    let sessions = Sessions::new(&statics.session_keys);
+    let sessions = Sessions::new(&statics.mcp_sessions.keys);
     let transfers = transfers(&written, &upstreams, &key_sets, (&telemetry, &estate, &state, &sessions));
     receive(&transfers, states);
     let mut reloader = Reloader::new(source, state.clone(), status.clone(), telemetry.clone());
@@ -94,7 +94,7 @@ pub fn run(input: Input, takeover: Option<Takeover>, inherited: Option<Inherited
     let life = Life::new(&statics, parts);
 
     let mut server = server(&statics);
-    let app = app(&server, &state, &telemetry, &drain, (&sessions, statics.mcp_session_ttl));
+    let app = app(&server, &state, &telemetry, &drain, (&sessions, statics.mcp_sessions.ttl));
     let setup = setup(app, &state, (&telemetry, &drain), (&statics, inherited));
     let (listeners, reports) = Listeners::new(setup, state.wanted());
     life.offer(reports.clone(), servers.offers()?);

@@ -88,10 +88,16 @@ pub struct Statics {
     pub state_directory: Option<PathBuf>,
     /// 32 bytes that encrypt the secrets in it.
     pub state_key: Option<ir::Secret>,
-    /// Seal ids of sessions; none: one is drawn.
-    pub session_keys: Vec<ir::Secret>,
-    /// How long a session of an MCP client may be idle.
-    pub mcp_session_ttl: Duration,
+    pub mcp_sessions: McpSessions,
+}
+
+/// Sessions of MCP clients.
+#[derive(Clone, Debug, Default)]
+pub struct McpSessions {
+    /// Seal their ids; none: one is drawn.
+    pub keys: Vec<ir::Secret>,
+    /// How long one may be idle.
+    pub ttl: Duration,
 }
 
 #[cfg(test)]
@@ -131,8 +137,7 @@ impl Statics {
             local_xds: None,
             state_directory: None,
             state_key: None,
-            session_keys: Vec::new(),
-            mcp_session_ttl: Duration::from_secs(1800),
+            mcp_sessions: McpSessions { keys: Vec::new(), ttl: Duration::from_secs(1800) },
         }
     }
 }

@@ -1,11 +1,12 @@
 //! MCP without sessions (2026-07-28): a small server, and a client.
 //!
 //! Tools of the server: `echo` says its arguments back, `slow` reports progress, `ask` wants input first, `where` has an
-//! argument that a header repeats, and says what the header said; `task` answers with a task. `grow` says that the list
+//! argument that a header repeats, and says what the header said; `task` answers with a task, `hang` never. `grow` says that the list
 //! has changed.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::{Method, Response};
 use serde_json::{Value, json};
@@ -28,17 +29,25 @@ pub struct ModernServer {
 struct State {
     name: String,
     unasked: broadcast::Sender<Value>,
+    /// Calls whose clients have left.
+    left: AtomicUsize,
 }
 
 impl ModernServer {
     pub fn start(name: &str) -> ModernServer {
-        let state = Arc::new(State { name: name.to_owned(), unasked: broadcast::channel(64).0 });
+        let state =
+            Arc::new(State { name: name.to_owned(), unasked: broadcast::channel(64).0, left: AtomicUsize::new(0) });
         let served = Arc::clone(&state);
         let backend = Backend::setup().named(name).http(move |asked| {
             let state = Arc::clone(&served);
-            async move { state.answer(&asked) }
+            async move { State::answer(&state, &asked) }
         });
         ModernServer { backend, state }
+    }
+
+    /// Calls that were not waited for to the end.
+    pub fn left(&self) -> usize {
+        self.state.left.load(Ordering::SeqCst)
     }
 
     /// Streams that listen.
@@ -66,7 +75,7 @@ impl ModernServer {
 }
 
 impl State {
-    fn answer(&self, asked: &Asked) -> Answer {
+    fn answer(self: &Arc<Self>, asked: &Asked) -> Answer {
         if asked.method != Method::POST {
             return plain(405);
         }
@@ -101,6 +110,7 @@ impl State {
             "resources/list" => json!({"resources": [{"uri": format!("memo://{}/1", self.name), "name": "memo"}]}),
             "tasks/get" => json!({"taskId": params["taskId"], "status": "completed"}),
             "subscriptions/listen" => return self.listen(id.clone(), params["notifications"].clone()),
+            "tools/call" if params["name"] == "hang" => return self.hang(),
             "tools/call" => match self.call(asked, params) {
                 Ok(Some(result)) => result,
                 Ok(None) => return slow(id, params),
@@ -129,6 +139,18 @@ impl State {
         tools.push(json!({"name": "where", "inputSchema": {"type": "object",
             "properties": {"region": {"type": "string", "x-mcp-header": "Region"}}}}));
         json!({"tools": tools, "ttlMs": 1000, "cacheScope": "public"})
+    }
+
+    /// Never answers, and notes when nobody waits any more.
+    fn hang(self: &Arc<Self>) -> Answer {
+        let (sender, body) = channel();
+        let state = Arc::clone(self);
+        tokio::spawn(async move {
+            sender.data(": wait\n\n").await;
+            sender.closed().await;
+            state.left.fetch_add(1, Ordering::SeqCst);
+        });
+        stream(body)
     }
 
     /// `None`: in a stream.

@@ -76,6 +76,12 @@ pub struct McpProcess {
     pub env: BTreeMap<Text, Secret>,
     /// The process inherits nothing of our environment but what it cannot do without.
     pub clear_env: bool,
+    /// Bytes of data that one process may have.
+    pub memory_max: Option<u64>,
+    /// Seconds on a processor that one process may take.
+    pub cpu_max: Option<u64>,
+    /// Programs of this kind at once; each session has one.
+    pub instances_max: Option<u32>,
 }
 
 impl McpBackend {

@@ -198,8 +198,7 @@ fn statics_json(statics: &Statics) -> Value {
         local_xds,
         state_directory,
         state_key,
-        session_keys,
-        mcp_session_ttl,
+        mcp_sessions: sessions,
     } = statics;
     json!({
         "enableIpv6": enable_ipv6,
@@ -234,8 +233,7 @@ fn statics_json(statics: &Statics) -> Value {
         "localXdsPath": local_xds,
         "stateDirectory": state_directory,
         "stateKey": state_key.as_ref().map(|_| STARS),
-        "sessionKeys": session_keys.iter().map(|_| STARS).collect::<Vec<_>>(),
-        "mcpSessionTtlMs": mcp_session_ttl.as_millis(),
+        "mcpSessions": json!({"keys": vec![STARS; sessions.keys.len()], "ttlMs": sessions.ttl.as_millis()}),
     })
 }
 

@@ -296,8 +296,7 @@ impl StaticConfig {
             local_xds: from.word("LOCAL_XDS_PATH").or(self.local_xds_path).map(PathBuf::from),
             state_directory: xds::state_directory(&from, self.state_directory),
             state_key: xds::state_key(&mut from, self.state_key),
-            session_keys: session::keys(&mut from, self.session),
-            mcp_session_ttl: session::ttl(&mut from, &self.mcp),
+            mcp_sessions: session::lower(&mut from, self.session, &self.mcp),
             xds: None,
         };
         let statics = Statics { xds: xds::lower(&mut from, remote, &statics, &mut warnings), ..statics };

@@ -152,10 +152,16 @@ impl Lines {
     }
 
     /// Takes a line up, where there is room for it.
-    pub(super) fn keep(self: &Arc<Self>, name: &Name, target: &Text, line: Arc<Line>) -> Result<(), Fault> {
+    pub(super) fn keep(
+        self: &Arc<Self>,
+        name: &Name,
+        (target, most): (&Text, Option<u32>),
+        line: Arc<Line>,
+    ) -> Result<(), Fault> {
+        let most = most.map_or(LINES_OF_TARGET_MAX, |it| LINES_OF_TARGET_MAX.min(it as usize));
         let mut lines = self.lines.lock();
         let of_target = lines.keys().filter(|(_, it)| it == target).count();
-        if lines.len() >= LINES_MAX || of_target >= LINES_OF_TARGET_MAX {
+        if lines.len() >= LINES_MAX || of_target >= most {
             return Err(Fault::Broken("too many sessions with servers of this kind".into()));
         }
         lines.insert((*name, target.clone()), line);
@@ -224,10 +230,11 @@ mod tests {
             name
         };
         for number in 0..LINES_OF_TARGET_MAX {
-            lines.keep(&name(number), &target, line()).unwrap();
+            lines.keep(&name(number), (&target, None), line()).unwrap();
         }
-        assert!(lines.keep(&name(LINES_OF_TARGET_MAX), &target, line()).is_err());
+        assert!(lines.keep(&name(LINES_OF_TARGET_MAX), (&target, None), line()).is_err());
+        assert!(lines.keep(&name(0), (&"u".into(), Some(0)), line()).is_err(), "a target's own limit");
         lines.end(&name(0), &target);
-        assert!(lines.keep(&name(LINES_OF_TARGET_MAX), &target, line()).is_ok());
+        assert!(lines.keep(&name(LINES_OF_TARGET_MAX), (&target, None), line()).is_ok());
     }
 }

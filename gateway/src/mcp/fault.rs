@@ -38,6 +38,8 @@ pub(super) enum Fault {
     /// A JSON-RPC error that came with another status than 200.
     #[error("it answered with status {0} and an error")]
     Refused(u16, String),
+    #[error("the client has cancelled the call")]
+    Cancelled,
     #[error("{0} is not supported")]
     Unsupported(&'static str),
 }
@@ -59,6 +61,7 @@ impl Fault {
             | Self::Policy(_)
             | Self::Error(_)
             | Self::Refused(..)
+            | Self::Cancelled
             | Self::Unsupported(_) => false,
         }
     }
@@ -78,6 +81,7 @@ impl Fault {
             Self::Silent => "ended without an answer",
             Self::Unsupported(_) => "cannot do that",
             Self::Broken(_) | Self::NoEndpoint(_) | Self::Exchange(_) => "cannot be reached",
+            Self::Cancelled => "was told to stop",
             Self::Forgotten => "has forgotten the session",
             Self::Policy(_) => "was not asked: a policy failed",
         };

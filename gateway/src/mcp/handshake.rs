@@ -38,6 +38,12 @@ impl Target {
                 self.state.refuse_handshakes();
                 self.discover(talk, endpoint, client).await?.ok_or(Fault::Error(error))
             }
+            // A server of both eras that keeps no session for elder clients cannot ask them anything; in the other era it
+            // can. One that knows no other is found out about once in a while.
+            Ok((opened, message)) if opened.id.is_none() && !modern && era != Era::Legacy => {
+                let found = self.discover(talk, endpoint, client).await.ok().flatten();
+                Ok(found.unwrap_or((opened, message)))
+            }
             shaken => shaken,
         }
     }
@@ -97,7 +103,11 @@ impl Target {
             Opened { target: self.name.to_string(), id: Some(LINE.to_owned()), version: version_of(&message)? };
         self.state.keep_about(talk.audience, message.clone());
         line.tell(answer::notification("notifications/initialized", "").into()).await?;
-        talk.mcp.lines.keep(name, &self.name, line)?;
+        let most = match &self.reach {
+            Reach::Stdio(process) => process.instances_max,
+            _ => None,
+        };
+        talk.mcp.lines.keep(name, (&self.name, most), line)?;
         Ok((opened, message))
     }
 }

@@ -99,7 +99,7 @@ impl Live {
             loop {
                 tokio::time::sleep(pause).await;
                 let Some(live) = live.upgrade() else { return };
-                live.idle(Instant::now()).iter().for_each(|it| end(it));
+                live.idle(Instant::now()).iter().for_each(end);
             }
         });
     }

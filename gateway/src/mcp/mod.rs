@@ -69,6 +69,7 @@ pub struct Mcp {
     parked: modern::parked::Parked,
     inputs: modern::inputs::Inputs,
     watches: modern::watch::Watches,
+    running: modern::running::Running,
     live: Arc<live::Live>,
     /// To clients of the first revision.
     channels: sse::Channels,
@@ -85,6 +86,7 @@ impl Mcp {
             parked: modern::parked::Parked::default(),
             inputs: modern::inputs::Inputs::default(),
             watches: modern::watch::Watches::default(),
+            running: modern::running::Running::default(),
             channels: sse::Channels::default(),
         }
     }

@@ -116,6 +116,11 @@ pub(super) async fn in_session(
         Shape::Request => request(proxy, session, ctx, talk, (message, body)).await,
         Shape::Notification => {
             told::begun(ctx, talk, message.method());
+            if message.method() == "notifications/cancelled"
+                && let Some((name, _)) = &talk.session
+            {
+                talk.mcp.running.cancel(name, &message);
+            }
             if message.method() != "notifications/initialized" {
                 // Servers were told when they were asked to begin.
                 tell(talk, body);
@@ -176,7 +181,7 @@ pub(super) async fn request(
     }
     let bound = route::bind(talk, &message, body).await;
     match bound.and_then(|bound| judged(session, ctx, (&message, bound), &rules)) {
-        Ok(bound) => relay::request(proxy, session, ctx, talk, (bound, id, method)).await,
+        Ok(bound) => Box::pin(relay::request(proxy, session, ctx, talk, (bound, id, method))).await,
         Err(Nowhere { code, text }) => {
             let is_modern = talk.is_modern();
             let code = if is_modern && code == answer::RESOURCE_NOT_FOUND { answer::INVALID_PARAMS } else { code };

@@ -10,10 +10,11 @@ use protocols::json::Raw;
 use protocols::mcp::resume::Last;
 use protocols::mcp::{Edits, List, Message, Shape, list, modern, name, task};
 use protocols::sse::Event;
+use tokio::sync::Notify;
 
 use super::fault::Fault;
-use super::modern::inputs;
 use super::modern::seam::{self, Abandon, Seam, Step};
+use super::modern::{inputs, running};
 use super::reply::{self, Stream};
 use super::route::Bound;
 use super::talk::Talk;
@@ -33,13 +34,19 @@ pub(super) async fn request(
     let Bound { target, body, subject } = bound;
     told::whose(ctx, &target, subject.as_ref());
     ctx.attempt.started = Some(std::time::Instant::now());
-    let begun = reply::while_there(session, ctx, Box::pin(begin(talk, &target, body, (id, method)))).await?;
+    let run = talk.mcp.running.enter(talk, &target, id);
+    let cancelled = run.as_ref().map(|it| it.cancelled.clone());
+    let begun = begin(talk, &target, body, (id, method));
+    let begun = Box::pin(running::unless(cancelled.as_deref(), begun));
+    let begun = reply::while_there(session, ctx, begun).await?;
     let answer = match begun {
         Ok(Begun { answer: Answer::Stream(events), call, abandon }) => {
-            return stream(proxy, session, ctx, talk, (Answer::Stream(events), call, abandon)).await;
+            let call = Call { cancelled, ..call };
+            return Box::pin(stream(proxy, session, ctx, talk, (Answer::Stream(events), call, abandon))).await;
         }
         Ok(Begun { answer: Answer::Message(message), call, abandon }) if asks(&call, &message) => {
-            return stream(proxy, session, ctx, talk, (Answer::Message(message), call, abandon)).await;
+            let call = Call { cancelled, ..call };
+            return Box::pin(stream(proxy, session, ctx, talk, (Answer::Message(message), call, abandon))).await;
         }
         Ok(Begun { answer: Answer::Message(message), call, mut abandon }) => {
             abandon.answered();
@@ -69,6 +76,7 @@ struct Call {
     seam: Seam,
     /// As the server got it.
     body: Bytes,
+    cancelled: Option<Arc<Notify>>,
 }
 
 struct Begun {
@@ -96,7 +104,7 @@ async fn begin(
             target.send(talk, sending).await?
         }
     };
-    Ok(Begun { answer, call: Call { target: target.clone(), seam, body }, abandon })
+    Ok(Begun { answer, call: Call { target: target.clone(), seam, body, cancelled: None }, abandon })
 }
 
 /// Whether an answer asks for something first, of a client that has to be asked for it.
@@ -199,7 +207,7 @@ async fn stream(
     let mut out = Stream::begin(session, ctx, &proxy.carried, Vec::new()).await?;
     let mut rounds = 0;
     let end = loop {
-        let end = part(&mut out, talk, &call, answer).await?;
+        let end = Box::pin(part(&mut out, talk, &call, answer)).await?;
         let End::Asks(message) = &end else { break end };
         rounds += 1;
         if rounds > inputs::ROUNDS_MAX {
@@ -212,7 +220,8 @@ async fn stream(
         call.seam.again();
         let body = inputs::again(&call.body, &call.seam.sent, &params);
         let again = Sending { body, deadline: None, again: false };
-        match out.next(Box::pin(call.target.send(talk, again))).await? {
+        let sent = running::unless(call.cancelled.as_deref(), call.target.send(talk, again));
+        match out.next(Box::pin(sent)).await? {
             Ok(next) => answer = next,
             Err(fault) => break End::Fault(fault),
         }
@@ -250,7 +259,8 @@ async fn part(out: &mut Stream<'_>, talk: &Talk, call: &Call, answer: Answer) ->
     };
     let mut resumable = false;
     loop {
-        let event = match out.next(std::pin::pin!(events.next())).await? {
+        let next = running::unless(call.cancelled.as_deref(), events.next());
+        let event = match out.next(std::pin::pin!(next)).await? {
             Ok(Some(event)) => event,
             Ok(None) if resumable && !seam.modern => return Ok(End::Resumed),
             Ok(None) => return Ok(End::Fault(Fault::Silent)),

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use ir::{McpProcess, Text};
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process_group, prlimit};
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::{mpsc, oneshot};
@@ -62,6 +62,7 @@ pub(super) fn start(target: &Text, process: &McpProcess) -> Result<Arc<Line>, Fa
         tracing::warn!(target_name = &**target, command = &*process.command, %error, "an MCP server cannot be started");
         Fault::Broken("the program cannot be started".into())
     })?;
+    limit(&child, process);
     let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
         return Err(Fault::Broken("the program has no pipes".into()));
@@ -74,6 +75,18 @@ pub(super) fn start(target: &Text, process: &McpProcess) -> Result<Arc<Line>, Fa
     tokio::spawn(complain(stderr, target.clone()));
     tokio::spawn(attend(child, target.clone(), ending, Arc::downgrade(&line)));
     Ok(line)
+}
+
+/// Sets what the program, and whatever it starts, may take. It waits for its first message until then.
+fn limit(child: &Child, process: &McpProcess) {
+    let pid = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+    for (resource, most) in [(Resource::Data, process.memory_max), (Resource::Cpu, process.cpu_max)] {
+        let (Some(pid), Some(most)) = (pid, most) else { continue };
+        let limit = Rlimit { current: Some(most), maximum: Some(most) };
+        if let Err(error) = prlimit(Some(pid), resource, limit) {
+            tracing::warn!(?resource, %error, "an MCP server runs without a limit");
+        }
+    }
 }
 
 /// Writes messages, a line each. Ends, and closes the pipe, with the line.
@@ -205,6 +218,16 @@ mod tests {
             }
         };
         tokio::time::timeout(Duration::from_secs(20), gone).await.expect("the whole group ends");
+    }
+
+    #[tokio::test]
+    async fn a_program_may_take_what_it_is_allowed() {
+        let script = r#"read x; printf '{"jsonrpc":"2.0","id":1,"result":"%s-%s"}\n' "$(ulimit -t)" "$(ulimit -d)""#;
+        let process = McpProcess { memory_max: Some(256 << 20), cpu_max: Some(7), ..process(script) };
+        let line = start(&"t".into(), &process).unwrap();
+        let mut events = line.ask("1", Bytes::from_static(b"{}")).await.unwrap();
+        let answer = events.recv().await.unwrap();
+        assert_eq!(&answer.data[..], br#"{"jsonrpc":"2.0","id":1,"result":"7-262144"}"#);
     }
 
     #[tokio::test]

@@ -4,7 +4,7 @@
 
 use protocols::json::{self, Raw};
 use protocols::mcp::session::Ring;
-use protocols::mcp::{Edits, List, Message, Naming, list, name};
+use protocols::mcp::{Edits, List, Message, Naming, list, modern, name, param, task};
 
 fn walk(raw: Raw<'_>) {
     for (_, value) in raw.members() {
@@ -27,6 +27,24 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
             assert!(name::split_id(&joined.as_str().expect("a string")).is_some(), "it finds back");
         }
     }
+    if let Ok(message) = Message::of(document) {
+        let mut edits = Edits::default();
+        modern::add_meta(&message, r#""fuzz":1"#, &mut edits);
+        let edited = edits.apply(text, document.range());
+        let edited = Message::parse(edited.as_bytes()).expect("a message stays one");
+        assert!(message.params.is_some_and(|it| it.get("_meta").is_some()) || edited.meta("fuzz").is_some());
+        for (_, value) in modern::headers(&message) {
+            assert!(modern::decode(&value).is_some(), "what is written is read");
+        }
+    }
+    let mut edits = Edits::default();
+    modern::complete(document, "tools/list", &mut edits);
+    assert!(json::parse(edits.apply(text, document.range()).as_bytes()).is_ok(), "a result stays JSON");
+    let mut edits = Edits::default();
+    task::edit(naming, "t", ("tasks/list", document), &mut edits);
+    assert!(json::parse(edits.apply(text, document.range()).as_bytes()).is_ok(), "a result stays JSON");
+    let sent = param::headers(document, document.get("arguments")).into_iter().collect();
+    let _ = param::check(document, document.get("arguments"), &sent);
     for it in List::ALL {
         for (_, item) in it.items(document) {
             let renamed = it.renamed(naming, "t", item, text);

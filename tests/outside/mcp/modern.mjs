@@ -16,6 +16,12 @@ const form = (message, key) => ({ message, requestedSchema: { type: "object", pr
 const brought = (ctx, key) => ctx.mcpReq.inputResponses?.[key];
 const ask = (inputRequests, requestState) => S.inputRequired(requestState ? { inputRequests, requestState } : { inputRequests });
 
+function elicited(ctx, params, begins) {
+  const answer = brought(ctx, "form");
+  if (!answer) return ask({ form: S.inputRequired.elicit(params) });
+  return C.said(`${begins}: action=${answer.action}, content=${JSON.stringify(answer.content ?? {})}`);
+}
+
 const tools = {
   ...C.plain,
   async test_tool_with_progress(_, ctx) {
@@ -27,6 +33,20 @@ const tools = {
     }
     return C.said(String(progressToken));
   },
+  async test_tool_with_logging(_, ctx) {
+    for (const data of C.LOGS) {
+      await ctx.mcpReq.log("info", data);
+      await C.pause(50);
+    }
+    return C.said("logged");
+  },
+  test_sampling(given, ctx) {
+    const answer = brought(ctx, "model");
+    return answer ? C.said(`LLM response: ${answer.content?.text ?? ""}`) : ask({ model: sampling(given.prompt ?? "") });
+  },
+  test_elicitation: (given, ctx) => elicited(ctx, { message: given.message ?? "", ...C.asked.response }, "User response"),
+  test_elicitation_sep1034_defaults: (_, ctx) => elicited(ctx, C.asked.defaults, "Elicitation completed"),
+  test_elicitation_sep1330_enums: (_, ctx) => elicited(ctx, C.asked.enums, "Elicitation completed"),
   async test_logging_tool(_, ctx) {
     await ctx.mcpReq.log("info", "Tool execution started");
     return C.said("logged");

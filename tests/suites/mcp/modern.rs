@@ -252,7 +252,7 @@ async fn head_and_body_have_to_agree() {
     ] {
         let mut asking = gateway.client().post("/mcp").header("accept", "*/*");
         for (name, value) in &head {
-            asking = asking.header(*name, *value);
+            asking = asking.header(name, *value);
         }
         let reply = asking.json(body).await.expect_status(status);
         let answer = reply.json();
@@ -300,5 +300,72 @@ async fn a_task_is_followed_at_the_server_that_has_it() {
         assert_eq!(unknown["error"]["code"], -32602, "{id}");
     }
     assert_eq!((new.asked("tasks/get"), old.asked("tasks/get")), (1, 0));
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn calls_are_cancelled_at_servers_of_the_other_era() {
+    let Eras { old, new, gateway } = Eras::both().await;
+    let elder = McpClient::open(gateway.addr(0), "/mcp").await;
+    let mut events = elder.stream("tools/call", json!({"name": "b_hang", "arguments": {}})).await;
+    assert_eq!(new.asked("tools/call"), 1);
+    let other = json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": "7"}});
+    elder.post(&other).await.expect_status(202);
+    let stranger = McpClient::open(gateway.addr(0), "/mcp").await;
+    let cancel = json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 7}});
+    stranger.post(&cancel).await.expect_status(202);
+    assert_eq!(new.left(), 0, "another id, and another session's");
+    elder.post(&cancel).await.expect_status(202);
+    let ended = within(PATIENCE, events.next()).await.expect("a stream").expect("an event").json();
+    assert_eq!((&ended["id"], ended["error"]["code"].as_i64()), (&json!(7), Some(-32603)), "{ended}");
+    eventually(PATIENCE, || async { new.left() == 1 }).await;
+    let modern = ModernClient::new(gateway.addr(0), "/mcp");
+    let call = modern.post("tools/call", json!({"name": "a_hang"}));
+    tokio::select! {
+        reply = call => panic!("answered: {}", reply.text()),
+        () = eventually(PATIENCE, || async { old.asked("tools/call") == 1 }) => {}
+    }
+    eventually(PATIENCE, || async { old.asked("notifications/cancelled") >= 4 }).await;
+    let sent = old.backend.stats().seen();
+    let id = sent.iter().find(|it| it.json()["method"] == "tools/call").expect("the call").json()["id"].clone();
+    let told = sent
+        .iter()
+        .any(|it| it.json()["params"]["requestId"] == id && it.json()["method"] == "notifications/cancelled");
+    assert!(told, "the server knows the call by the id that it got");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn nobody_takes_up_what_waits_for_somebody_else() {
+    let old = McpServer::start("old");
+    let yaml = servers_at(&[("a", old.backend.addr())]).replace(
+        "    - name: tools\n",
+        "    - name: tools\n      policies: { basicAuth: { htpasswd: \"alice:{SHA}qUqP5cyxm6YcTAhz05Hph5gvu9M=\\nbob:{SHA}qUqP5cyxm6YcTAhz05Hph5gvu9M=\" } }\n",
+    );
+    let gateway = Gateway::start(&yaml).await;
+    let as_user = |user: &str| {
+        use base64::Engine as _;
+        let credential = base64::engine::general_purpose::STANDARD.encode(format!("{user}:test"));
+        ModernClient::new(gateway.addr(0), "/mcp").with("authorization", &format!("Basic {credential}"))
+    };
+    let (alice, bob) = (as_user("alice"), as_user("bob"));
+    let asked = alice.ask("tools/call", json!({"name": "ask"})).await;
+    let state = asked["result"]["requestState"].clone();
+    let retry = json!({"name": "ask", "requestState": state, "inputResponses": {"input": {"action": "accept"}}});
+    let stolen = bob.ask("tools/call", retry.clone()).await;
+    assert_eq!(stolen["error"]["code"], -32602, "{stolen}");
+    let other = alice.ask("prompts/get", json!({"name": "greet", "requestState": "agw-waits-ff"})).await;
+    assert_eq!(other["error"]["code"], -32602, "an invention: {other}");
+    let done = alice.ask("tools/call", retry).await;
+    assert!(done["result"]["content"][0]["text"].as_str().expect("text").contains("accept"), "{done}");
+    assert_eq!(old.sessions(), 2, "each has a session of its own");
+    let calls = (0..40).map(|number| {
+        let user = if number % 2 == 0 { &alice } else { &bob };
+        async move { (number, user.text("echo", json!({"n": number})).await) }
+    });
+    for (number, text) in futures::future::join_all(calls).await {
+        assert_eq!(text, format!("old: {{\"n\":{number}}}"));
+    }
+    assert_eq!(old.sessions(), 2);
     gateway.stop().await;
 }

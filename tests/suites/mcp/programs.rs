@@ -144,3 +144,34 @@ async fn the_command_line_lists_inspects_and_calls() {
     eventually(PATIENCE, || async { one.sessions() == 0 }).await;
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn one_program_serves_all_requests_of_a_client_without_sessions() {
+    let gateway = Gateway::start(&targets(&[demo("demo")])).await;
+    let client = tests::ModernClient::new(gateway.addr(0), "/mcp");
+    let calls = (0..40).map(|number| {
+        let client = &client;
+        async move { (number, client.text("add", json!({"a": number, "b": 1})).await) }
+    });
+    for (number, text) in futures::future::join_all(calls).await {
+        assert_eq!(text, (number + 1).to_string(), "ids of calls at once are told apart");
+    }
+    assert_eq!(children(gateway.pid()).len(), 1);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_target_starts_no_more_programs_than_it_may() {
+    let limited = demo("demo").replace("env: { A: b }", "maxInstances: 2, maxMemory: 1073741824");
+    let gateway = Gateway::start(&targets(&[limited])).await;
+    let open = || async {
+        let call = gateway.client().post("/mcp").header("accept", "*/*");
+        call.json(&tests::mcp::opening("2025-06-18")).await.expect_status(200).json()
+    };
+    for _ in 0..2 {
+        assert!(open().await["result"].is_object());
+    }
+    assert_eq!(open().await["error"]["code"], -32603, "a third one is refused");
+    eventually(PATIENCE, || async { children(gateway.pid()).len() == 2 }).await;
+    gateway.stop().await;
+}

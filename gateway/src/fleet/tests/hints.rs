@@ -28,6 +28,9 @@ pub(super) const UNREACHABLE: &[&str] = &[
     "McpStdio.args",
     "McpStdio.env",
     "McpStdio.clear_env",
+    "McpStdio.maxCpuSeconds",
+    "McpStdio.maxInstances",
+    "McpStdio.maxMemory",
     // Accepted documents seldom hold them: the draw is weak here and wants better hints.
     "AnyPolicies.apiKey",
     "AnyPolicies.auth",

@@ -104,6 +104,15 @@ pub struct McpStdio {
     /// Start with `PATH`, `HOME` and the like alone.
     #[serde(default)]
     pub clear_env: bool,
+    /// Bytes of data (heap and the like) that each of its processes may have: more is refused to it.
+    #[serde(rename = "maxMemory")]
+    pub max_memory: Option<u64>,
+    /// Seconds on a processor that each of its processes may take: it is ended then, and the next call starts another.
+    #[serde(rename = "maxCpuSeconds")]
+    pub max_cpu_seconds: Option<u64>,
+    /// Programs of this target at once; each session has one. Default, and at most: 256.
+    #[serde(rename = "maxInstances")]
+    pub max_instances: Option<u32>,
 }
 
 /// An MCP endpoint in a few lines: a backend with the route that leads to it.

@@ -137,7 +137,7 @@ impl Lowering<'_> {
     }
 
     fn mcp_process(&mut self, path: &str, it: doc::McpStdio) -> Option<McpProcess> {
-        let doc::McpStdio { cmd, args, env, clear_env } = it;
+        let doc::McpStdio { cmd, args, env, clear_env, max_memory, max_cpu_seconds, max_instances } = it;
         if cmd.is_empty() {
             self.problem(format!("{path}.cmd"), "is empty: write a program");
             return None;
@@ -145,11 +145,18 @@ impl Lowering<'_> {
         for key in env.keys().filter(|it| it.is_empty() || it.contains(['=', '\0'])) {
             self.problem(format!("{path}.env"), format!("`{key}` is not the name of a variable"));
         }
+        let limits = [max_memory, max_cpu_seconds, max_instances.map(u64::from)];
+        if limits.contains(&Some(0)) {
+            self.problem(path, "a limit of 0 lets nothing run: write more, or leave it out");
+        }
         Some(McpProcess {
             command: cmd.into(),
             args: args.into_iter().map(Into::into).collect(),
             env: env.into_iter().map(|(key, value)| (key.into(), Secret::new(value.into_bytes()))).collect(),
             clear_env,
+            memory_max: max_memory,
+            cpu_max: max_cpu_seconds,
+            instances_max: max_instances,
         })
     }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::xds::{KEY_BYTES, bytes};
 use super::{Fault, FileOrInline, Sources};
+use crate::statics::McpSessions;
 
 /// Sessions of MCP clients.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -31,7 +32,11 @@ pub struct McpConfig {
 /// Idle time after which a session ends.
 const SESSION_TTL: Duration = Duration::from_secs(30 * 60);
 
-pub(super) fn ttl(from: &mut Sources<'_>, written: &McpConfig) -> Duration {
+pub(super) fn lower(from: &mut Sources<'_>, session: SessionConfig, mcp: &McpConfig) -> McpSessions {
+    McpSessions { keys: keys(from, session), ttl: ttl(from, mcp) }
+}
+
+fn ttl(from: &mut Sources<'_>, written: &McpConfig) -> Duration {
     let ttl = written.session_ttl.map_or(SESSION_TTL, |it| it.0);
     if ttl.is_zero() {
         let reason = "a session that ends at once is none: write `statefulMode: stateless` at the backend".to_owned();
@@ -40,7 +45,7 @@ pub(super) fn ttl(from: &mut Sources<'_>, written: &McpConfig) -> Duration {
     ttl
 }
 
-pub(super) fn keys(from: &mut Sources<'_>, written: SessionConfig) -> Vec<ir::Secret> {
+fn keys(from: &mut Sources<'_>, written: SessionConfig) -> Vec<ir::Secret> {
     let Some(text) = from.secret("SESSION_KEY", "session.key", written.key) else { return Vec::new() };
     let parts = text.expose().split(|it| *it == b',' || it.is_ascii_whitespace()).filter(|it| !it.is_empty());
     let keys: Vec<Option<ir::Secret>> = parts.map(|it| bytes(it).map(ir::Secret::new)).collect();

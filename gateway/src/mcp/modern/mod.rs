@@ -15,6 +15,7 @@ pub(super) mod door;
 pub(super) mod inputs;
 pub(super) mod listen;
 pub(super) mod parked;
+pub(super) mod running;
 pub(super) mod seam;
 mod server;
 pub(super) mod watch;

@@ -23,6 +23,9 @@ use super::super::talk::{Talk, insert};
 use super::super::target::{self, Answer, CALL_DEADLINE, OPENING_ID, Sending};
 use super::seam::{VERSION, known_tool};
 
+/// Log messages that elder clients get which have not said what they want.
+const LOG_LEVEL: &str = "info";
+
 impl Target {
     /// What a server says of itself; `None` where it is of an elder era.
     pub(in crate::mcp) async fn discover(
@@ -123,9 +126,11 @@ impl Target {
         if message.meta(modern::VERSION_KEY).is_some() {
             return None;
         }
+        // Elder servers tell what they think fit to one who has not said; this era's tell nobody who has not asked.
         let log = talk.mcp.watches.known(name, &self.name).and_then(|it| it.log());
+        let log = log.as_deref().unwrap_or(LOG_LEVEL);
         let mut edits = Edits::default();
-        modern::add_meta(message, &modern::meta_of(&session.client, log.as_deref()), &mut edits);
+        modern::add_meta(message, &modern::meta_of(&session.client, Some(log)), &mut edits);
         Some(message.raw.edited(edits).into())
     }
 
