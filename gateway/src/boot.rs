@@ -77,7 +77,6 @@ pub fn run(input: Input, takeover: Option<Takeover>, inherited: Option<Inherited
     let remote = XdsSource::begin(&statics, &estate, predecessor.is_some(), told);
     let store = Brought::from_env().join(&mut inherited, &state.wanted().borrow().binds, &supervisor);
 
-    let liveness = Liveness::new();
     let guard = readiness.task("listeners");
     let servers = Servers::bind(&statics, &mut inherited)?;
     let drain = if predecessor.is_some() { Drain::shut() } else { Drain::new() };
@@ -102,8 +101,7 @@ pub fn run(input: Input, takeover: Option<Takeover>, inherited: Option<Inherited
     let (listeners, reports) = Listeners::new(setup, state.wanted());
     life.offer(reports.clone(), servers.offers()?);
     reloader.listeners(reports.clone());
-    let renewing = life.clone();
-    reloader.renewer(Arc::new(move || renewing.renew()));
+    reloader.renewer(renewer(&life));
     let attendance = Attendance::of(supervisor, drain, (&reports, &state, &life));
     let control = Control {
         servers: parking_lot::Mutex::new(Some(servers)),
@@ -113,7 +111,7 @@ pub fn run(input: Input, takeover: Option<Takeover>, inherited: Option<Inherited
         upstreams,
         key_sets,
         readiness,
-        liveness,
+        liveness: Liveness::new(),
         guard: parking_lot::Mutex::new(Some((guard, reports, state.wanted()))),
         life: life.clone(),
         attendance: parking_lot::Mutex::new(Some((attendance, store))),
@@ -210,6 +208,11 @@ fn app(
     let mut app = pingora_proxy::http_proxy(&server.configuration, proxy);
     app.server_options = Some(Default::default());
     app
+}
+
+fn renewer(life: &Arc<Life>) -> Arc<dyn Fn() + Send + Sync> {
+    let life = life.clone();
+    Arc::new(move || life.renew())
 }
 
 /// One line for each problem, as the operator reads them.

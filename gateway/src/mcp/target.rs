@@ -179,11 +179,11 @@ impl Target {
             return openapi::answer(self, talk, (endpoint, document), sending).await;
         }
         let opened = self.session(talk).await?;
-        let first = self.post(talk, &opened, sending.clone()).await;
+        let first = Box::pin(self.post(talk, &opened, sending.clone())).await;
         match first {
             Err(Fault::Forgotten) if talk.session.is_some() => {
                 let opened = self.renew(talk, Some(&opened)).await?;
-                self.post(talk, &opened, sending).await
+                Box::pin(self.post(talk, &opened, sending)).await
             }
             first => first,
         }
@@ -229,7 +229,7 @@ impl Target {
     async fn post(self: &Arc<Self>, talk: &Talk, opened: &Opened, sending: Sending) -> Result<Answer, Fault> {
         let Some(endpoint) = self.http()? else { return self.post_line(talk, sending).await };
         if opened.version.is_modern() {
-            return self.post_modern(talk, endpoint, sending).await;
+            return Box::pin(self.post_modern(talk, endpoint, sending)).await;
         }
         let Sending { body, deadline, again } = sending;
         let head = post_head(talk, endpoint, Some(opened), &body)?;

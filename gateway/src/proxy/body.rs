@@ -75,11 +75,9 @@ pub async fn read_ahead(session: &mut Session, ctx: &mut Ctx, wanted: Wanted) ->
     let bytes_max = beginning.unwrap_or(usize::MAX).min(ctx.body_bytes_max);
     let held = ctx.facts.body.held().cloned().unwrap_or_default();
     let all = matches!(wanted, Wanted::Whole | Wanted::Message);
-    if all {
-        if declared(session).is_some_and(|length| length > bytes_max) {
-            session.set_keepalive(None);
-            return Err(too_large());
-        }
+    if all && declared(session).is_some_and(|length| length > bytes_max) {
+        session.set_keepalive(None);
+        return Err(too_large());
     }
     answer_expect(session).await?;
     let mut bytes = BytesMut::from(held.bytes);

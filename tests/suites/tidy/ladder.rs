@@ -8,7 +8,7 @@ struct Crate {
     may_import: &'static [&'static str],
 }
 
-const LADDER: [Crate; 10] = [
+const LADDER: [Crate; 11] = [
     Crate { name: "ir", folder: "conf/ir", may_import: &[] },
     Crate { name: "protocols", folder: "protocols", may_import: &["ir"] },
     Crate { name: "filters", folder: "filters", may_import: &["ir", "protocols"] },
@@ -21,6 +21,7 @@ const LADDER: [Crate; 10] = [
         may_import: &["ir", "protocols", "filters", "xds", "controller", "gateway"],
     },
     Crate { name: "floor", folder: "tests/bench/floor", may_import: &[] },
+    Crate { name: "bench-authz", folder: "tests/bench/authz", may_import: &[] },
     Crate { name: "bench-xds", folder: "tests/bench/xds", may_import: &["ir", "filters", "xds", "tests"] },
     Crate { name: "units", folder: "tests/bench/units", may_import: &["ir", "protocols", "filters", "xds", "gateway"] },
 ];

@@ -123,6 +123,17 @@ fn rewrite() -> impl Strategy<Value = url_rewrite::Config> {
     (option::of(authority()), option::of(path())).prop_map(|(authority, path)| url_rewrite::Config { authority, path })
 }
 
+fn own_headers() -> impl Strategy<Value = header_modifier::Config> {
+    headers().prop_map(|mut it| {
+        it.set.retain(|name, _| name.starts_with(['X', 'x']));
+        it
+    })
+}
+
+fn affinity() -> impl Strategy<Value = session_affinity::Config> {
+    one_of(FIELDS).prop_map(|source| session_affinity::Config { source })
+}
+
 /// A policy of one kind, with expressions of such a place. The compiler lists the kinds that are missing.
 pub(super) fn of(kind: Kind, site: Site) -> BoxedStrategy<Policy> {
     match kind {
@@ -159,11 +170,7 @@ pub(super) fn of(kind: Kind, site: Site) -> BoxedStrategy<Policy> {
             lowered(site, headers(), header_modifier::Config::lower_request, Policy::RequestHeaderModifier)
         }
         Kind::ResponseHeaderModifier => {
-            let plain = headers().prop_map(|mut it| {
-                it.set.retain(|name, _| name.starts_with(['X', 'x']));
-                it
-            });
-            lowered(site, plain, header_modifier::Config::lower_response, Policy::ResponseHeaderModifier)
+            lowered(site, own_headers(), header_modifier::Config::lower_response, Policy::ResponseHeaderModifier)
         }
         Kind::UrlRewrite => lowered(site, rewrite(), url_rewrite::Config::lower, Policy::UrlRewrite),
         Kind::RequestRedirect => lowered(site, redirect(), request_redirect::Config::lower, Policy::RequestRedirect),
@@ -189,10 +196,7 @@ pub(super) fn of(kind: Kind, site: Site) -> BoxedStrategy<Policy> {
         Kind::ProxyProtocol => lowered(site, proxy(), proxy_protocol::Config::lower, Policy::ProxyProtocol),
         Kind::RequestMirror => lowered(site, mirror(), request_mirror::Config::lower, Policy::RequestMirror),
         Kind::Retry => lowered(site, retry(), retry::Config::lower, Policy::Retry),
-        Kind::SessionAffinity => {
-            let config = one_of(FIELDS).prop_map(|source| session_affinity::Config { source });
-            lowered(site, config, session_affinity::Config::lower, Policy::SessionAffinity)
-        }
+        Kind::SessionAffinity => lowered(site, affinity(), session_affinity::Config::lower, Policy::SessionAffinity),
         Kind::Transformations => {
             lowered(site, changes::transformations(), transformations::Config::lower, Policy::Transformations)
         }
