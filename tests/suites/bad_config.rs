@@ -120,11 +120,11 @@ async fn keys_that_are_unknown_misplaced_or_of_a_later_version() {
                 "2:58: config.trustDomain: `trustDomain` is not supported by this version yet",
             ],
         ),
-        ("llm: {}\n", &["2:1: llm: `llm` is not supported by this version yet"]),
+        ("llm: {}\n", &["2:6: llm: the key `models` is missing"]),
         ("mcp: {}\n", &["2:6: mcp: the key `targets` is missing"]),
         (
             "routes: [{backends: [{ai: {}}]}]\n",
-            &["2:23: routes[0].backends[0].ai: `ai` is not supported by this version yet"],
+            &["2:23: routes[0].backends[0].ai: write either `provider` or `groups`"],
         ),
     ])
     .await;
@@ -230,7 +230,7 @@ async fn values_that_cannot_be_read() {
             &[
                 "2:23: routes[0].backends[0].host: `a:70000` is not a host: write `name:port`, `ip:port` or `unix:/path`",
                 "2:42: routes[0].backends[1].host: `a` is not a host: write `name:port`, `ip:port` or `unix:/path`",
-                "2:52: routes[0].backends[2]: a backend is exactly one of `host`, `backend`, `service`, `routeGroup`, `mcp`, `demo`",
+                "2:52: routes[0].backends[2]: a backend is exactly one of `host`, `backend`, `service`, `routeGroup`, `mcp`, `ai`, `demo`",
             ],
         ),
     ])
@@ -254,7 +254,7 @@ async fn listeners_whose_protocol_does_not_fit() {
         ),
         (
             "gateways: {a: {port: 1, protocol: quic}}\n",
-            &["1:35: gateways.a.protocol: expected one of `HTTP`, `HTTPS`, `TLS`, `TCP`, found `quic`"],
+            &["1:35: gateways.a.protocol: expected one of `HTTP`, `HTTPS`, `TLS`, `TCP`, `mcp`, `a2a`, found `quic`"],
         ),
         ("gateways: {a: {}}\n", &["1:12: gateways.a: `port` is missing"]),
         (
