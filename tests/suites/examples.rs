@@ -29,7 +29,7 @@ fn expected(name: &str) -> (&str, u16) {
         "request-redirect" => ("/x", 301),
         "url-rewrite" => ("/shop/x", 200),
         // A request of no MCP client.
-        "mcp" | "mcp-authorization" | "mcp-openapi" | "mcp-pinning" | "mcp-tools" => ("/mcp", 406),
+        "mcp" | "mcp-authorization" | "mcp-guardrails" | "mcp-openapi" | "mcp-pinning" | "mcp-tools" => ("/mcp", 406),
         "mcp-authentication" => ("/mcp", 401),
         _ => ("/x", 200),
     }

@@ -87,6 +87,7 @@ policy_set! {
 policy_set! {
     /// Policies of a route.
     RoutePolicies {
+        mcp_guardrails = "mcpGuardrails": filters::mcp_guardrails::Config => unit!(mcp_guardrails, McpGuardrails);
         mcp_pinning = "mcpPinning": filters::mcp_pinning::Config => unit!(mcp_pinning, McpPinning);
         mcp_tools = "mcpTools": filters::mcp_tools::Config => unit!(mcp_tools, McpTools);
         mcp_authentication = "mcpAuthentication": filters::mcp_authentication::Config => unit!(mcp_authentication, McpAuthentication);
@@ -131,6 +132,7 @@ policy_set! {
 policy_set! {
     /// Policies of a backend.
     BackendPolicies {
+        mcp_guardrails = "mcpGuardrails": filters::mcp_guardrails::Config => unit!(mcp_guardrails, McpGuardrails);
         mcp_pinning = "mcpPinning": filters::mcp_pinning::Config => unit!(mcp_pinning, McpPinning);
         mcp_tools = "mcpTools": filters::mcp_tools::Config => unit!(mcp_tools, McpTools);
         mcp_authorization = "mcpAuthorization": filters::mcp_authorization::Config => |config, scope| filters::mcp_authorization::Policy::lower(config, scope).map(Policy::McpAuthorization);
@@ -199,6 +201,7 @@ policy_set! {
 policy_set! {
     /// Any policy that can be attached on its own.
     AnyPolicies {
+        mcp_guardrails = "mcpGuardrails": filters::mcp_guardrails::Config => unit!(mcp_guardrails, McpGuardrails);
         mcp_pinning = "mcpPinning": filters::mcp_pinning::Config => unit!(mcp_pinning, McpPinning);
         mcp_tools = "mcpTools": filters::mcp_tools::Config => unit!(mcp_tools, McpTools);
         mcp_authentication = "mcpAuthentication": filters::mcp_authentication::Config => unit!(mcp_authentication, McpAuthentication);

@@ -18,6 +18,7 @@ mod events;
 mod fan;
 mod fault;
 mod federation;
+mod guard;
 mod legacy;
 mod limits;
 mod openapi;

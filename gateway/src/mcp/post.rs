@@ -14,6 +14,7 @@ use protocols::mcp::transport::{self, SESSION_ID};
 use protocols::mcp::{Edits, List, Message, Shape, Version, answer, message};
 
 use super::fault::Fault;
+use super::guard::{Guards, Passed};
 use super::route::{Bound, Nowhere};
 use super::rules::{Noun, Rules, Subject};
 use super::talk::Talk;
@@ -166,7 +167,7 @@ async fn request(
             || !rules.is_empty()
             || talk.shaping.is_some())
     {
-        return listed(session, ctx, talk, (list, &message, id, &rules)).await;
+        return listed(proxy, session, ctx, talk, (list, &message, id, &rules)).await;
     }
     if method == "tools/call"
         && let Some(meta) = talk.shaping.as_ref().and_then(|it| search::Meta::of(it.search()?, &message, body))
@@ -180,13 +181,35 @@ async fn request(
     match bound.and_then(|bound| judged(session, ctx, (&message, bound), &rules)) {
         Ok(bound) => match Box::pin(limits::refusal(proxy, session, ctx, id)).await {
             Some(refused) => reply::write(session, ctx, refused).await,
-            None => relay::request(proxy, session, ctx, talk, (bound, id)).await,
+            None => guarded(proxy, session, ctx, talk, (bound, id, &message)).await,
         },
         Err(Nowhere { code, text }) => {
             let text = answer::error(id, code, &text);
             reply::write(session, ctx, reply::message(200, Reason::InvalidRequest, text)).await
         }
     }
+}
+
+/// Has guardrails look at a message that may go on.
+async fn guarded(
+    proxy: &Proxy,
+    session: &mut Session,
+    ctx: &mut Ctx,
+    talk: &Talk,
+    (mut bound, id, message): (Bound, &str, &Message<'_>),
+) -> Result<()> {
+    let guards = Guards::of(session, ctx, message.method(), ctx.mcp.as_deref(), &[&*bound.target.name]);
+    if let Some(guards) = &guards {
+        match reply::while_there(session, Box::pin(guards.request(proxy, &bound.body))).await? {
+            Ok(Some(body)) => bound.body = body,
+            Ok(None) => {}
+            Err(error) => {
+                let text = format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#);
+                return reply::write(session, ctx, reply::message(200, Reason::Authorization, text)).await;
+            }
+        }
+    }
+    relay::request(proxy, session, ctx, talk, (bound, id, guards.as_ref())).await
 }
 
 /// A call of one of the three tools that stand for all.
@@ -241,6 +264,7 @@ fn judged(
 }
 
 async fn listed(
+    proxy: &Proxy,
     session: &mut Session,
     ctx: &mut Ctx,
     talk: &Talk,
@@ -253,11 +277,23 @@ async fn listed(
         match reply::while_there(session, Box::pin(fan::lists(talk, list))).await? {
             Ok(answers) => {
                 let noun = Noun::of(list);
-                let result = fan::shown(talk, list, &answers, |target, name| {
+                let mut result = fan::shown(talk, list, &answers, |target, name| {
                     let subject = || Subject { noun, name: name.to_owned() };
                     rules.is_empty()
                         || rules.shows(session, ctx, &rules::object(message.method(), target, &subject(), None))
                 });
+                let names: Vec<&str> = talk.federation.targets.iter().map(|it| &*it.name).collect();
+                if let Some(guards) = Guards::of(session, ctx, message.method(), None, &names) {
+                    let shown = std::str::from_utf8(&result).unwrap_or_default();
+                    match reply::while_there(session, Box::pin(guards.ask(proxy, shown, true))).await? {
+                        Passed::AsItIs => {}
+                        Passed::Changed(other) => result = other.into(),
+                        Passed::Refused(error) => {
+                            let text = format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#);
+                            return reply::write(session, ctx, reply::message(200, Reason::Authorization, text)).await;
+                        }
+                    }
+                }
                 let mut text = Vec::with_capacity(result.len() + id.len() + 40);
                 text.extend_from_slice(br#"{"jsonrpc":"2.0","id":"#);
                 text.extend_from_slice(id.as_bytes());

@@ -13,6 +13,7 @@ use protocols::sse::Event;
 
 use super::events::Events;
 use super::fault::Fault;
+use super::guard::Guards;
 use super::reply::{self, Stream};
 use super::route::Bound;
 use super::talk::Talk;
@@ -26,15 +27,19 @@ pub(super) async fn request(
     session: &mut Session,
     ctx: &mut Ctx,
     talk: &Talk,
-    (bound, id): (Bound, &str),
+    (bound, id, guards): (Bound, &str, Option<&Guards>),
 ) -> Result<()> {
     let Bound { target, body, subject: _ } = bound;
     let sending = Sending { body, deadline: None, again: false };
     ctx.attempt.started = Some(std::time::Instant::now());
     let answer = reply::while_there(session, Box::pin(target.send(talk, sending))).await?;
     let answer = match answer {
-        Ok(Answer::Stream(events)) => return stream(proxy, session, ctx, talk, (&target, events, id)).await,
-        Ok(Answer::Message(message)) => checked(talk, &target, message, id),
+        Ok(Answer::Stream(events)) => return stream(proxy, session, ctx, talk, (&target, events, id, guards)).await,
+        Ok(Answer::Message(message)) => {
+            let looked_at = Guards::result_of(guards, proxy, message, id);
+            let message = reply::while_there(session, Box::pin(looked_at)).await?;
+            checked(talk, &target, message, id)
+        }
         Ok(Answer::Accepted) => Err(Fault::Silent),
         Err(fault) => Err(fault),
     };
@@ -102,14 +107,14 @@ async fn stream(
     session: &mut Session,
     ctx: &mut Ctx,
     talk: &Talk,
-    (target, mut events, id): (&Arc<Target>, Events, &str),
+    (target, mut events, id, guards): (&Arc<Target>, Events, &str, Option<&Guards>),
 ) -> Result<()> {
     let mut out = Stream::begin(session, ctx, &proxy.carried, Vec::new()).await?;
     let mut resumable = false;
     let fault = loop {
         let next = out.next(std::pin::pin!(events.next())).await?;
         let event = match next {
-            Ok(Some(event)) => event,
+            Ok(Some(event)) => Event { data: Guards::result_of(guards, proxy, event.data, id).await, ..event },
             Ok(None) => break Some(Fault::Silent),
             Err(fault) => break Some(fault),
         };

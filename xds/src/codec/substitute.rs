@@ -7,7 +7,7 @@
 //! | a TCP route | its names, with a backend that refuses |
 //! | `ipAccess` | nobody is let in |
 //! | `authorization`, `networkAuthorization`, `extAuthz` of a backend | everybody is refused |
-//! | `mcpAuthorization`, `mcpPinning`, `mcpTools` | nothing of MCP servers is there for anybody |
+//! | `mcpAuthorization`, `mcpGuardrails`, `mcpPinning`, `mcpTools` | nothing of MCP servers is there for anybody |
 //! | another filter, or a kind that is not known, above the backend | 500 for all that the target governs |
 //! | `backendTLS`, or a kind that is not known, at a backend | TLS that no certificate satisfies |
 //! | a setting | nothing: the default holds |
@@ -145,7 +145,7 @@ fn closed(kind: Option<Kind>, target: &Target) -> Option<Policy> {
             nobody(Site::Connection).map(network_authorization::Policy).map(Policy::NetworkAuthorization)
         }
         // Of a backend, too: nothing of its servers is shown. What says which tools there are closes them all.
-        Some(Kind::McpAuthorization | Kind::McpPinning | Kind::McpTools) => {
+        Some(Kind::McpAuthorization | Kind::McpGuardrails | Kind::McpPinning | Kind::McpTools) => {
             nobody(Site::Mcp).map(mcp_authorization::Policy).map(Policy::McpAuthorization)
         }
         Some(Kind::ExtAuthz) if at_backend => nobody(Site::Backend).map(Policy::Authorization),

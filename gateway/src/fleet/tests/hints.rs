@@ -118,6 +118,7 @@ pub(super) fn exactly_one<'a>(owner: &str, optional: &[&'a String]) -> Option<Ve
         }
         "RemoteRateLimit" => &["policies", "failureMode", "mode"],
         "McpTarget" => &["policies"],
+        "McpProcessor" => &["policies", "metadata", "failureMode"],
         "McpApiSchema" => &[],
         _ => return None,
     };
@@ -146,6 +147,7 @@ pub(super) fn alone(owner: &str) -> Option<(&'static str, &'static [&'static str
 pub(super) fn keys(owner: &str, key: &str) -> &'static [&'static str] {
     match (owner, key) {
         ("Document", "gateways") => &["default", "g1", "g2", "tcp"],
+        ("McpProcessor", "methods{}") => &["tools/call", "*/list"],
         ("JwtAuth", _) => &["x-user", "x-mail"],
         ("Service", _) | (_, "services{}") => &["80", "8080", "443"],
         ("Workload", _) => &["default/a.example.com", "ns/b.example.com"],
@@ -232,6 +234,7 @@ fn mcp(owner: &str, key: &str) -> Option<&'static [&'static str]> {
         ("McpAuthentication", "expression") => &["request.headers['x-a']"],
         ("McpAuthentication", "requiredScopes[]") | ("McpStepUp", "scopes[]") => &["a", "b:c"],
         ("McpStepUp", "when") => &["has(mcp.tool)", "mcp.tool.name == 'a'"],
+        ("McpProcessor", "metadata{}") => &["jwt.sub", "mcp.tool.name"],
         ("McpPinning" | "McpApprovals", "approvals") => &[PINS],
         ("McpPinning" | "McpApprovals", "file") => &["{dir}/pins.json"],
         ("McpToolsTarget", "target") => &["a", "b.c"],

@@ -15,6 +15,7 @@ mod check;
 mod exchange;
 mod grpc;
 mod line;
+mod mcp;
 mod pb;
 mod rate_limit;
 mod value;
@@ -25,7 +26,9 @@ mod tests;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use filters::callout::{self, Call, Check, Checked, Fault, HttpAnswer, HttpRequest, Kind, Limited, RateLimit, Target};
+use filters::callout::{
+    self, Call, Check, Checked, Fault, Guard, Guarded, HttpAnswer, HttpRequest, Kind, Limited, RateLimit, Target,
+};
 use pingora_core::connectors::ConnectorOptions;
 use pingora_core::connectors::http::Connector;
 use tokio::sync::Semaphore;
@@ -133,6 +136,18 @@ impl callout::Callout for Caller<'_> {
             let message = rate_limit::encode(asked);
             let answer = grpc::unary(self.callouts, &line, rate_limit::METHOD, &message, facts).await?;
             rate_limit::decode(answer)
+        }))
+    }
+
+    fn guard<'a>(&'a self, target: &'a Arc<Target>, asked: Guard<'a>) -> Call<'a, Guarded> {
+        Box::pin(self.bounded(Kind::ExtMcp, target, async move |line| {
+            let question = mcp::Question::of(&asked);
+            let path = question.path();
+            let answer = match &question {
+                mcp::Question::Request(it) => grpc::unary(self.callouts, &line, path, it, asked.facts).await?,
+                mcp::Question::Response(it) => grpc::unary(self.callouts, &line, path, it, asked.facts).await?,
+            };
+            mcp::decode(asked.answered, answer)
         }))
     }
 
