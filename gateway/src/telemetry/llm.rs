@@ -1,6 +1,6 @@
 //! Requests to language models: what log and metrics say of them beside what they say of every request.
 //!
-//! Names are those of the OpenTelemetry conventions for generative AI (revision 1.38). Labels are bounded as all are:
+//! Names are those of the OpenTelemetry conventions for generative AI. Labels are bounded as all are:
 //! models that clients make up become `_other` before they are many.
 
 use std::time::Duration;
