@@ -12,6 +12,7 @@ import sys
 import time
 
 from proxies import Bench, cpu, memory
+import llm as models
 import policies as policy
 import quotas as quota
 import reload
@@ -231,6 +232,22 @@ def authz(bench, report):
     quota.authz(bench, report, rounds)
 
 
+@piece
+def llm(bench, report):
+    """Language models: requests and streams looked at and accounted, memory."""
+    models.measure(bench, report, rounds)
+
+
+@piece
+def translation(bench, report):
+    """The same where OpenAI's clients are led to Anthropic's models. Only if it is named."""
+    models.translated(bench, report, rounds)
+
+
+# Not among `everything`.
+NAMED_ONLY = {"translation"}
+
+
 def main():
     names = "\n".join(f"  {name:12} {function.__doc__}" for name, function in NAMES.items())
     parser = argparse.ArgumentParser(formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -241,7 +258,7 @@ def main():
     arguments = parser.parse_args()
     report = Report()
     with Bench(arguments.rounds, arguments.gateway) as bench:
-        for name in arguments.pieces or NAMES:
+        for name in arguments.pieces or [it for it in NAMES if it not in NAMED_ONLY]:
             print(f"{name}: {NAMES[name].__doc__}", file=sys.stderr, flush=True)
             NAMES[name](bench, report)
         (bench.out / "results.md").write_text(report.markdown())

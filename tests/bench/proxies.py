@@ -191,7 +191,7 @@ http {{
     @contextlib.contextmanager
     def held(self, address, count, **options):
         """That many connections, idle after one request each."""
-        options = dict(options, idle=True, c=count)
+        options = dict({"idle": True}, **options, c=count)
         with subprocess.Popen(self.command(address, options), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as it:
             result = json.loads(it.stdout.readline())
             if result["ok"] != count:

@@ -1,7 +1,10 @@
 //! What stands behind the proxies: as little work as a server can do, so that the load's core has room.
 //!
 //! `bench-backend <address>`: `/16k` answers 16 KiB, `/sse?n=<events>&us=<pause>` a stream of events, all else
-//! 12 bytes; request bodies are read and dropped. HTTP/1.1, keep-alive, `Content-Length` only.
+//! 12 bytes; request bodies are read and dropped. HTTP/1.1, keep-alive. Language models answer too: see `llm`.
+
+#[path = "backend/llm.rs"]
+mod llm;
 
 use std::io;
 use std::time::Duration;
@@ -49,17 +52,52 @@ async fn serve(mut stream: TcpStream, large: &'static [u8]) -> io::Result<()> {
             name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok()).flatten()
         });
         let target = head.split(' ').nth(1).unwrap_or("/");
-        let whole = end + length.unwrap_or(0);
+        let whole = match length {
+            Some(length) => end + length,
+            None if is_chunked(&head) => loop {
+                if let Some(at) = last_chunk(&seen, end) {
+                    break at;
+                }
+                if stream.read_buf(&mut seen).await? == 0 {
+                    return Ok(());
+                }
+            },
+            None => end,
+        };
         while seen.len() < whole {
             if stream.read_buf(&mut seen).await? == 0 {
                 return Ok(());
             }
         }
+        let asked = llm::Asked::of(target, &seen[end..whole]);
         seen.drain(..whole);
+        if let Some(asked) = asked {
+            asked.answer(&mut stream).await?;
+            continue;
+        }
         match target.split_once('?') {
             Some(("/sse", query)) => events(&mut stream, query).await?,
             _ if target == "/16k" => stream.write_all(large).await?,
             _ => stream.write_all(SMALL).await?,
+        }
+    }
+}
+
+fn is_chunked(head: &str) -> bool {
+    head.lines().any(|it| it.to_ascii_lowercase().starts_with("transfer-encoding:"))
+}
+
+/// Where a body in chunks that begins at `at` ends, if it is there as a whole.
+fn last_chunk(seen: &[u8], mut at: usize) -> Option<usize> {
+    loop {
+        let line = seen[at..].windows(2).position(|it| it == b"\r\n")?;
+        let size = usize::from_str_radix(std::str::from_utf8(&seen[at..at + line]).ok()?, 16).ok()?;
+        at += line + 2 + size + 2;
+        if at > seen.len() {
+            return None;
+        }
+        if size == 0 {
+            return Some(at);
         }
     }
 }

@@ -4,9 +4,9 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use clap::{Parser, ValueEnum};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -41,6 +41,9 @@ struct Arguments {
     /// Bytes of a request body; 0: GET.
     #[arg(short = 'b', long, default_value_t = 0)]
     body: usize,
+    /// The body of every request: JSON, posted as it is.
+    #[arg(long)]
+    json: Option<PathBuf>,
     #[arg(long)]
     tls: bool,
     /// The one key-exchange group that is offered.
@@ -52,6 +55,18 @@ struct Arguments {
     /// One request on each connection, then hold them until standard input ends.
     #[arg(long)]
     idle: bool,
+    /// As `--idle`, but in the middle of an answer: what comes is read until its first piece is there.
+    #[arg(long)]
+    open: bool,
+    /// Tell how long pieces that say when they were written (`bench-backend`) were on their way.
+    #[arg(long)]
+    delay: bool,
+}
+
+impl Arguments {
+    fn holds(&self) -> bool {
+        self.idle || self.open
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -71,6 +86,7 @@ struct Load {
     odd: AtomicU64,
     errors: AtomicU64,
     bytes: AtomicU64,
+    delays: Mutex<Vec<u64>>,
     until: Option<Instant>,
     /// Idle connections are made a few at a time: the proxy shall not hold as many to the backend.
     turns: tokio::sync::Semaphore,
@@ -97,7 +113,8 @@ async fn main() {
         odd: AtomicU64::new(0),
         errors: AtomicU64::new(0),
         bytes: AtomicU64::new(0),
-        turns: tokio::sync::Semaphore::new(if arguments.idle { 8 } else { arguments.connections }),
+        delays: Mutex::default(),
+        turns: tokio::sync::Semaphore::new(if arguments.holds() { 8 } else { arguments.connections }),
         until: arguments.seconds.map(|it| started + Duration::from_secs_f64(it)),
         arguments,
     });
@@ -112,9 +129,10 @@ async fn main() {
             "seconds": started.elapsed().as_secs_f64(), "requests": load.ok.load(Relaxed) + load.missing.load(Relaxed),
             "ok": load.ok.load(Relaxed), "missing": load.missing.load(Relaxed), "odd": load.odd.load(Relaxed),
             "errors": load.errors.load(Relaxed), "bytes": load.bytes.load(Relaxed),
+            "pieces": load.pieces(), "delay_median_us": load.delay(50), "delay_p99_us": load.delay(99),
         })
     );
-    if load.arguments.idle {
+    if load.arguments.holds() {
         let _ = tokio::task::spawn_blocking(|| io::read_to_string(io::stdin())).await;
     }
     drop(held);
@@ -125,16 +143,18 @@ fn requests(arguments: &Arguments) -> Vec<Vec<u8>> {
         Some(file) => std::fs::read_to_string(file).expect("the list"),
         None => arguments.path.clone(),
     };
-    let body = "x".repeat(arguments.body);
+    let json = arguments.json.as_ref().map(|file| std::fs::read_to_string(file).expect("the body"));
+    let kind = if json.is_some() { "Content-Type: application/json\r\n" } else { "" };
+    let body = json.unwrap_or_else(|| "x".repeat(arguments.body));
     let headers = arguments.headers.as_ref().map(|file| std::fs::read_to_string(file).expect("the headers"));
     let headers: Vec<&str> = headers.iter().flat_map(|it| it.lines()).collect();
     let one = |line: &str, header: Option<&&str>| {
         let (path, host) = line.split_once(' ').unwrap_or((line, "bench.test"));
         let header = header.map(|it| format!("{it}\r\n")).unwrap_or_default();
         let common = format!("{path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: bench/1\r\nAccept: */*\r\n{header}");
-        match arguments.body {
+        match body.len() {
             0 => format!("GET {common}\r\n"),
-            length => format!("POST {common}Content-Length: {length}\r\n\r\n{body}"),
+            length => format!("POST {common}{kind}Content-Length: {length}\r\n\r\n{body}"),
         }
         .into_bytes()
     };
@@ -163,7 +183,7 @@ impl Load {
                     continue;
                 }
             };
-            if self.arguments.idle {
+            if self.arguments.holds() {
                 break;
             }
             if self.arguments.anew
@@ -188,7 +208,32 @@ impl Load {
         let it = connection.as_mut().expect("a connection");
         it.flow.write_all(request).await?;
         it.flow.flush().await?;
-        it.answer(&self.bytes).await
+        it.answer(self).await
+    }
+
+    /// Notes how long what is in here was on its way.
+    fn arrived(&self, piece: &[u8]) {
+        const DIGITS: usize = 20;
+        if !self.arguments.delay {
+            return;
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock that is set").as_nanos();
+        let stamps = piece.windows(2 + DIGITS).filter(|it| it.starts_with(b" @"));
+        let written = stamps.filter_map(|it| std::str::from_utf8(&it[2..]).ok()?.parse::<u128>().ok());
+        let mut delays = self.delays.lock().expect("no panic before");
+        delays.extend(written.map(|it| u64::try_from(now.saturating_sub(it)).unwrap_or(u64::MAX)));
+    }
+
+    fn pieces(&self) -> usize {
+        self.delays.lock().expect("no panic before").len()
+    }
+
+    /// Of so many of a hundred pieces, in microseconds.
+    fn delay(&self, percent: usize) -> Option<f64> {
+        let mut delays = self.delays.lock().expect("no panic before");
+        delays.sort_unstable();
+        let at = (delays.len() * percent / 100).min(delays.len().checked_sub(1)?);
+        Some(delays[at] as f64 / 1000.0)
     }
 
     async fn connect(&self) -> io::Result<Connection> {
@@ -214,7 +259,7 @@ impl Connection {
         }
     }
 
-    async fn answer(&mut self, bytes: &AtomicU64) -> io::Result<u16> {
+    async fn answer(&mut self, load: &Load) -> io::Result<u16> {
         let end = loop {
             match self.seen.windows(4).position(|it| it == b"\r\n\r\n") {
                 Some(at) => break at + 4,
@@ -224,6 +269,14 @@ impl Connection {
         let head = String::from_utf8_lossy(&self.seen[..end]).to_ascii_lowercase();
         let status = head.get(9..12).and_then(|it| it.parse().ok()).ok_or(io::ErrorKind::InvalidData)?;
         self.seen.drain(..end);
+        if load.arguments.open {
+            while self.seen.is_empty() {
+                self.more().await?;
+            }
+            // The rest is never read, and what was is not needed.
+            self.seen = Vec::new();
+            return Ok(status);
+        }
         let length = head.lines().find_map(|it| it.strip_prefix("content-length:")?.trim().parse::<usize>().ok());
         match length {
             Some(length) => {
@@ -231,9 +284,9 @@ impl Connection {
                     self.more().await?;
                 }
                 self.seen.drain(..length);
-                bytes.fetch_add(length as u64, Relaxed);
+                load.bytes.fetch_add(length as u64, Relaxed);
             }
-            None => self.chunks(bytes).await?,
+            None => self.chunks(load).await?,
         }
         // What an idle connection of ours keeps is not the proxy's.
         if self.seen.is_empty() && self.seen.capacity() > 64 * 1024 {
@@ -242,7 +295,7 @@ impl Connection {
         Ok(status)
     }
 
-    async fn chunks(&mut self, bytes: &AtomicU64) -> io::Result<()> {
+    async fn chunks(&mut self, load: &Load) -> io::Result<()> {
         loop {
             let line = loop {
                 match self.seen.windows(2).position(|it| it == b"\r\n") {
@@ -255,8 +308,9 @@ impl Connection {
             while self.seen.len() < line + 2 + size + 2 {
                 self.more().await?;
             }
+            load.arrived(&self.seen[line + 2..line + 2 + size]);
             self.seen.drain(..line + 2 + size + 2);
-            bytes.fetch_add(size as u64, Relaxed);
+            load.bytes.fetch_add(size as u64, Relaxed);
             if size == 0 {
                 return Ok(());
             }
