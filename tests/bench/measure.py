@@ -13,6 +13,7 @@ import time
 
 from proxies import Bench, cpu, memory
 import llm as models
+import mcp as mcps
 import policies as policy
 import quotas as quota
 import reload
@@ -246,6 +247,30 @@ def translation(bench, report):
 
 # Not among `everything`.
 NAMED_ONLY = {"translation"}
+
+
+@piece
+def mcp(bench, report):
+    """tools/call over Streamable HTTP, with 1 and 10 servers and with JWT and a rule, against the plain route."""
+    mcps.calls(bench, report, rounds)
+
+
+@piece
+def mcp_lists(bench, report):
+    """tools/list over 10 servers with 2,000 tools."""
+    mcps.lists(bench, report, rounds)
+
+
+@piece
+def mcp_idle(bench, report):
+    """Memory of sessions with an idle stream each, against idle streams of the floor."""
+    mcps.idle(bench, report)
+
+
+@piece
+def mcp_upgrade(bench, report):
+    """A hot upgrade with 500 live sessions that call and listen."""
+    mcps.upgrade(bench, report)
 
 
 def main():

@@ -125,11 +125,13 @@ class Bench:
         plain, tls = self.addresses()
         return Proxy([str(self.bin / "floor"), self.backend, plain, tls, self.cert, self.key], plain, tls)
 
-    def gateway(self, log=False, prefixes=0, hosts=0, plain_only=False, policies=None):
+    def gateway(self, log=False, prefixes=0, hosts=0, plain_only=False, policies=None, written=None):
+        """`written`: its routes, as text."""
         plain, tls = self.addresses()
         # A folder of its own: the gateway watches it.
         file = pathlib.Path(tempfile.mkdtemp(dir=self.folder)) / "gateway.yaml"
-        file.write_text(self.document(plain, None if plain_only else tls, routes(self.backend, prefixes, hosts, policies), log))
+        written = written or routes(self.backend, prefixes, hosts, policies)
+        file.write_text(self.document(plain, None if plain_only else tls, written, log))
         level = "info" if log else "info,request=off"
         proxy = Proxy([str(self.binary), "-f", str(file)], plain, tls, {"RUST_LOG": level})
         proxy.file = file
@@ -175,7 +177,8 @@ http {{
         command = ["taskset", "-c", LOAD_CORE, str(self.bin / "bench-load"), address]
         for name, value in options.items():
             flag = f"-{name}" if len(name) == 1 else f"--{name}"
-            command += [flag] if value is True else [] if value is False else [flag, str(value)]
+            values = value if isinstance(value, list) else [value]
+            command += [flag] if value is True else [] if value is False else [it for one in values for it in (flag, str(one))]
         return command
 
     def load(self, address, **options):

@@ -1,12 +1,16 @@
 //! What stands behind the proxies: as little work as a server can do, so that the load's core has room.
 //!
 //! `bench-backend <address>`: `/16k` answers 16 KiB, `/sse?n=<events>&us=<pause>` a stream of events, all else
-//! 12 bytes; request bodies are read and dropped. HTTP/1.1, keep-alive. Language models answer too: see `llm`.
+//! 12 bytes; request bodies are read and dropped. HTTP/1.1, keep-alive. Language models answer too, and MCP servers
+//! below `/mcp`: see `llm` and `mcp`.
 
 #[path = "backend/llm.rs"]
 mod llm;
+#[path = "backend/mcp.rs"]
+mod mcp;
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -25,17 +29,19 @@ async fn main() {
     let large =
         [b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 16384\r\n\r\n".to_vec(), vec![b'x'; 16384]];
     let large: &'static [u8] = large.concat().leak();
+    let mcp = Arc::<mcp::Mcp>::default();
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
         let _ = stream.set_nodelay(true);
+        let mcp = mcp.clone();
         tokio::spawn(async move {
             // Whoever leaves, leaves.
-            let _ = serve(stream, large).await;
+            let _ = serve(stream, large, mcp).await;
         });
     }
 }
 
-async fn serve(mut stream: TcpStream, large: &'static [u8]) -> io::Result<()> {
+async fn serve(mut stream: TcpStream, large: &'static [u8], mcp: Arc<mcp::Mcp>) -> io::Result<()> {
     let mut seen = Vec::with_capacity(32 * 1024);
     loop {
         let end = loop {
@@ -68,6 +74,11 @@ async fn serve(mut stream: TcpStream, large: &'static [u8]) -> io::Result<()> {
             if stream.read_buf(&mut seen).await? == 0 {
                 return Ok(());
             }
+        }
+        if target.starts_with("/mcp") {
+            mcp.answer(&mut stream, &head, &seen[end..whole]).await?;
+            seen.drain(..whole);
+            continue;
         }
         let asked = llm::Asked::of(target, &seen[end..whole]);
         seen.drain(..whole);

@@ -35,9 +35,15 @@ struct Arguments {
     /// The one path, where there is no list.
     #[arg(short = 'p', long, default_value = "/")]
     path: String,
-    /// Lines of headers, one for each request in turn: `Authorization: Bearer …`.
+    /// Lines of headers, one for each request in turn: `Authorization: Bearer …`. A tab separates several.
     #[arg(long)]
     headers: Option<PathBuf>,
+    /// A header of all requests.
+    #[arg(short = 'H', long)]
+    header: Vec<String>,
+    /// Lines of JSON, one posted with each request in turn.
+    #[arg(long)]
+    bodies: Option<PathBuf>,
     /// Bytes of a request body; 0: GET.
     #[arg(short = 'b', long, default_value_t = 0)]
     body: usize,
@@ -61,11 +67,17 @@ struct Arguments {
     /// Tell how long pieces that say when they were written (`bench-backend`) were on their way.
     #[arg(long)]
     delay: bool,
+    /// As `--idle`, but answers are streams of which nothing needs to come: the head is all that is waited for.
+    #[arg(long)]
+    streams: bool,
+    /// Tell how long answers took.
+    #[arg(long)]
+    latency: bool,
 }
 
 impl Arguments {
     fn holds(&self) -> bool {
-        self.idle || self.open
+        self.idle || self.open || self.streams
     }
 }
 
@@ -87,6 +99,8 @@ struct Load {
     errors: AtomicU64,
     bytes: AtomicU64,
     delays: Mutex<Vec<u64>>,
+    /// Microseconds of each answer, where they are wanted.
+    latencies: Mutex<Vec<u32>>,
     until: Option<Instant>,
     /// Idle connections are made a few at a time: the proxy shall not hold as many to the backend.
     turns: tokio::sync::Semaphore,
@@ -114,6 +128,7 @@ async fn main() {
         errors: AtomicU64::new(0),
         bytes: AtomicU64::new(0),
         delays: Mutex::default(),
+        latencies: Mutex::default(),
         turns: tokio::sync::Semaphore::new(if arguments.holds() { 8 } else { arguments.connections }),
         until: arguments.seconds.map(|it| started + Duration::from_secs_f64(it)),
         arguments,
@@ -123,6 +138,8 @@ async fn main() {
     for task in tasks {
         held.push(task.await.expect("a connection's task"));
     }
+    let mut latencies = std::mem::take(&mut *load.latencies.lock().expect("no panic before"));
+    latencies.sort_unstable();
     println!(
         "{}",
         serde_json::json!({
@@ -130,6 +147,7 @@ async fn main() {
             "ok": load.ok.load(Relaxed), "missing": load.missing.load(Relaxed), "odd": load.odd.load(Relaxed),
             "errors": load.errors.load(Relaxed), "bytes": load.bytes.load(Relaxed),
             "pieces": load.pieces(), "delay_median_us": load.delay(50), "delay_p99_us": load.delay(99),
+            "median_us": latencies.get(latencies.len() / 2),
         })
     );
     if load.arguments.holds() {
@@ -143,25 +161,30 @@ fn requests(arguments: &Arguments) -> Vec<Vec<u8>> {
         Some(file) => std::fs::read_to_string(file).expect("the list"),
         None => arguments.path.clone(),
     };
+    let lines = |file: &Option<PathBuf>| -> Vec<String> {
+        let text = file.as_ref().map(|file| std::fs::read_to_string(file).expect("a list"));
+        text.iter().flat_map(|it| it.lines()).map(str::to_owned).collect()
+    };
+    let (headers, mut bodies) = (lines(&arguments.headers), lines(&arguments.bodies));
     let json = arguments.json.as_ref().map(|file| std::fs::read_to_string(file).expect("the body"));
-    let kind = if json.is_some() { "Content-Type: application/json\r\n" } else { "" };
-    let body = json.unwrap_or_else(|| "x".repeat(arguments.body));
-    let headers = arguments.headers.as_ref().map(|file| std::fs::read_to_string(file).expect("the headers"));
-    let headers: Vec<&str> = headers.iter().flat_map(|it| it.lines()).collect();
-    let one = |line: &str, header: Option<&&str>| {
-        let (path, host) = line.split_once(' ').unwrap_or((line, "bench.test"));
-        let header = header.map(|it| format!("{it}\r\n")).unwrap_or_default();
-        let common = format!("{path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: bench/1\r\nAccept: */*\r\n{header}");
-        match body.len() {
-            0 => format!("GET {common}\r\n"),
-            length => format!("POST {common}{kind}Content-Length: {length}\r\n\r\n{body}"),
+    let mut common: String = arguments.header.iter().map(|it| format!("{it}\r\n")).collect();
+    if json.is_some() || !bodies.is_empty() {
+        common.push_str("Content-Type: application/json\r\n");
+    }
+    bodies.extend(json.or_else(|| (arguments.body > 0).then(|| "x".repeat(arguments.body))));
+    let list: Vec<&str> = list.lines().collect();
+    let one = |at: usize| {
+        let (path, host) = list[at % list.len()].split_once(' ').unwrap_or((list[at % list.len()], "bench.test"));
+        let header = headers.get(at % headers.len().max(1)).map(|it| it.replace('\t', "\r\n") + "\r\n");
+        let header = header.unwrap_or_default();
+        let head = format!("{path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: bench/1\r\nAccept: */*\r\n{common}{header}");
+        match bodies.get(at % bodies.len().max(1)) {
+            None => format!("GET {head}\r\n"),
+            Some(body) => format!("POST {head}Content-Length: {}\r\n\r\n{body}", body.len()),
         }
         .into_bytes()
     };
-    if headers.is_empty() {
-        return list.lines().map(|line| one(line, None)).collect();
-    }
-    headers.iter().zip(list.lines().cycle()).map(|(header, line)| one(line, Some(header))).collect()
+    (0..list.len().max(headers.len()).max(bodies.len())).map(one).collect()
 }
 
 impl Load {
@@ -170,8 +193,15 @@ impl Load {
         let _turn = self.turns.acquire().await;
         while let Some(number) = self.turn() {
             let length = self.requests.len() as u64;
-            let at = (number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20) % length;
-            match self.exchange(&mut connection, &self.requests[at as usize]).await {
+            // Each of those that are held has one of its own.
+            let mixed = if self.arguments.holds() { number } else { number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20 };
+            let began = self.arguments.latency.then(Instant::now);
+            let status = self.exchange(&mut connection, &self.requests[(mixed % length) as usize]).await;
+            if let Some(began) = began {
+                let micros = u32::try_from(began.elapsed().as_micros()).unwrap_or(u32::MAX);
+                self.latencies.lock().expect("no panic before").push(micros);
+            }
+            match status {
                 Ok(200) => self.ok.fetch_add(1, Relaxed),
                 Ok(404) => self.missing.fetch_add(1, Relaxed),
                 Ok(_) => self.odd.fetch_add(1, Relaxed),
@@ -269,6 +299,10 @@ impl Connection {
         let head = String::from_utf8_lossy(&self.seen[..end]).to_ascii_lowercase();
         let status = head.get(9..12).and_then(|it| it.parse().ok()).ok_or(io::ErrorKind::InvalidData)?;
         self.seen.drain(..end);
+        if load.arguments.streams {
+            self.seen = Vec::new();
+            return Ok(status);
+        }
         if load.arguments.open {
             while self.seen.is_empty() {
                 self.more().await?;
