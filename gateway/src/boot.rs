@@ -20,6 +20,8 @@ use crate::life::{Life, Parts, SharedLife, place};
 use crate::listen::carried::Kind;
 use crate::listen::tickets::Keys;
 use crate::listen::{Drain, Listeners, Offer, Reports, Setup};
+use crate::llm::Prices;
+use crate::local::catalog::Catalogs;
 use crate::local::source::{Input, Refused, Source};
 use crate::mcp::{EndedSessions, Mcp, SessionKeys, Sessions};
 use crate::outside::Asking;
@@ -66,6 +68,7 @@ pub fn run(input: Input, takeover: Option<Takeover>, inherited: Option<Inherited
     telemetry.mcp_servers(Arc::new(move || compiler.servers.figures()));
     let status = Arc::new(Status::default());
     let key_sets = upstreams.key_sets(state.keep(), &status);
+    let catalogs = Catalogs::new(statics.model_catalog.clone(), status.clone());
     let estate = Arc::new(Estate::default());
     let sessions = Sessions::new(&statics.mcp_sessions.keys);
     let transfers = transfers(&written, &upstreams, &key_sets, (&telemetry, &estate, &state, &sessions));
@@ -95,8 +98,8 @@ pub fn run(input: Input, takeover: Option<Takeover>, inherited: Option<Inherited
 
     let mut server = server(&statics);
     let asking = Asking::new(&telemetry, upstreams.egress());
-    let app =
-        app(&server, &state, (&telemetry, &asking), &drain, (&sessions, statics.mcp_sessions.ttl, upstreams.egress()));
+    let rest = (&sessions, statics.mcp_sessions.ttl, upstreams.egress(), catalogs.prices());
+    let app = app(&server, &state, (&telemetry, &asking), &drain, rest);
     let setup = setup(app, &state, (&telemetry, &drain, asking), (&statics, inherited));
     let (listeners, reports) = Listeners::new(setup, state.wanted());
     life.offer(reports.clone(), servers.offers()?);
@@ -110,6 +113,7 @@ pub fn run(input: Input, takeover: Option<Takeover>, inherited: Option<Inherited
         remote,
         upstreams,
         key_sets,
+        catalogs,
         readiness,
         liveness: Liveness::new(),
         guard: parking_lot::Mutex::new(Some((guard, reports, state.wanted()))),
@@ -194,7 +198,7 @@ fn app(
     state: &Arc<State>,
     (telemetry, asking): (&Arc<Telemetry>, &Asking),
     drain: &Arc<Drain>,
-    (sessions, ttl, egress): (&Arc<Sessions>, Duration, Egress),
+    (sessions, ttl, egress, prices): (&Arc<Sessions>, Duration, Egress, Arc<Prices>),
 ) -> pingora_proxy::HttpProxy<Proxy> {
     let proxy = Proxy {
         state: state.clone(),
@@ -204,6 +208,7 @@ fn app(
         mcp: Arc::new(Mcp::new(sessions.clone(), ttl)),
         asking: asking.clone(),
         a2a: Arc::new(A2a::new(sessions.clone(), egress)),
+        prices,
     };
     let mut app = pingora_proxy::http_proxy(&server.configuration, proxy);
     app.server_options = Some(Default::default());
@@ -388,6 +393,7 @@ struct Control {
     remote: Option<Arc<XdsSource>>,
     upstreams: Arc<Upstreams>,
     key_sets: Arc<KeySets>,
+    catalogs: Catalogs,
     readiness: Arc<Readiness>,
     liveness: Arc<Liveness>,
     guard: parking_lot::Mutex<Option<Guard>>,
@@ -425,7 +431,7 @@ impl BackgroundService for Control {
                 attendance.run(store, life.superseded()).await;
             }
         });
-        let looked_after = async { tokio::join!(self.upstreams.run(), self.key_sets.run()) };
+        let looked_after = async { tokio::join!(self.upstreams.run(), self.key_sets.run(), self.catalogs.run()) };
         tokio::join!(self.serve(servers), self.life.attend(), looked_after, reloader.run(), self.ask());
     }
 }

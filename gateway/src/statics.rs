@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use filters::backend_tcp::Keepalives;
 use filters::expr::{Expression, UserFunctions};
+use protocols::llm::Catalog;
 
 /// Where one of the process's own servers listens.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -89,6 +90,15 @@ pub struct Statics {
     /// 32 bytes that encrypt the secrets in it.
     pub state_key: Option<ir::Secret>,
     pub mcp_sessions: McpSessions,
+    /// What tokens of language models cost, the later ones above the earlier.
+    pub model_catalog: Vec<CatalogSource>,
+}
+
+/// Where a catalogue of costs is.
+#[derive(Clone, Debug)]
+pub enum CatalogSource {
+    File(PathBuf),
+    Inline(Box<Catalog>),
 }
 
 /// Sessions of MCP clients.
@@ -137,6 +147,7 @@ impl Statics {
             local_xds: None,
             state_directory: None,
             state_key: None,
+            model_catalog: Vec::new(),
             mcp_sessions: McpSessions { keys: Vec::new(), ttl: Duration::from_secs(1800) },
         }
     }

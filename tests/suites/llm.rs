@@ -1,10 +1,14 @@
 //! Language models: bytes that pass untouched, routing by model, accounting to the token, failover, errors in the client's
 //! dialect.
 
+#[path = "llm/costs.rs"]
+mod costs;
 #[path = "llm/errors.rs"]
 mod errors;
 #[path = "llm/failover.rs"]
 mod failover;
+#[path = "llm/limits.rs"]
+mod limits;
 #[path = "llm/pass.rs"]
 mod pass;
 #[path = "llm/routing.rs"]

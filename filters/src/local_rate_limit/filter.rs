@@ -37,7 +37,7 @@ impl Policy {
                     continue;
                 }
                 self.put_back(&taken, now);
-                return refuse(exchange, &rule.standing(&look), look.wait);
+                return Verdict::Reply(refusal(exchange, &rule.standing(&look), look.wait));
             }
             if rule.unit == Unit::Requests
                 && let Some(place) = taken.get_mut(position)
@@ -66,19 +66,40 @@ impl Policy {
         }
     }
 
-    /// Reserves tokens of language models in every bucket that counts them, without looking whether they are there:
-    /// `on_request` has. What was used is settled when it is known.
-    pub fn reserve(&self, tokens: u64, exchange: &Exchange<'_>) -> Reservation {
+    /// Whether it counts tokens of language models at all.
+    pub fn counts_tokens(&self) -> bool {
+        self.rules.iter().any(|it| it.unit == Unit::Tokens)
+    }
+
+    /// Reserves tokens of language models in every bucket that counts them, as long as there is one left in each: what
+    /// requests under way have reserved is not there for others. What was used is settled when it is known.
+    pub fn reserve(&self, tokens: u64, exchange: &mut Exchange<'_>) -> Result<Reservation, Reply> {
         let now = exchange.facts.now;
         let ledger = self.ledger.get(&self.rules);
-        let counted = self.rules.iter().zip(ledger.tables()).filter(|(rule, _)| rule.unit == Unit::Tokens);
-        let charge = |(rule, table): (&Rule, &Arc<Table<Bucket>>)| {
+        let mut reservation = Reservation { charges: Vec::new(), tokens };
+        for (position, (rule, table)) in self.rules.iter().zip(ledger.tables()).enumerate() {
+            if rule.unit != Unit::Tokens {
+                continue;
+            }
             let hash = key::hash(rule.key.as_ref(), &ledger.seed, exchange);
             let charge = Charge { table: table.clone(), hash, terms: rule.terms };
-            charge.with(now, |bucket, at| bucket.charge(tokens, at));
-            charge
-        };
-        Reservation { charges: counted.map(charge).collect(), tokens }
+            let look = charge.with(now, |bucket, at| {
+                let look = rule.look(bucket, at);
+                if look.passes || rule.mode == Mode::Shadow {
+                    bucket.charge(tokens, at);
+                }
+                look
+            });
+            if !look.passes {
+                exchange.facts.decisions.push(Decision::new(Kind::LocalRateLimit, position, rule.mode));
+                if rule.mode == Mode::Enforce {
+                    reservation.settle(0, now);
+                    return Err(refusal(exchange, &rule.standing(&look), look.wait));
+                }
+            }
+            reservation.charges.push(charge);
+        }
+        Ok(reservation)
     }
 }
 
@@ -106,11 +127,11 @@ impl Rule {
     }
 }
 
-fn refuse(exchange: &mut Exchange<'_>, standing: &Standing<'_>, wait: u64) -> Verdict {
+fn refusal(exchange: &mut Exchange<'_>, standing: &Standing<'_>, wait: u64) -> Reply {
     standing.owe(exchange.facts);
     let mut reply = Reply::text(429, Reason::RateLimit, "rate limit exceeded\n");
     reply.headers.push((RETRY_AFTER, HeaderValue::from(wait)));
-    Verdict::Reply(reply)
+    reply
 }
 
 /// Tokens of language models set aside for a request whose usage is not known yet.
@@ -144,8 +165,8 @@ impl Reservation {
 }
 
 impl Charge {
-    fn with(&self, now: Duration, change: impl FnOnce(&mut Bucket, At)) {
+    fn with<T>(&self, now: Duration, change: impl FnOnce(&mut Bucket, At) -> T) -> T {
         let at = self.terms.at(now);
-        self.table.with(self.hash, at, |bucket| change(bucket, at));
+        self.table.with(self.hash, at, |bucket| change(bucket, at))
     }
 }

@@ -24,8 +24,12 @@
 //! of resources and the like, and not requests: it is asked once a message is read and may be made, and answers with a
 //! JSON-RPC error, -32000, in a response of status 200. On a route without MCP servers it counts nothing.
 //!
-//! **Tokens.** `type: tokens` counts tokens of language models. A request passes while there is one left; what it used
-//! is charged when its answer ends, into debt if need be. Only LLM backends charge.
+//! **Tokens.** `type: tokens` counts tokens of language models, input and output together. A request passes while there is
+//! one left. Before it goes out it reserves what it may use: a token for every 4 bytes of its body, and as many as its
+//! `max_tokens` says, 1,024 where it says nothing; where reservations of others leave none it is refused. When the answer
+//! has ended, whichever way, what was used takes the place of what was reserved; nothing is charged for what failed. So
+//! a bucket is overdrawn by one reservation less a token at most, and by what requests under way use beyond theirs; that
+//! is a debt, which is paid first. Only LLM backends reserve and charge.
 //!
 //! **Headers.** On every answer: `x-ratelimit-limit`, `x-ratelimit-remaining`, `x-ratelimit-reset` (seconds), and
 //! `RateLimit` with `RateLimit-Policy` as of draft-ietf-httpapi-ratelimit-headers-11, under the `name` of the rule; of

@@ -147,17 +147,34 @@ fn tokens_of_models_are_reserved_and_settled() {
     let at = Duration::from_secs;
     assert!(passes(&policy, 0, &[]));
     let (mut head, mut facts) = request("GET", "/");
-    let reservation = policy.reserve(60, &exchange(&mut head, &mut facts));
+    let reservation = policy.reserve(60, &mut exchange(&mut head, &mut facts)).unwrap();
     let left = |ms| owed(&ask(&policy, ms, &[]).1, "ratelimit");
     assert_eq!(left(0), "\"tokens\";r=40;t=60");
     reservation.settle(10, at(0));
     assert_eq!(left(0), "\"tokens\";r=90;t=60", "what was not used came back");
-    policy.reserve(0, &exchange(&mut head, &mut facts)).settle(250, at(0));
+    policy.reserve(0, &mut exchange(&mut head, &mut facts)).unwrap().settle(250, at(0));
     assert!(!passes(&policy, 60_000, &[]), "beyond the bucket is a debt");
     assert!(!passes(&policy, 119_000, &[]), "which is paid first");
     assert!(passes(&policy, 120_000, &[]));
-    drop(policy.reserve(100, &exchange(&mut head, &mut facts)));
+    facts.now = at(120);
+    drop(policy.reserve(100, &mut exchange(&mut head, &mut facts)).unwrap());
     assert!(!passes(&policy, 120_000, &[]), "a reservation that nobody settles stays charged");
+}
+
+#[test]
+fn what_requests_under_way_have_reserved_is_not_there_for_others() {
+    let rule = |mode: &str| json!([{"maxTokens": 100, "tokensPerFill": 100, "fillInterval": "1m", "type": "tokens", "mode": mode}]);
+    let (mut head, mut facts) = request("GET", "/");
+    let limits = policy(rule("enforce"));
+    let first = limits.reserve(150, &mut exchange(&mut head, &mut facts)).unwrap();
+    let refused = limits.reserve(1, &mut exchange(&mut head, &mut facts)).err().expect("one is beyond the bucket");
+    assert_eq!((refused.status, refused.reason, facts.decisions.len()), (429, Reason::RateLimit, 1));
+    first.settle(30, Duration::ZERO);
+    assert!(limits.reserve(1, &mut exchange(&mut head, &mut facts)).is_ok());
+    let shadow = policy(rule("shadow"));
+    for _ in 0..2 {
+        assert!(shadow.reserve(150, &mut exchange(&mut head, &mut facts)).is_ok(), "only tried out");
+    }
 }
 
 #[test]

@@ -68,7 +68,19 @@ impl Policy {
     }
 
     pub async fn on_request(&self, exchange: &mut Exchange<'_>) -> Verdict {
-        let Verdict::Reply(reply) = self.decide(exchange).await else { return Verdict::Continue };
+        let Some(asked) = self.question(exchange.facts, &exchange.inputs()) else { return Verdict::Continue };
+        let RateLimit { descriptors, hits, .. } = asked;
+        self.decided(descriptors, hits, exchange).await
+    }
+
+    /// Asks, and puts the answer into effect.
+    pub(super) async fn decided(
+        &self,
+        descriptors: Vec<callout::Descriptor>,
+        hits: u32,
+        exchange: &mut Exchange<'_>,
+    ) -> Verdict {
+        let Verdict::Reply(reply) = self.decide(descriptors, hits, exchange).await else { return Verdict::Continue };
         let kind = Kind::RemoteRateLimit;
         exchange.facts.decisions.push(Decision { kind, rule: None, mode: self.mode, policy: None });
         match self.mode {
@@ -77,8 +89,8 @@ impl Policy {
         }
     }
 
-    async fn decide(&self, exchange: &mut Exchange<'_>) -> Verdict {
-        let Some(asked) = self.question(exchange.facts, &exchange.inputs()) else { return Verdict::Continue };
+    async fn decide(&self, descriptors: Vec<callout::Descriptor>, hits: u32, exchange: &mut Exchange<'_>) -> Verdict {
+        let asked = RateLimit { facts: exchange.facts, domain: &self.domain, descriptors, hits };
         let answer = exchange.outside.callout().rate_limit(&self.target, asked).await;
         let limited = match answer {
             Ok(limited) if limited.over => return Verdict::Reply(refusal(limited)),
@@ -124,6 +136,16 @@ impl Descriptor {
 
     /// The descriptor of one request, and its cost; `None` where a part of it fails.
     fn evaluate(&self, inputs: &Inputs<'_>) -> Option<(callout::Descriptor, u64)> {
+        let descriptor = self.named(inputs)?;
+        let cost = match &self.cost {
+            None => COST_DEFAULT,
+            Some(it) => whole(&it.evaluate(inputs).ok()?)?,
+        };
+        Some((descriptor, cost))
+    }
+
+    /// Without a cost.
+    pub(super) fn named(&self, inputs: &Inputs<'_>) -> Option<callout::Descriptor> {
         let mut entries = Vec::with_capacity(self.entries.len());
         for (key, it) in &self.entries {
             let value = it.evaluate(inputs).ok()?.scalar()?.into_owned();
@@ -132,20 +154,16 @@ impl Descriptor {
             }
             entries.push((key.to_string(), value));
         }
-        let cost = match &self.cost {
-            None => COST_DEFAULT,
-            Some(it) => whole(&it.evaluate(inputs).ok()?)?,
-        };
         let limit = match &self.limit {
             None => None,
             Some(it) => Some(limit(it.evaluate(inputs).ok()?)?),
         };
-        Some((callout::Descriptor { entries, limit, hits: None }, cost))
+        Some(callout::Descriptor { entries, limit, hits: None })
     }
 }
 
 /// A whole number that is not negative.
-fn whole(value: &Value<'_>) -> Option<u64> {
+pub(super) fn whole(value: &Value<'_>) -> Option<u64> {
     match value {
         Value::Int(it) => u64::try_from(*it).ok(),
         Value::Uint(it) => Some(*it),

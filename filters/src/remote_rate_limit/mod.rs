@@ -17,8 +17,12 @@
 //! the server's own limit. A descriptor of which a part fails, is empty or is longer than 4 KiB is left out; where none is left nobody is
 //! asked. So a limit by a claim does not hold for requests without it: add a descriptor for those.
 //!
-//! **Tokens.** A descriptor of `type: tokens` counts tokens of language models: requests that are no calls of models do
-//! not ask for it.
+//! **Tokens.** A descriptor of `type: tokens` counts tokens of language models, input and output together: requests that
+//! are no calls of models do not ask for it. Before a call goes out its input is asked for, a token for every 4 bytes of
+//! its body; when it has ended, whichever way, the rest of what it used is told to the server, behind the request. With
+//! a `cost` of its own nothing is asked for but whether anything is left, and the cost, which sees all of the call
+//! (`llm.outputTokens`, `llm.cost.total`), is told in the end. So a quota is overdrawn by what calls under way use
+//! beyond what was asked for them. Servers take nothing back: what was asked for a call that failed stays counted.
 //!
 //! **Costs.** Where all descriptors cost the same, the cost is said once for the call, as every server understands it; else
 //! with each descriptor (`hits_addend` of the descriptor).
@@ -51,9 +55,11 @@
 
 mod config;
 mod filter;
+mod tokens;
 
 #[cfg(test)]
 mod tests;
 
 pub use config::{Config, DescriptorConfig, EntryConfig, FailureMode, Type};
 pub use filter::{Descriptor, Policy, Unit};
+pub use tokens::Due;

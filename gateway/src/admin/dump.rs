@@ -22,7 +22,7 @@ use xds::client::Roots;
 
 use super::answer::Body;
 use crate::local::source::{Paths, Places};
-use crate::statics::{LogFormat, ServerAddress, Statics};
+use crate::statics::{CatalogSource, LogFormat, ServerAddress, Statics};
 use crate::telemetry::Sensitive;
 
 const CHUNK_BYTES: usize = 64 << 10;
@@ -199,6 +199,7 @@ fn statics_json(statics: &Statics) -> Value {
         state_directory,
         state_key,
         mcp_sessions: sessions,
+        model_catalog,
     } = statics;
     json!({
         "enableIpv6": enable_ipv6,
@@ -233,6 +234,10 @@ fn statics_json(statics: &Statics) -> Value {
         "localXdsPath": local_xds,
         "stateDirectory": state_directory,
         "stateKey": state_key.as_ref().map(|_| STARS),
+        "modelCatalog": model_catalog.iter().map(|it| match it {
+            CatalogSource::File(path) => json!({"file": path}),
+            CatalogSource::Inline(catalog) => json!({"models": catalog.models(), "date": catalog.date()}),
+        }).collect::<Vec<_>>(),
         "mcpSessions": json!({"keys": vec![STARS; sessions.keys.len()], "ttlMs": sessions.ttl.as_millis()}),
     })
 }

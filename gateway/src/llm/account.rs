@@ -6,10 +6,10 @@ use bytes::Bytes;
 use filters::expr::Json;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use pingora_http::ResponseHeader;
-use protocols::llm::{Framing, Hide, Seen, Tap};
+use protocols::llm::{Framing, Hide, Priced, Seen, Tap};
 use serde_json::Value;
 
-use super::Asked;
+use super::{Asked, settle};
 use crate::proxy::Ctx;
 use crate::telemetry::LlmEvent;
 
@@ -21,7 +21,14 @@ pub(crate) struct Account {
     tap: Option<Box<Tap>>,
     first: Option<Instant>,
     last: Option<Instant>,
-    seen: Option<Box<Seen>>,
+    pub(super) seen: Option<Box<Seen>>,
+    /// Bytes of the answer's body.
+    bytes: u64,
+    /// The answer came to its end.
+    ended: bool,
+    /// It did not, and what was used is not known but guessed.
+    estimated: bool,
+    pub(super) priced: Option<Priced>,
     /// The provider says what it used because the gateway asked: the client does not hear of it.
     pub(super) hides: bool,
     hide: Option<Box<Hide>>,
@@ -50,10 +57,12 @@ impl Account {
             let now = Instant::now();
             self.first.get_or_insert(now);
             self.last = Some(now);
+            self.bytes += chunk.len() as u64;
             if let Some(tap) = &mut self.tap {
                 tap.push(chunk);
             }
         }
+        self.ended |= end;
         let Some(hide) = &mut self.hide else { return };
         let passed = body.take().and_then(|it| hide.push(&it));
         *body = match (passed, end.then(|| hide.finish()).flatten()) {
@@ -69,6 +78,22 @@ impl Account {
         }
     }
 
+    /// An answer that was cut off before it said what it used: a token is an event of a stream, or so many bytes.
+    pub(super) fn estimate(&mut self, input: u64) {
+        let Some(seen) = self.seen.as_mut().filter(|_| !self.ended && self.bytes > 0) else { return };
+        if seen.is_error || !seen.finish_reasons.is_empty() && seen.usage.total().is_some() {
+            return;
+        }
+        let output = about(seen.events, self.bytes);
+        seen.usage.guess(input, output);
+        self.estimated = true;
+    }
+
+    /// About how many tokens came.
+    pub(super) fn output_about(&self) -> u64 {
+        about(self.seen.as_ref().map_or(0, |it| it.events), self.bytes)
+    }
+
     fn to_first(&self) -> Option<Duration> {
         Some(self.first?.saturating_duration_since(self.read?))
     }
@@ -80,6 +105,10 @@ impl Account {
         let gaps = u32::try_from(output?.checked_sub(1)?).ok().filter(|it| *it > 0 && events > 1)?;
         Some(last.saturating_duration_since(first) / gaps)
     }
+}
+
+fn about(events: u64, bytes: u64) -> u64 {
+    if events > 0 { events } else { bytes.div_ceil(settle::TOKEN_BYTES) }
 }
 
 impl Asked {
@@ -107,6 +136,8 @@ impl Asked {
             reasoning: usage.and_then(|it| it.reasoning),
             to_first: self.account.to_first(),
             per_token: self.account.per_token(output),
+            estimated: self.account.estimated,
+            priced: self.account.priced.as_ref(),
         }
     }
 
@@ -126,6 +157,9 @@ impl Asked {
         let params = self.max_tokens.map(|it| serde_json::json!({ "max_tokens": it }));
         put("params", Some(params.unwrap_or_else(|| Json::new().into())));
         let Some(seen) = self.account.seen.as_deref() else { return object };
+        let bill = settle::bill(self.account.priced.as_ref());
+        put("cost", bill.map(|it| settle::cost(it).into()));
+        put("costRates", bill.map(|it| settle::rates(&it.rates).into()));
         put("responseModel", text(event.response_model));
         put("serviceTier", text(event.service_tier));
         put("countTokens", seen.counted.map(Value::from));

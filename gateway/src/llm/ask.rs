@@ -12,6 +12,7 @@ use protocols::llm::{Edits, Operation, Request, locate, scan};
 
 use super::account::Account;
 use super::choose::{self, Candidate, Nobody};
+use super::quota::Reserved;
 use super::{Ai, Provider, reply};
 use crate::proxy::request::Stop;
 use crate::proxy::{Ctx, body};
@@ -36,6 +37,7 @@ pub(crate) struct Asked {
     /// The attempt that it was handed out for.
     sent: u32,
     pub(crate) account: Account,
+    pub(super) reserved: Reserved,
 }
 
 impl Asked {
@@ -72,6 +74,11 @@ impl Asked {
     /// How long the body for the provider asked now is, where it is not what the client sent.
     pub(super) fn changed_bytes(&self) -> Option<usize> {
         Some(self.changed.as_ref()?.iter().map(Bytes::len).sum())
+    }
+
+    /// How long the client's body is, as far as it was read.
+    pub(super) fn body_bytes(&self) -> usize {
+        self.body.as_ref().map_or(0, Bytes::len)
     }
 
     /// The body where it is one for whoever is asked: it is sent as it is, and held once.
@@ -134,6 +141,7 @@ pub(crate) async fn prepare(session: &mut Session, ctx: &mut Ctx, ai: Arc<Ai>) -
         changed: None,
         sent: 0,
         account: Account::default(),
+        reserved: Reserved::default(),
         ai,
     };
     if path.operation == Operation::Realtime {

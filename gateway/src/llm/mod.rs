@@ -11,7 +11,10 @@ mod ask;
 pub(crate) mod choose;
 mod head;
 pub mod mock;
+mod price;
+mod quota;
 mod reply;
+mod settle;
 
 use std::sync::Arc;
 
@@ -21,6 +24,8 @@ use protocols::llm::{Operation, Pattern};
 pub(crate) use account::watch;
 pub(crate) use ask::{Asked, prepare};
 pub(crate) use head::{requested, sign};
+pub use price::Prices;
+pub(crate) use quota::{reserve, settle as settle_limits};
 pub(crate) use reply::{dialect_of, in_dialect};
 
 use crate::plan::Backend;

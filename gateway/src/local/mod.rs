@@ -4,6 +4,7 @@
 //! patch. [`source`] watches the file and everything it references; [`statics`] is the `config:`
 //! block. Nothing here runs traffic.
 
+pub mod catalog;
 pub mod doc;
 pub mod document;
 pub mod files;

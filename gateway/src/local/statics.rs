@@ -15,8 +15,9 @@ use filters::lower::Span;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::catalog::ModelCatalog;
 use super::files;
-use crate::statics::{LogFormat, LookupFamily, ServerAddress, Statics};
+use crate::statics::{CatalogSource, LogFormat, LookupFamily, ServerAddress, Statics};
 use crate::telemetry::logging;
 pub use address::server_address;
 use address::{has_ipv6, is_local, loopback, wildcard};
@@ -104,6 +105,9 @@ pub struct StaticConfig {
     pub session: SessionConfig,
     /// MCP clients and servers.
     pub mcp: McpConfig,
+    /// What tokens of language models cost: catalogues that lie over each other, the later ones above. Files are read
+    /// again when they change.
+    pub model_catalog: Vec<ModelCatalog>,
 }
 
 /// A secret written out, the file it is in, or the credential it is (systemd's `LoadCredential=`).
@@ -297,6 +301,7 @@ impl StaticConfig {
             state_directory: xds::state_directory(&from, self.state_directory),
             state_key: xds::state_key(&mut from, self.state_key),
             mcp_sessions: session::lower(&mut from, self.session, &self.mcp),
+            model_catalog: from.catalogs(self.model_catalog),
             xds: None,
         };
         let statics = Statics { xds: xds::lower(&mut from, remote, &statics, &mut warnings), ..statics };
@@ -378,6 +383,14 @@ impl Sources<'_> {
                 None
             }
         }
+    }
+
+    fn catalogs(&mut self, written: Vec<ModelCatalog>) -> Vec<CatalogSource> {
+        let mut lower = |(position, it): (usize, ModelCatalog)| {
+            let at = format!("config.modelCatalog[{position}].inline");
+            it.lower().map_err(|reason| self.faults.push(Fault::Written(at, reason))).ok()
+        };
+        written.into_iter().enumerate().filter_map(&mut lower).collect()
     }
 
     fn threads(&mut self, written: Option<StringOrInt>) -> usize {

@@ -70,7 +70,7 @@ pub(super) fn response<'a>(asked: &'a RequestHeader, head: &'a ResponseHeader, c
 }
 
 /// The end of a request, as the client sent it.
-pub(super) fn log<'a>(head: &'a RequestHeader, ctx: &'a Ctx, status: u16) -> Inputs<'a> {
+pub(crate) fn log<'a>(head: &'a RequestHeader, ctx: &'a Ctx, status: u16) -> Inputs<'a> {
     let mut inputs = request(head, ctx);
     if let Some(request) = &mut inputs.request {
         request.method = ctx.original.method.as_ref().unwrap_or(&head.method).as_str();

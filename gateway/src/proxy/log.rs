@@ -28,15 +28,16 @@ pub(super) fn ended(proxy: &Proxy, session: &mut Session, error: Option<&Error>,
     let a2a = crate::a2a::settle(ctx);
     let Some(conn) = conn_info(session).filter(|it| it.peer != Peer::Own) else { return };
     conn.told.store(true, Ordering::Relaxed);
-    let head = session.req_header();
-    let listener = ctx.listener.as_ref().map(|it| &it.listener);
-    // The route itself is in no cache where there are many: it is looked at only for who asks.
-    let entry = ctx.entry.as_ref().filter(|_| proxy.telemetry.names_routes()).map(|it| &it.route);
     let status = session.response_written().map_or(ctx.outcome.status, |head| match head.status.as_u16() {
         101 => 101,
         100..200 => ctx.outcome.status,
         status => status,
     });
+    crate::llm::settle_limits(proxy, session, ctx, status);
+    let head = session.req_header();
+    let listener = ctx.listener.as_ref().map(|it| &it.listener);
+    // The route itself is in no cache where there are many: it is looked at only for who asks.
+    let entry = ctx.entry.as_ref().filter(|_| proxy.telemetry.names_routes()).map(|it| &it.route);
     let policy = access_log(ctx);
     let wants =
         proxy.telemetry.labels().next().is_some() || policy.is_some_and(|it| it.filter.is_some() || !it.add.is_empty());
@@ -101,7 +102,7 @@ fn finished_late(proxy: &Proxy, session: &Session, ctx: &mut Ctx) {
 /// What a language model used, where one was asked.
 fn account(proxy: &Proxy, ctx: &mut Ctx) {
     if let Some(asked) = &mut ctx.ai {
-        asked.account.finish();
+        asked.settle(&proxy.prices);
         if reads(ctx, proxy.telemetry.labels(), Needs::LLM) {
             ctx.llm = ctx.ai.as_ref().map(|it| Box::new(it.object()));
         }

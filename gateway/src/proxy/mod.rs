@@ -41,6 +41,7 @@ pub(crate) use log::reads as log_reads;
 
 use crate::a2a::A2a;
 use crate::listen::carried::Carried;
+use crate::llm::Prices;
 use crate::mcp::Mcp;
 use crate::outside::{Around, Asking};
 use crate::plan::Plan;
@@ -57,6 +58,7 @@ pub struct Proxy {
     pub mcp: Arc<Mcp>,
     pub asking: Asking,
     pub a2a: Arc<A2a>,
+    pub prices: Arc<Prices>,
 }
 
 impl Proxy {

@@ -132,6 +132,9 @@ async fn forward(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx, terms: &Te
     {
         return Ok(Decision::Reply(reply));
     }
+    if let Some(reply) = crate::llm::reserve(proxy, session, ctx).await? {
+        return Ok(Decision::Reply(reply));
+    }
     if let Some(reply) = crate::a2a::kept(proxy, session, ctx) {
         return Ok(Decision::Reply(reply));
     }

@@ -24,6 +24,7 @@ use filters::access_log::Policy;
 use filters::exchange::{Decision, Mode};
 use filters::expr::{Expression, Inputs, Json, Value};
 use filters::{Identity, Reason};
+use protocols::llm::Priced;
 
 use super::event::{RequestEvent, TcpEvent};
 use super::line::Line;
@@ -253,6 +254,17 @@ impl Record<'_> {
             if let Some(number) = number {
                 self.number(name, number);
             }
+        }
+        if event.estimated {
+            self.text("gen_ai.usage.estimated", "true");
+        }
+        match event.priced {
+            Some(Priced::Exact(bill)) => self.text("gen_ai.usage.cost", &bill.total().to_string()),
+            Some(it) => self.text("gen_ai.usage.cost_status", it.name()),
+            None => {}
+        }
+        if let Some(per_token) = event.per_token.filter(|_| self.shows("gen_ai.response.time_per_output_token")) {
+            self.line.text("gen_ai.response.time_per_output_token", &format!("{:.6}", per_token.as_secs_f64()));
         }
         if let Some(to_first) = event.to_first.filter(|_| self.shows("gen_ai.response.time_to_first_chunk")) {
             self.line.text("gen_ai.response.time_to_first_chunk", &format!("{:.6}", to_first.as_secs_f64()));

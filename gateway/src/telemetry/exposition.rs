@@ -127,11 +127,16 @@ impl<'a> Encoder<'a> {
 
     /// A counter of each series of a family.
     pub(super) fn counter<C: Cells>(&mut self, name: &str, help: &str, of: Part<'_, C, Counter>) {
+        self.scaled(name, help, of, 1.0);
+    }
+
+    /// As [`Self::counter`], of which so many are one.
+    pub(super) fn scaled<C: Cells>(&mut self, name: &str, help: &str, of: Part<'_, C, Counter>, unit: f64) {
         let (family, pick) = of;
         let Some(sample) = self.begin(name, Kind::Counter, help) else { return };
         for series in family.collect() {
             let labels = family.names().zip(series.values.iter().map(|value| &**value));
-            self.sample(&sample, labels, number(pick(&series.cells).get()));
+            self.sample(&sample, labels, number(pick(&series.cells).get()) / unit);
         }
     }
 

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use protocols::llm::Priced;
+
 use super::family::{Cells, Family, Label};
 use super::histogram::{Counter, FirstToken, Histogram, OutputToken, Request, Tokens};
 use super::metrics::NAMES_MAX;
@@ -34,6 +36,10 @@ pub struct LlmEvent<'a> {
     pub to_first: Option<Duration>,
     /// Between tokens of a stream, on the average.
     pub per_token: Option<Duration>,
+    /// The answer was cut off: what was used is a guess.
+    pub estimated: bool,
+    /// What it cost by the catalogue, where there is one.
+    pub priced: Option<&'a Priced>,
 }
 
 /// Figures by operation, provider and model.
@@ -43,15 +49,20 @@ pub(super) struct LlmCells {
     pub(super) to_first: Histogram<FirstToken>,
     pub(super) per_token: Histogram<OutputToken>,
     pub(super) unaccounted: Counter,
+    /// Millionths of a millionth of a dollar.
+    pub(super) cost: Counter,
+    pub(super) unpriced: Counter,
 }
 
 impl Cells for LlmCells {
     fn absorb(&self, other: &Self) {
-        let Self { duration, to_first, per_token, unaccounted } = self;
+        let Self { duration, to_first, per_token, unaccounted, cost, unpriced } = self;
         duration.absorb(&other.duration);
         to_first.absorb(&other.to_first);
         per_token.absorb(&other.per_token);
         unaccounted.absorb(&other.unaccounted);
+        cost.absorb(&other.cost);
+        unpriced.absorb(&other.unpriced);
     }
 }
 
@@ -81,6 +92,11 @@ impl Llm {
             cells.duration.observe(duration);
             event.to_first.iter().for_each(|it| cells.to_first.observe(*it));
             event.per_token.iter().for_each(|it| cells.per_token.observe(*it));
+            match event.priced {
+                Some(Priced::Exact(bill)) => cells.cost.add(u64::try_from(bill.total().0).unwrap_or(u64::MAX)),
+                Some(Priced::Unpriced | Priced::Missing) => cells.unpriced.add(1),
+                None => {}
+            }
             let counts = matches!(operation, "chat" | "generate_content" | "embeddings");
             if counts && status == 200 && event.input.is_none() && event.output.is_none() {
                 cells.unaccounted.add(1);

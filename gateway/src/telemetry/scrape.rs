@@ -111,6 +111,10 @@ impl Metrics {
         out.histogram("gen_ai_server_time_per_output_token", help, (requests, |cells| &cells.per_token));
         let help = "Answers with status 200 that did not say what they used.";
         out.counter("gen_ai_unaccounted", help, (requests, |cells| &cells.unaccounted));
+        let help = "What requests to language models cost by the catalogue, in dollars.";
+        out.scaled("gen_ai_cost_dollars", help, (requests, |cells| &cells.cost), 1e12);
+        let help = "Requests to language models that used something for which the catalogue has no rate.";
+        out.counter("gen_ai_unpriced", help, (requests, |cells| &cells.unpriced));
     }
 
     fn encode_mcp(&self, out: &mut Encoder<'_>) {

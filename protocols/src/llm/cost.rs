@@ -49,16 +49,40 @@ struct Model {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Catalog {
     providers: HashMap<String, HashMap<String, Model>>,
+    /// Of which day it is: `2026-11-26`.
+    date: Option<String>,
 }
 
 /// Millionths of a millionth of a dollar.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cost(pub u128);
 
+/// What an answer cost, part by part: together they are the whole. A part without a rate of its own is in `input` or
+/// `output`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bill {
+    pub rates: Rates,
+    pub input: Cost,
+    pub cache_read: Cost,
+    pub cache_write: Cost,
+    pub input_audio: Cost,
+    pub output: Cost,
+    pub reasoning: Cost,
+    pub output_audio: Cost,
+}
+
+impl Bill {
+    pub fn total(&self) -> Cost {
+        let Self { rates: _, input, cache_read, cache_write, input_audio, output, reasoning, output_audio } = self;
+        let parts = [input, cache_read, cache_write, input_audio, output, reasoning, output_audio];
+        Cost(parts.into_iter().map(|it| it.0).sum())
+    }
+}
+
 /// What the catalogue says of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Priced {
-    Exact(Cost),
+    Exact(Bill),
     /// The model is there, and what was used has no rate.
     Unpriced,
     /// The model is not there.
@@ -75,6 +99,13 @@ impl Priced {
     }
 }
 
+impl Cost {
+    /// Dollars, for where a digit more or less does no harm.
+    pub fn dollars(self) -> f64 {
+        self.0 as f64 / 1e12
+    }
+}
+
 impl fmt::Display for Cost {
     /// Dollars, without trailing zeros.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -88,10 +119,10 @@ impl fmt::Display for Cost {
 }
 
 impl Catalog {
-    /// Reads `{"providers":{<id>:{"models":{<id>:{"rates":{…},"tiers":[{"contextOver":n,"rates":{…}}]}}}}}`.
+    /// Reads `{"date":"…","providers":{<id>:{"models":{<id>:{"rates":{…},"tiers":[{"contextOver":n,"rates":{…}}]}}}}}`.
     pub fn parse(text: &[u8]) -> Result<Self, CatalogFault> {
         let document = json::parse(text)?;
-        let mut out = Self::default();
+        let mut out = Self { date: date(document.get("date"))?, ..Self::default() };
         let mut count = 0;
         for (provider, it) in object(document.get("providers"), "providers")? {
             let at = format!("providers.{provider}.models");
@@ -110,6 +141,8 @@ impl Catalog {
 
     /// Lays another over this one: its rates count where it has them, tier by tier.
     pub fn merge(&mut self, later: Self) {
+        // Days are written so that the later one is the greater text.
+        self.date = self.date.take().max(later.date);
         for (provider, models) in later.providers {
             let held = self.providers.entry(provider).or_default();
             for (name, model) in models {
@@ -122,6 +155,11 @@ impl Catalog {
         }
     }
 
+    /// The last day of those that it is made of.
+    pub fn date(&self) -> Option<&str> {
+        self.date.as_deref()
+    }
+
     pub fn models(&self) -> usize {
         self.providers.values().map(HashMap::len).sum()
     }
@@ -131,8 +169,8 @@ impl Catalog {
         let Some(known) = self.providers.get(provider) else { return Priced::Missing };
         let found = models.iter().find_map(|name| known.get(*name));
         let Some(model) = found else { return Priced::Missing };
-        match model.rates_for(usage.input().unwrap_or(0)).cost(usage) {
-            Some(cost) => Priced::Exact(cost),
+        match model.rates_for(usage.input().unwrap_or(0)).bill(usage) {
+            Some(bill) => Priced::Exact(bill),
             None => Priced::Unpriced,
         }
     }
@@ -199,35 +237,59 @@ impl Rates {
     }
 
     /// Nothing where something was used that has no rate, or where nothing is known to have been used.
-    fn cost(&self, usage: &Usage) -> Option<Cost> {
+    fn bill(&self, usage: &Usage) -> Option<Bill> {
         usage.total()?;
-        let input = [
-            (usage.cache_read, self.cache_read),
-            (usage.cache_write, self.cache_write),
-            (usage.input_audio, self.input_audio),
-        ];
-        let output = [(usage.reasoning, self.reasoning), (usage.output_audio, self.output_audio)];
-        let input = side(usage.input().unwrap_or(0), self.input, &input)?;
-        let output = side(usage.output.unwrap_or(0), self.output, &output)?;
-        Some(Cost(input + output))
+        let mut bill = Bill { rates: *self, ..Bill::default() };
+        let mut input = Side::of(usage.input());
+        input.take(usage.cache_read, self.cache_read, &mut bill.cache_read);
+        input.take(usage.cache_write, self.cache_write, &mut bill.cache_write);
+        input.take(usage.input_audio, self.input_audio, &mut bill.input_audio);
+        bill.input = input.rest(self.input)?;
+        let mut output = Side::of(usage.output);
+        output.take(usage.reasoning, self.reasoning, &mut bill.reasoning);
+        output.take(usage.output_audio, self.output_audio, &mut bill.output_audio);
+        bill.output = output.rest(self.output)?;
+        Some(bill)
     }
 }
 
-/// Parts with a rate of their own at that, the rest at the common one.
-fn side(all: u64, common: Option<u64>, parts: &[(Option<u64>, Option<u64>)]) -> Option<u128> {
-    let (mut rest, mut cost) = (all, 0);
-    for (tokens, rate) in parts {
-        let (Some(tokens), Some(rate)) = (tokens, rate) else { continue };
-        // A report whose parts are more than the whole is billed for the whole at most.
-        let tokens = rest.min(*tokens);
-        rest -= tokens;
-        cost += u128::from(tokens) * u128::from(*rate);
+/// Tokens that went in or came out and are not billed yet.
+struct Side(u64);
+
+impl Side {
+    fn of(all: Option<u64>) -> Self {
+        Self(all.unwrap_or(0))
     }
-    match (rest, common) {
-        (0, _) => Some(cost),
-        (rest, Some(rate)) => Some(cost + u128::from(rest) * u128::from(rate)),
-        (_, None) => None,
+
+    /// Bills a part at its own rate, where there is one. A report whose parts are more than the whole is billed for the
+    /// whole at most.
+    fn take(&mut self, part: Option<u64>, rate: Option<u64>, cost: &mut Cost) {
+        let (Some(part), Some(rate)) = (part, rate) else { return };
+        let tokens = self.0.min(part);
+        self.0 -= tokens;
+        *cost = Cost(u128::from(tokens) * u128::from(rate));
     }
+
+    /// Bills what is left at the common one.
+    fn rest(self, common: Option<u64>) -> Option<Cost> {
+        match (self.0, common) {
+            (0, _) => Some(Cost(0)),
+            (rest, Some(rate)) => Some(Cost(u128::from(rest) * u128::from(rate))),
+            (_, None) => None,
+        }
+    }
+}
+
+/// A day, as `2026-11-26`.
+fn date(it: Option<Raw<'_>>) -> Result<Option<String>, CatalogFault> {
+    let Some(it) = it else { return Ok(None) };
+    let is_day = |text: &str| {
+        let mut bytes = text.bytes().enumerate();
+        text.len() == 10 && bytes.all(|(at, it)| if matches!(at, 4 | 7) { it == b'-' } else { it.is_ascii_digit() })
+    };
+    let day = it.as_str().filter(|it| is_day(it));
+    let fault = || CatalogFault::Member("date".to_owned(), "is not a day such as `2026-11-26`");
+    day.map(|it| Some(it.into_owned())).ok_or_else(fault)
 }
 
 fn object<'a>(

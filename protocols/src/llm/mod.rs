@@ -21,7 +21,7 @@ mod route;
 mod tap;
 mod usage;
 
-pub use cost::{Catalog, CatalogFault, Cost, MODELS_MAX, Priced, Rates};
+pub use cost::{Bill, Catalog, CatalogFault, Cost, MODELS_MAX, Priced, Rates};
 pub use edit::Edits;
 pub use error::{ErrorKind, error_body};
 pub use hide::Hide;

@@ -86,6 +86,16 @@ impl Operation {
         }
     }
 
+    /// Whether the answer is written by a model, token by token.
+    pub fn generates(self) -> bool {
+        matches!(self.name(), "chat" | "generate_content" | "text_completion" | "realtime")
+    }
+
+    /// Whether tokens are used at all, which somebody pays for.
+    pub fn uses_tokens(self) -> bool {
+        !matches!(self, Self::Models | Self::CountTokens | Self::GeminiCountTokens | Self::Passthrough)
+    }
+
     /// Whether the model stands in the path, and what is in the body says nothing.
     pub fn has_model_in_path(self) -> bool {
         matches!(self.dialect(), Dialect::Gemini | Dialect::Bedrock)

@@ -46,6 +46,12 @@ impl Usage {
         }
     }
 
+    /// What was used at least, as far as nobody has said more.
+    pub fn guess(&mut self, input: u64, output: u64) {
+        self.reported_input.get_or_insert(input);
+        self.output = self.output.max(Some(output));
+    }
+
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }

@@ -21,10 +21,37 @@ fn usage(report: &str) -> Usage {
 fn check(provider: &str, model: &str, report: &str, want: &str) {
     let got = Catalog::parse(CATALOG.as_bytes()).unwrap().price(provider, &[model], &usage(report));
     let got = match got {
-        Priced::Exact(cost) => cost.to_string(),
+        Priced::Exact(bill) => bill.total().to_string(),
         other => other.name().to_owned(),
     };
     assert_eq!(got, want, "{provider} {model} {report}");
+}
+
+fn total(priced: Priced) -> Option<u128> {
+    match priced {
+        Priced::Exact(bill) => Some(bill.total().0),
+        Priced::Unpriced | Priced::Missing => None,
+    }
+}
+
+#[test]
+fn a_bill_says_what_each_part_cost() {
+    let catalog = Catalog::parse(CATALOG.as_bytes()).unwrap();
+    let report = r#"{"prompt_tokens":1000,"completion_tokens":10,"prompt_tokens_details":{"cached_tokens":800}}"#;
+    let Priced::Exact(bill) = catalog.price("openai", &["gpt"], &usage(report)) else { panic!("no bill") };
+    let parts = [bill.input, bill.cache_read, bill.output, bill.reasoning].map(|it| it.to_string());
+    assert_eq!(parts, ["0.00025", "0.0001", "0.0001", "0"]);
+    assert_eq!((bill.rates.input, bill.total().dollars()), (Some(1_250_000), 0.00045));
+}
+
+#[test]
+fn catalogues_say_of_which_day_they_are() {
+    let dated = |day: &str| Catalog::parse(format!(r#"{{"date":"{day}","providers":{{}}}}"#).as_bytes());
+    let mut catalog = dated("2026-11-02").unwrap();
+    assert_eq!(catalog.date(), Some("2026-11-02"));
+    catalog.merge(dated("2026-09-30").unwrap());
+    assert_eq!(catalog.date(), Some("2026-11-02"), "the last of those it is made of");
+    assert!(matches!(dated("yesterday"), Err(CatalogFault::Member(at, _)) if at == "date"));
 }
 
 #[test]
@@ -59,7 +86,7 @@ fn what_is_not_known_is_said_and_not_guessed() {
     check("openai", "gpt", "{}", "unpriced");
     let catalog = Catalog::parse(CATALOG.as_bytes()).unwrap();
     let second = catalog.price("openai", &["gpt-2025", "gpt"], &usage(r#"{"prompt_tokens":1}"#));
-    assert_eq!((second, catalog.models()), (Priced::Exact(Cost(1_250_000)), 4));
+    assert_eq!((total(second), catalog.models()), (Some(1_250_000), 4));
 }
 
 #[test]
@@ -68,8 +95,8 @@ fn catalogues_lie_over_each_other() {
     let own = r#"{"providers":{"openai":{"models":{"gpt":{"rates":{"output":"1"}},"new":{"rates":{"input":"1","output":"2"}}}}}}"#;
     catalog.merge(Catalog::parse(own.as_bytes()).unwrap());
     let price = |model| catalog.price("openai", &[model], &usage(r#"{"prompt_tokens":1,"completion_tokens":1}"#));
-    assert_eq!(price("gpt"), Priced::Exact(Cost(2_250_000)));
-    assert_eq!(price("new"), Priced::Exact(Cost(3_000_000)));
+    assert_eq!(total(price("gpt")), Some(2_250_000));
+    assert_eq!(total(price("new")), Some(3_000_000));
 }
 
 #[test]

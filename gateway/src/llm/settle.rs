@@ -1,0 +1,75 @@
+//! The account at the end: what an answer that was cut off has used about, and what it all cost.
+
+use filters::expr::Json;
+use protocols::llm::{Bill, Cost, Priced, Rates};
+use serde_json::Value;
+
+use super::Asked;
+use super::price::Prices;
+
+/// Bytes of text that a token is, where nobody has counted.
+pub(super) const TOKEN_BYTES: u64 = 4;
+
+impl Asked {
+    /// Closes the account. To be called once, when nothing more comes.
+    pub(crate) fn settle(&mut self, prices: &Prices) {
+        self.account.finish();
+        let input = self.input_about();
+        self.account.estimate(input);
+        let Some(provider) = self.provider() else { return };
+        let Some(seen) = self.account.seen.as_deref() else { return };
+        // A name of the provider's own is surer than the one that was asked for.
+        let models: Vec<&str> = seen.model.as_deref().into_iter().chain(self.asked_model()).collect();
+        let used = !seen.usage.is_empty();
+        let priced = used.then(|| prices.price(&provider.system, &models, &seen.usage)).flatten();
+        self.account.priced = priced;
+    }
+
+    /// About how many tokens the request is.
+    pub(super) fn input_about(&self) -> u64 {
+        (self.body_bytes() as u64).div_ceil(TOKEN_BYTES)
+    }
+}
+
+/// `llm.cost` of expressions: dollars.
+pub(super) fn cost(bill: &Bill) -> Json {
+    let Bill { rates: _, input, cache_read, cache_write, input_audio, output, reasoning, output_audio } = bill;
+    let mut object = Json::new();
+    let mut put = |name: &str, cost: &Cost| object.insert(name.to_owned(), Value::from(cost.dollars()));
+    put("total", &bill.total());
+    for (name, part) in [
+        ("input", input),
+        ("output", output),
+        ("cacheRead", cache_read),
+        ("cacheWrite", cache_write),
+        ("reasoning", reasoning),
+        ("inputAudio", input_audio),
+        ("outputAudio", output_audio),
+    ] {
+        put(name, part);
+    }
+    object
+}
+
+/// `llm.costRates` of expressions: dollars for a million tokens.
+pub(super) fn rates(rates: &Rates) -> Json {
+    let Rates { input, output, cache_read, cache_write, reasoning, input_audio, output_audio } = *rates;
+    let named = [
+        ("input", input),
+        ("output", output),
+        ("cacheRead", cache_read),
+        ("cacheWrite", cache_write),
+        ("reasoning", reasoning),
+        ("inputAudio", input_audio),
+        ("outputAudio", output_audio),
+    ];
+    named.into_iter().filter_map(|(name, rate)| Some((name.to_owned(), Value::from(rate? as f64 / 1e6)))).collect()
+}
+
+/// What is known of the cost: `exact`, `unpriced`, `missing`.
+pub(super) fn bill(priced: Option<&Priced>) -> Option<&Bill> {
+    match priced? {
+        Priced::Exact(bill) => Some(bill),
+        Priced::Unpriced | Priced::Missing => None,
+    }
+}
