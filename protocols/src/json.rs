@@ -171,7 +171,7 @@ pub fn quoted(text: &str) -> String {
 }
 
 /// Escapes resolved; half of a surrogate pair becomes U+FFFD.
-fn unescape(text: &str) -> String {
+pub(crate) fn unescape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((plain, escaped)) = rest.split_once('\\') {

@@ -13,6 +13,8 @@ mod limits;
 mod pass;
 #[path = "llm/routing.rs"]
 mod routing;
+#[path = "llm/translate.rs"]
+mod translate;
 
 use serde_json::{Value, json};
 use tests::{Gateway, MockLlm};

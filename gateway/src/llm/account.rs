@@ -128,6 +128,7 @@ impl Asked {
                 .and_then(|it| it.service_tier.as_deref().or(it.usage.service_tier.as_deref()))
                 .unwrap_or_default(),
             stream: self.stream,
+            dropped: self.translation.as_ref().map(|it| &it.dropped).filter(|it| !it.is_empty()),
             max_tokens: self.max_tokens,
             input: usage.and_then(|it| it.input()),
             output,

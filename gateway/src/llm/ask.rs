@@ -8,11 +8,13 @@ use filters::{Reply, Wanted};
 use http::Method;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use pingora_proxy::Session;
-use protocols::llm::{Edits, Operation, Request, locate, scan};
+use protocols::llm::translate::{Wire, check};
+use protocols::llm::{Edits, Fault, Operation, Request, locate, scan};
 
 use super::account::Account;
 use super::choose::{self, Candidate, Nobody};
 use super::quota::Reserved;
+use super::translate::Translation;
 use super::{Ai, Provider, reply};
 use crate::proxy::request::Stop;
 use crate::proxy::{Ctx, body};
@@ -38,6 +40,8 @@ pub(crate) struct Asked {
     sent: u32,
     pub(crate) account: Account,
     pub(super) reserved: Reserved,
+    /// Where the provider asked now speaks another dialect.
+    pub(crate) translation: Option<Box<Translation>>,
 }
 
 impl Asked {
@@ -49,6 +53,11 @@ impl Asked {
     /// Its position.
     pub(crate) fn position(&self) -> Option<usize> {
         self.candidates.get(self.at).map(|it| it.provider)
+    }
+
+    /// What is spoken to it.
+    pub(super) fn spoken(&self) -> Operation {
+        self.translation.as_ref().map_or(self.operation, |it| it.spoken())
     }
 
     /// The model it is asked for.
@@ -67,7 +76,8 @@ impl Asked {
         let failed = name(self);
         self.at += 1;
         self.account.next_attempt();
-        self.fit();
+        // What cannot be translated was found out before.
+        let _ = self.fit();
         tracing::debug!(%failed, next = %name(self), backend = %self.ai.name, "another provider is asked");
     }
 
@@ -79,6 +89,14 @@ impl Asked {
     /// How long the client's body is, as far as it was read.
     pub(super) fn body_bytes(&self) -> usize {
         self.body.as_ref().map_or(0, Bytes::len)
+    }
+
+    /// The same in one piece, for who looks at all of it before it leaves.
+    pub(crate) fn changed_whole(&self) -> Option<Bytes> {
+        match self.changed.as_deref()? {
+            [whole] => Some(whole.clone()),
+            pieces => Some(pieces.concat().into()),
+        }
     }
 
     /// The body where it is one for whoever is asked: it is sent as it is, and held once.
@@ -97,17 +115,23 @@ impl Asked {
     }
 
     /// Makes the body for the provider asked now: the client's bytes but for the places that differ.
-    fn fit(&mut self) {
-        self.changed = None;
-        let Some(body) = &self.body else { return };
+    fn fit(&mut self) -> Result<(), Fault> {
+        (self.changed, self.translation) = (None, None);
+        let wire = self.provider().and_then(|it| it.bridge(self.operation));
+        let Some(body) = &self.body else { return wire.map_or(Ok(()), |_| Err(Fault::NotObject)) };
+        if let Some(wire) = wire {
+            let (body, translation) = Translation::new(self, wire, body)?;
+            (self.changed, self.translation) = (Some(vec![body]), Some(Box::new(translation)));
+            return Ok(());
+        }
         let wanted = self.candidates.get(self.at).and_then(|it| it.model.as_deref());
         let other = wanted.filter(|it| !self.operation.has_model_in_path() && self.model.as_deref() != Some(*it));
         let counts = self.operation == Operation::Completions && self.stream;
         if other.is_none() && !counts {
-            return;
+            return Ok(());
         }
         // It was scanned before, and is the same still.
-        let Ok(request) = scan(self.operation, body) else { return };
+        let request = scan(self.operation, body)?;
         let mut edits = Edits::default();
         if let Some(model) = other {
             request.set_model(&mut edits, model);
@@ -119,6 +143,27 @@ impl Asked {
         if !edits.is_empty() {
             self.changed = Some(edits.apply(body));
         }
+        Ok(())
+    }
+
+    /// Makes the body for the first provider, and leaves out those that it cannot be translated for.
+    fn begin(&mut self) -> Result<(), Fault> {
+        let translated = |it: &Self, at: &Candidate| {
+            it.ai.providers.get(at.provider).is_some_and(|provider| provider.bridge(it.operation).is_some())
+        };
+        let first = self.fit();
+        let native = self.translation.is_none() && first.is_ok();
+        let other = native && self.candidates.iter().any(|it| translated(self, it));
+        let whole = match (first, Wire::of(self.operation).filter(|_| other)) {
+            (Err(fault), _) => Err(fault),
+            (Ok(()), Some(wire)) => check(wire, self.body.as_deref().unwrap_or_default()),
+            (Ok(()), None) => return Ok(()),
+        };
+        let Err(fault) = whole else { return Ok(()) };
+        let mut candidates = std::mem::take(&mut self.candidates);
+        candidates.retain(|it| !translated(self, it));
+        self.candidates = candidates;
+        if self.candidates.is_empty() { Err(fault) } else { self.fit() }
     }
 }
 
@@ -142,6 +187,7 @@ pub(crate) async fn prepare(session: &mut Session, ctx: &mut Ctx, ai: Arc<Ai>) -
         sent: 0,
         account: Account::default(),
         reserved: Reserved::default(),
+        translation: None,
         ai,
     };
     if path.operation == Operation::Realtime {
@@ -166,9 +212,13 @@ pub(crate) async fn prepare(session: &mut Session, ctx: &mut Ctx, ai: Arc<Ai>) -
             return Ok(Some(reply::refusal(dialect, &nobody)));
         }
     }
-    asked.fit();
+    let mut refused = asked.begin().err().map(|it| Nobody::new(400, it.code(), it.to_string()));
+    let events = uri.query().and_then(|it| parameter(it, "alt")).as_deref() == Some("sse");
+    if asked.operation == Operation::GenerateContent && asked.stream && asked.translation.is_some() && !events {
+        refused = Some(Nobody::new(400, "unsupported_conversion", "what is translated streams with `?alt=sse` alone"));
+    }
     ctx.ai = Some(Box::new(asked));
-    Ok(None)
+    Ok(refused.map(|it| reply::refusal(dialect, &it)))
 }
 
 /// Whether there is a body in JSON to be looked at.

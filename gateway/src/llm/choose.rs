@@ -48,9 +48,11 @@ pub(crate) fn candidates(
         let model = model.unwrap_or_default();
         return Err(Nobody::new(404, "model_not_found", format!("there is no model `{model}`")));
     }
-    found.retain(|it| ai.providers.get(it.provider).is_some_and(|it| it.speaks(operation)));
+    let can = |it: &super::Provider| it.speaks(operation) || it.bridge(operation).is_some();
+    found.retain(|it| ai.providers.get(it.provider).is_some_and(can));
     if found.is_empty() {
-        let text = format!("no provider of this model accepts `{}`, and dialects are not converted", operation.key());
+        let text =
+            format!("no provider of this model accepts `{}`, or what that could be translated to", operation.key());
         return Err(Nobody::new(400, "unsupported_conversion", text));
     }
     found.truncate(CANDIDATES_MAX);
@@ -198,7 +200,8 @@ mod tests {
         assert_eq!(asked(&ai, Some("gpt-5-secret"), 0).unwrap(), ["gpt:"], "internal ones are not asked by name");
         assert_eq!(asked(&ai, Some("claude"), 0).unwrap(), ["any:"]);
         assert_eq!(asked(&ai, None, 0), Err("missing_model"));
-        let found = candidates(&ai, Operation::Messages, Some("claude"), 0);
+        assert!(candidates(&ai, Operation::Messages, Some("claude"), 0).is_ok(), "it is translated");
+        let found = candidates(&ai, Operation::Embeddings, Some("claude"), 0);
         assert_eq!(found.unwrap_err().code, "unsupported_conversion");
     }
 

@@ -7,7 +7,7 @@ use http::{HeaderName, HeaderValue};
 use ir::AiKeyPlace;
 use pingora_error::{Error, ErrorType, Result};
 use pingora_http::RequestHeader;
-use protocols::llm::{Operation, locate};
+use protocols::llm::{Dialect, Operation, locate};
 
 use super::{Asked, Provider};
 
@@ -36,7 +36,13 @@ const BROWSER: [&str; 7] = [
 /// Writes target and length for the provider that is asked now.
 pub(crate) fn requested(head: &mut RequestHeader, asked: &Asked) -> Result<()> {
     let Some(provider) = asked.provider() else { return Ok(()) };
-    let target = target(head, asked, provider);
+    let target = match &asked.translation {
+        Some(translation) => {
+            translation.clean(head)?;
+            translation.target(asked, provider)
+        }
+        None => target(head, asked, provider),
+    };
     if let Some(target) = target {
         let uri =
             target.parse().map_err(|_| Error::explain(ErrorType::InternalError, "a path of a provider is no URI"))?;
@@ -52,7 +58,7 @@ pub(crate) fn requested(head: &mut RequestHeader, asked: &Asked) -> Result<()> {
     }
     if provider.key == AiKeyPlace::XApiKey {
         BROWSER.iter().for_each(|name| drop(head.remove_header(*name)));
-        if matches!(asked.operation, Operation::Messages | Operation::CountTokens)
+        if matches!(asked.spoken(), Operation::Messages | Operation::CountTokens)
             && !head.headers.contains_key(&ANTHROPIC_VERSION)
         {
             head.insert_header(ANTHROPIC_VERSION, ANTHROPIC_REVISION)?;
@@ -126,7 +132,8 @@ fn filled<'a>(format: &'a str, asked: &Asked, path: &str) -> Option<Cow<'a, str>
         return Some(Cow::Borrowed(format));
     }
     let model = encoded(asked.asked_model()?);
-    let (_, action) = path.rsplit_once(':').unwrap_or_default();
+    let before = if asked.operation.dialect() == Dialect::Bedrock { '/' } else { ':' };
+    let (_, action) = path.rsplit_once(before).unwrap_or_default();
     Some(Cow::Owned(format.replace("{model}", &model).replace("{action}", action)))
 }
 
@@ -150,7 +157,7 @@ fn below<'a>(path: &'a str, base: &str, asked: &Asked) -> Option<Cow<'a, str>> {
 }
 
 /// A model as one segment of a path.
-fn encoded(model: &str) -> String {
+pub(super) fn encoded(model: &str) -> String {
     let mut out = String::with_capacity(model.len());
     for byte in model.bytes() {
         match byte {

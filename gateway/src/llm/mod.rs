@@ -3,8 +3,8 @@
 //! A request of a route to an `ai` backend is read whole and scanned once ([`ask`]); its model and kind choose the
 //! providers that may answer, in order ([`choose`]). For each attempt the head is written for one of them ([`head`]); the
 //! body is the client's own bytes, but for a model of another name. The answer passes untouched and is watched
-//! ([`account`]). What the gateway itself has to say is said in the client's dialect ([`reply`]). Dialects are not
-//! converted: a provider that does not speak the client's is not asked.
+//! ([`account`]). What the gateway itself has to say is said in the client's dialect ([`reply`]). A provider that does not
+//! speak that is asked in its own, and its answer translated ([`translate`]).
 
 mod account;
 mod ask;
@@ -15,6 +15,7 @@ mod price;
 mod quota;
 mod reply;
 mod settle;
+mod translate;
 
 use std::sync::Arc;
 
@@ -27,6 +28,7 @@ pub(crate) use head::{requested, sign};
 pub use price::Prices;
 pub(crate) use quota::{reserve, settle as settle_limits};
 pub(crate) use reply::{dialect_of, in_dialect};
+pub(crate) use translate::{begin_answer, pass};
 
 use crate::plan::Backend;
 
@@ -102,8 +104,7 @@ impl Provider {
 
     /// Whether it can be asked this at all. What has no format of its own goes to the same path below its base.
     fn speaks(&self, operation: Operation) -> bool {
-        self.format(operation).is_some()
-            || operation.ending().is_none() && !matches!(operation, Operation::Converse | Operation::Invoke)
+        self.format(operation).is_some() || operation.ending().is_none() && operation != Operation::Invoke
     }
 }
 

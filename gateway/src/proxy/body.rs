@@ -168,6 +168,7 @@ pub(super) fn response(body: &mut Option<Bytes>, end: bool, ctx: &mut Ctx) {
     if let Some(asked) = &mut ctx.ai {
         asked.account.push(body, end);
     }
+    crate::llm::pass(body, end, ctx);
     if let Some(noted) = ctx.seen.as_mut().and_then(|it| it.response.as_mut())
         && let Some(chunk) = &*body
     {

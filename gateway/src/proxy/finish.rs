@@ -63,7 +63,10 @@ pub(super) fn ask(fields: &mut Fields<'_>, ctx: &Ctx) -> Result<()> {
 /// Holds the response back where a policy looks at its body. Returns whether it did: otherwise the head is final once
 /// the hooks have run.
 pub(super) fn defer(proxy: &Proxy, session: &mut Session, head: &mut ResponseHeader, ctx: &mut Ctx) -> Result<bool> {
-    let first = crate::a2a::begin_answer(proxy, session, head, ctx)?;
+    let first = match crate::llm::begin_answer(head, ctx)? {
+        None => crate::a2a::begin_answer(proxy, session, head, ctx)?,
+        first => first,
+    };
     if let Some(first) = first {
         return finish_first(session, head, ctx, first);
     }

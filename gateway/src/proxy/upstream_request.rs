@@ -3,7 +3,7 @@
 //! Hop-by-hop headers, the host, what we say of the client, and the backend's own policies.
 
 use filters::backend_auth::{Outgoing, Payload};
-use filters::{Exchange, Reason, Verdict, chain};
+use filters::{Exchange, Reason, Verdict, Wanted, chain};
 use http::header::{CONNECTION, COOKIE, HOST, TE, UPGRADE};
 use http::{HeaderName, HeaderValue};
 use pingora_error::{Error, ErrorType, Result};
@@ -67,8 +67,11 @@ pub(super) fn filter(proxy: &Proxy, session: &mut Session, head: &mut RequestHea
     let credentials = ctx.backend().and_then(|it| it.effective.backend_auth());
     let Some(policy) = credentials else { return Ok(()) };
     let mut fault = None;
+    let signs = policy.wants() == Wanted::Whole;
+    let changed = ctx.ai.as_ref().filter(|_| signs).and_then(|it| it.changed_whole());
     let mut write = |head: &mut RequestHeader| {
-        let (body, outside) = (Payload::of(&ctx.facts.body), proxy.asking.world().as_ref());
+        let body = changed.as_deref().map_or_else(|| Payload::of(&ctx.facts.body), Payload::Whole);
+        let outside = proxy.asking.world().as_ref();
         policy.on_attempt(Outgoing { head, body, facts: &ctx.facts, outside }).map_err(|why| {
             fault = Some(format!("backendAuth: {why}"));
             Error::new(ErrorType::InternalError)

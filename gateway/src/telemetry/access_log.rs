@@ -239,6 +239,9 @@ impl Record<'_> {
         if event.stream {
             self.text("gen_ai.request.stream", "true");
         }
+        if let Some(dropped) = event.dropped {
+            self.text("llm.dropped", &dropped.names().collect::<Vec<_>>().join(","));
+        }
         self.text("gen_ai.response.model", event.response_model);
         self.text("gen_ai.response.id", event.response_id);
         self.text("gen_ai.response.finish_reasons", &event.finish_reasons.join(","));

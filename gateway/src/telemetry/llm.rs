@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use protocols::llm::Priced;
+use protocols::llm::translate::Dropped;
 
 use super::family::{Cells, Family, Label};
 use super::histogram::{Counter, FirstToken, Histogram, OutputToken, Request, Tokens};
@@ -25,6 +26,8 @@ pub struct LlmEvent<'a> {
     pub finish_reasons: &'a [String],
     pub service_tier: &'a str,
     pub stream: bool,
+    /// What was asked for, and the provider's dialect has no place for.
+    pub dropped: Option<&'a Dropped>,
     pub max_tokens: Option<u64>,
     /// With what was cached.
     pub input: Option<u64>,
@@ -70,6 +73,7 @@ impl Cells for LlmCells {
 pub(super) struct Llm {
     pub(super) requests: Family<LlmCells>,
     pub(super) tokens: Family<Histogram<Tokens>>,
+    pub(super) dropped: Family<Counter>,
 }
 
 impl Llm {
@@ -82,7 +86,9 @@ impl Llm {
         ];
         let requests = Family::new(&labels, series_max, shards);
         labels.push(Label::closed("gen_ai_token_type"));
-        Self { requests, tokens: Family::new(&labels, series_max, shards) }
+        let tokens = Family::new(&labels, series_max, shards);
+        let labels = [Label::bounded("gen_ai_provider_name", NAMES_MAX), Label::bounded("field", NAMES_MAX)];
+        Self { requests, tokens, dropped: Family::new(&labels, series_max, shards) }
     }
 
     pub(super) fn ended(&self, event: &LlmEvent<'_>, duration: Duration, status: u16) {
@@ -102,6 +108,9 @@ impl Llm {
                 cells.unaccounted.add(1);
             }
         });
+        for name in event.dropped.into_iter().flat_map(Dropped::names) {
+            self.dropped.record(&[provider, name], |cells| cells.add(1));
+        }
         let kinds = [
             ("input", event.input),
             ("output", event.output),

@@ -115,6 +115,9 @@ impl Metrics {
         out.scaled("gen_ai_cost_dollars", help, (requests, |cells| &cells.cost), 1e12);
         let help = "Requests to language models that used something for which the catalogue has no rate.";
         out.counter("gen_ai_unpriced", help, (requests, |cells| &cells.unpriced));
+        let help =
+            "Parts of requests that the dialect of their provider has no place for, by their place in the request.";
+        out.counter("gen_ai_dropped", help, (&self.llm.dropped, |cells| cells));
     }
 
     fn encode_mcp(&self, out: &mut Encoder<'_>) {

@@ -109,7 +109,7 @@ static TABLE: LazyLock<[u32; 256]> = LazyLock::new(|| {
 });
 
 /// CRC-32 as of RFC 1952 section 8, going on from that of what is before.
-fn crc32(before: u32, bytes: &[u8]) -> u32 {
+pub(super) fn crc32(before: u32, bytes: &[u8]) -> u32 {
     let table = &*TABLE;
     !bytes.iter().fold(!before, |crc, byte| {
         let at = (crc ^ u32::from(*byte)) & 0xff;

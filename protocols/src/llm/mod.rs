@@ -5,12 +5,13 @@
 //! looks at an answer while it streams by and keeps only what is counted: it holds no body. [`Usage`] is what was used,
 //! said one way for every dialect, and [`Catalog`] what that costs.
 //!
-//! Conversion between dialects is not here yet.
+//! Where they do not, [`translate`] reads and writes everything anew.
 
 mod cost;
 mod edit;
 mod error;
 mod event_stream;
+mod frames;
 mod hide;
 mod lines;
 mod pattern;
@@ -19,11 +20,13 @@ mod profile;
 mod request;
 mod route;
 mod tap;
+pub mod translate;
 mod usage;
 
 pub use cost::{Bill, Catalog, CatalogFault, Cost, MODELS_MAX, Priced, Rates};
 pub use edit::Edits;
 pub use error::{ErrorKind, error_body};
+pub use frames::write_frame;
 pub use hide::Hide;
 pub use pattern::Pattern;
 pub use profile::{KeyPlace, PROFILES, Profile, profile};

@@ -148,7 +148,8 @@ impl Operation {
             Self::Messages => "/messages",
             Self::CountTokens => "/messages/count_tokens",
             Self::GenerateContent | Self::GeminiCountTokens => "/models/{model}:{action}",
-            Self::Detect | Self::Models | Self::EmbedContent | Self::Converse | Self::Invoke | Self::Passthrough => {
+            Self::Converse => "/model/{model}/{action}",
+            Self::Detect | Self::Models | Self::EmbedContent | Self::Invoke | Self::Passthrough => {
                 return None;
             }
         })
@@ -207,6 +208,7 @@ mod tests {
             "anthropicTokenCount",
             "generateContent",
             "geminiCountTokens",
+            "converse",
             "passthrough",
         ] {
             assert_eq!(Operation::parse(name).map(Operation::key), Some(name));

@@ -50,6 +50,7 @@ impl Operation {
             "anthropicTokenCount" => Self::CountTokens,
             "generateContent" => Self::GenerateContent,
             "geminiCountTokens" => Self::GeminiCountTokens,
+            "converse" => Self::Converse,
             "passthrough" => Self::Passthrough,
             _ => return None,
         })

@@ -35,7 +35,7 @@ async fn the_model_says_which_provider_is_asked() {
     for (path, model, status, code) in [
         ("/v1/chat/completions", "nobody", 404, "model_not_found"),
         ("/v1/chat/completions", "hidden", 404, "model_not_found"),
-        ("/v1/chat/completions", "claude", 400, "unsupported_conversion"),
+        ("/v1/embeddings", "claude", 400, "unsupported_conversion"),
     ] {
         let reply = client.post(path).json(&chat(model, false)).await;
         assert_eq!(reply.status, status, "{model}: {}", reply.text());

@@ -19,11 +19,19 @@ fn usage(it: &Question, output: u64) -> Value {
         "cache_read_input_tokens": it.cached_tokens, "output_tokens": output, "service_tier": "standard"})
 }
 
-fn block(it: &Question) -> Value {
+/// The signature of thoughts.
+const SIGNATURE: &str = "bW9jaw==";
+
+fn said(it: &Question) -> Value {
     match &it.tool {
-        Some(name) => json!({"type": "tool_use", "id": "toolu_mock", "name": name, "input": {}}),
+        Some(name) => json!({"type": "tool_use", "id": "toolu_mock", "name": name, "input": it.tool_input}),
         None => json!({"type": "text", "text": it.text()}),
     }
+}
+
+fn thought(it: &Question) -> Option<Value> {
+    let thinking = it.thinking.as_ref()?;
+    Some(json!({"type": "thinking", "thinking": thinking, "signature": SIGNATURE}))
 }
 
 fn stop(it: &Question) -> &'static str {
@@ -31,7 +39,8 @@ fn stop(it: &Question) -> &'static str {
 }
 
 fn message(it: &Question) -> Value {
-    json!({"id": "msg_mock", "type": "message", "role": "assistant", "model": it.model, "content": [block(it)],
+    let content: Vec<_> = thought(it).into_iter().chain([said(it)]).collect();
+    json!({"id": "msg_mock", "type": "message", "role": "assistant", "model": it.model, "content": content,
         "stop_reason": stop(it), "stop_sequence": null, "usage": usage(it, it.output_tokens())})
 }
 
@@ -50,23 +59,36 @@ fn events(it: &Question) -> Vec<String> {
         out.push(event(Some(kind), &data));
     };
     push("message_start", json!({"message": begun}));
-    let empty = if it.tool.is_some() { block(it) } else { json!({"type": "text", "text": ""}) };
-    push("content_block_start", json!({"index": 0, "content_block": empty}));
     push("ping", json!({}));
+    let mut index = 0;
+    if let Some(thinking) = &it.thinking {
+        let empty = json!({"type": "thinking", "thinking": "", "signature": ""});
+        push("content_block_start", json!({"index": 0, "content_block": empty}));
+        let delta = json!({"type": "thinking_delta", "thinking": thinking});
+        push("content_block_delta", json!({"index": 0, "delta": delta}));
+        let delta = json!({"type": "signature_delta", "signature": SIGNATURE});
+        push("content_block_delta", json!({"index": 0, "delta": delta}));
+        push("content_block_stop", json!({"index": 0}));
+        index = 1;
+    }
+    let empty = match &it.tool {
+        Some(name) => json!({"type": "tool_use", "id": "toolu_mock", "name": name, "input": {}}),
+        None => json!({"type": "text", "text": ""}),
+    };
+    push("content_block_start", json!({"index": index, "content_block": empty}));
     match &it.tool {
         Some(_) => {
-            push(
-                "content_block_delta",
-                json!({"index": 0, "delta": {"type": "input_json_delta", "partial_json": "{}"}}),
-            );
+            let input = it.tool_input.to_string();
+            let delta = json!({"type": "input_json_delta", "partial_json": input});
+            push("content_block_delta", json!({"index": index, "delta": delta}));
         }
         None => {
             for word in &it.words {
-                push("content_block_delta", json!({"index": 0, "delta": {"type": "text_delta", "text": word}}));
+                push("content_block_delta", json!({"index": index, "delta": {"type": "text_delta", "text": word}}));
             }
         }
     }
-    push("content_block_stop", json!({"index": 0}));
+    push("content_block_stop", json!({"index": index}));
     let delta = json!({"stop_reason": stop(it), "stop_sequence": null});
     push("message_delta", json!({"delta": delta, "usage": {"output_tokens": it.output_tokens()}}));
     push("message_stop", json!({}));

@@ -9,7 +9,7 @@ pub(super) fn say(it: &Question) -> Said {
     match it.operation {
         Operation::GeminiCountTokens => Said::Document(json!({"totalTokens": it.input_tokens})),
         _ if it.stream => Said::Events(events(it)),
-        _ => Said::Document(content(it, &it.text(), true)),
+        _ => Said::Document(content(it, &it.text(), (true, true))),
     }
 }
 
@@ -19,12 +19,14 @@ fn usage(it: &Question) -> Value {
         "thoughtsTokenCount": it.reasoning_tokens, "totalTokenCount": it.input_tokens + words + it.reasoning_tokens})
 }
 
-fn content(it: &Question, text: &str, last: bool) -> Value {
+fn content(it: &Question, text: &str, (first, last): (bool, bool)) -> Value {
     let part = match &it.tool {
-        Some(name) => json!({"functionCall": {"name": name, "args": {}}}),
+        Some(name) => json!({"functionCall": {"name": name, "args": it.tool_input}, "thoughtSignature": "bW9jaw=="}),
         None => json!({"text": text}),
     };
-    let mut candidate = json!({"content": {"role": "model", "parts": [part]}, "index": 0});
+    let thought = it.thinking.as_ref().filter(|_| first).map(|it| json!({"text": it, "thought": true}));
+    let parts: Vec<_> = thought.into_iter().chain([part]).collect();
+    let mut candidate = json!({"content": {"role": "model", "parts": parts}, "index": 0});
     if let Some(object) = candidate.as_object_mut().filter(|_| last) {
         object.insert("finishReason".to_owned(), "STOP".into());
     }
@@ -33,9 +35,9 @@ fn content(it: &Question, text: &str, last: bool) -> Value {
 
 fn events(it: &Question) -> Vec<String> {
     if it.tool.is_some() {
-        return vec![event(None, &content(it, "", true))];
+        return vec![event(None, &content(it, "", (true, true)))];
     }
     let last = it.words.len().saturating_sub(1);
     let words = it.words.iter().enumerate();
-    words.map(|(at, word)| event(None, &content(it, word, at == last))).collect()
+    words.map(|(at, word)| event(None, &content(it, word, (at == 0, at == last)))).collect()
 }

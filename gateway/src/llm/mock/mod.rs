@@ -1,11 +1,12 @@
 //! `agentgateway mock-llm`: a provider without a model, to try things with and to test against.
 //!
-//! It speaks the dialects of OpenAI (chat completions, responses, embeddings, images, rerank, models), Anthropic and
-//! Gemini, by path, streamed or not. What it says follows from the request alone: the same words come back, input tokens
+//! It speaks the dialects of OpenAI (chat completions, responses, embeddings, images, rerank, models), Anthropic,
+//! Gemini and Bedrock (conversations), by path, streamed or not. What it says follows from the request alone: the same words come back, input tokens
 //! are a quarter of the bytes of the body, output tokens the words of the answer. A script changes that for models by
 //! name: [`script`]. It is no gateway: it reads HTTP/1.1 from whoever connects, and checks no key unless told to.
 
 mod anthropic;
+mod bedrock;
 mod gemini;
 mod openai;
 pub mod script;
@@ -52,12 +53,17 @@ struct Question {
     cached_tokens: u64,
     reasoning_tokens: u64,
     tool: Option<String>,
+    /// Its arguments.
+    tool_input: serde_json::Value,
+    thinking: Option<String>,
 }
 
 /// What it says: a document, or events.
 enum Said {
     Document(serde_json::Value),
     Events(Vec<String>),
+    /// Of AWS's event stream.
+    Frames(Vec<Vec<u8>>),
 }
 
 impl Question {
@@ -141,18 +147,19 @@ async fn answer(script: Arc<Script>, request: Request<Incoming>) -> Result<Respo
     let said = match question.operation {
         Operation::Messages | Operation::CountTokens => anthropic::say(&question),
         Operation::GenerateContent | Operation::GeminiCountTokens => gemini::say(&question),
-        Operation::Converse
-        | Operation::Invoke
-        | Operation::EmbedContent
-        | Operation::Realtime
-        | Operation::Passthrough => {
+        Operation::Converse => bedrock::say(&question),
+        Operation::Invoke | Operation::EmbedContent | Operation::Realtime | Operation::Passthrough => {
             return Ok(refused(404, "not_found", "the mock provider has nothing at this path"));
         }
         _ => openai::say(&question),
     };
     Ok(match said {
         Said::Document(it) => document(200, it.to_string().into()),
-        Said::Events(events) => stream(events, rule),
+        Said::Events(events) => stream(events.into_iter().map(Bytes::from).collect(), "text/event-stream", rule),
+        Said::Frames(frames) => {
+            let frames = frames.into_iter().map(Bytes::from).collect();
+            stream(frames, "application/vnd.amazon.eventstream", rule)
+        }
     })
 }
 
@@ -165,7 +172,7 @@ fn document(status: u16, body: Bytes) -> Response<Body> {
 }
 
 /// Events, with the pauses and the end that the script asks for.
-fn stream(mut events: Vec<String>, rule: Option<&Rule>) -> Response<Body> {
+fn stream(mut events: Vec<Bytes>, kind: &'static str, rule: Option<&Rule>) -> Response<Body> {
     let pause = rule.and_then(|it| it.pause);
     let cut = rule.and_then(|it| it.cut_after);
     if let Some(cut) = cut {
@@ -175,7 +182,7 @@ fn stream(mut events: Vec<String>, rule: Option<&Rule>) -> Response<Body> {
         if let Some(pause) = pause {
             tokio::time::sleep(pause).await;
         }
-        Ok(Frame::data(Bytes::from(event)))
+        Ok(Frame::data(event))
     });
     // What was said before goes out first: hyper writes when there is nothing to be had for a moment.
     let broken = futures::stream::iter(cut).then(|_| async {
@@ -183,7 +190,7 @@ fn stream(mut events: Vec<String>, rule: Option<&Rule>) -> Response<Body> {
         Err(std::io::Error::other("cut, as the script says"))
     });
     let mut response = Response::new(BodyExt::boxed_unsync(StreamBody::new(frames.chain(broken))));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response
 }
 
@@ -199,14 +206,16 @@ fn question(place: &protocols::llm::Path<'_>, body: &[u8]) -> Result<Question, S
     let words = ["You", "said:"].into_iter().chain(said).enumerate();
     let words = words.map(|(at, word)| if at == 0 { word.to_owned() } else { format!(" {word}") }).collect();
     let items = ["input", "documents"].iter().find_map(|it| asked.get(*it)?.as_array()).map_or(1, Vec::len);
-    let tools = asked.get("tools").and_then(|it| it.get(0));
+    let tools = asked.get("tools").or_else(|| asked.get("toolConfig")?.get("tools")).and_then(|it| it.get(0));
     let tool = tools.and_then(|it| {
         let declared = it.get("functionDeclarations").and_then(|it| it.get(0));
-        let named = it.get("function").or(declared).unwrap_or(it);
+        let named = it.get("function").or(declared).or_else(|| it.get("toolSpec")).unwrap_or(it);
         named.get("name")?.as_str().map(str::to_owned)
     });
     // A result of the tool is an answer's time.
-    let answered = text.is_empty() || body.windows(6).any(|it| it == b"\"tool\"") || contains(body, b"tool_result");
+    let results: [&[u8]; 5] =
+        [b"\"tool\"", b"tool_result", b"functionResponse", b"function_call_output", b"toolResult"];
+    let answered = text.is_empty() || results.iter().any(|it| contains(body, it));
     Ok(Question {
         operation: place.operation,
         model: model.to_owned(),
@@ -217,7 +226,9 @@ fn question(place: &protocols::llm::Path<'_>, body: &[u8]) -> Result<Question, S
         items,
         cached_tokens: 0,
         reasoning_tokens: 0,
-        tool: tool.filter(|_| !answered && !contains(body, b"functionResponse")),
+        tool: tool.filter(|_| !answered),
+        tool_input: serde_json::json!({}),
+        thinking: None,
     })
 }
 

@@ -35,15 +35,21 @@ fn usage(it: &Question) -> Value {
         "completion_tokens_details": {"reasoning_tokens": it.reasoning_tokens, "audio_tokens": 0}})
 }
 
-fn tool_call(name: &str) -> Value {
-    json!({"id": "call_mock", "type": "function", "function": {"name": name, "arguments": "{}"}})
+fn tool_call(it: &Question, name: &str) -> Value {
+    let arguments = it.tool_input.to_string();
+    json!({"id": "call_mock", "type": "function", "function": {"name": name, "arguments": arguments}})
 }
 
 fn completion(it: &Question) -> Value {
-    let (message, finish) = match &it.tool {
-        Some(name) => (json!({"role": "assistant", "content": null, "tool_calls": [tool_call(name)]}), "tool_calls"),
+    let (mut message, finish) = match &it.tool {
+        Some(name) => {
+            (json!({"role": "assistant", "content": null, "tool_calls": [tool_call(it, name)]}), "tool_calls")
+        }
         None => (json!({"role": "assistant", "content": it.text(), "refusal": null}), "stop"),
     };
+    if let (Some(thinking), Some(object)) = (&it.thinking, message.as_object_mut()) {
+        object.insert("reasoning_content".to_owned(), thinking.as_str().into());
+    }
     json!({"id": "chatcmpl-mock", "object": "chat.completion", "created": 0, "model": it.model,
         "choices": [{"index": 0, "message": message, "logprobs": null, "finish_reason": finish}],
         "usage": usage(it), "service_tier": "default"})
@@ -65,9 +71,10 @@ fn completion_events(it: &Question) -> Vec<String> {
         chunk(json!([{"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish}]), Value::Null)
     };
     let mut events = vec![delta(json!({"role": "assistant", "content": ""}), Value::Null)];
+    events.extend(it.thinking.iter().map(|it| delta(json!({"reasoning_content": it}), Value::Null)));
     match &it.tool {
         Some(name) => {
-            let mut call = tool_call(name);
+            let mut call = tool_call(it, name);
             if let Some(object) = call.as_object_mut() {
                 object.insert("index".to_owned(), 0.into());
             }
@@ -89,10 +96,18 @@ fn completion_events(it: &Question) -> Vec<String> {
 fn output(it: &Question, status: &str) -> Value {
     match &it.tool {
         Some(name) => json!({"type": "function_call", "id": "fc_mock", "call_id": "call_mock", "name": name,
-            "arguments": "{}", "status": status}),
+            "arguments": it.tool_input.to_string(), "status": status}),
         None => json!({"type": "message", "id": "msg_mock", "role": "assistant", "status": status,
             "content": [{"type": "output_text", "text": it.text(), "annotations": []}]}),
     }
+}
+
+fn outputs(it: &Question, status: &str) -> Vec<Value> {
+    let thought = it.thinking.iter().map(|it| {
+        json!({"type": "reasoning", "id": "rs_mock", "summary": [{"type": "summary_text", "text": it}],
+            "encrypted_content": "bW9jaw=="})
+    });
+    thought.chain([output(it, status)]).collect()
 }
 
 fn response(it: &Question, status: &str) -> Value {
@@ -103,7 +118,7 @@ fn response(it: &Question, status: &str) -> Value {
     json!({"id": "resp_mock", "object": "response", "created_at": 0, "status": status, "model": it.model, "error": null,
         "incomplete_details": null, "instructions": null, "metadata": {}, "parallel_tool_calls": true, "tool_choice": "auto",
         "tools": [], "temperature": 1.0, "top_p": 1.0,
-        "output": if done { json!([output(it, status)]) } else { json!([]) },
+        "output": if done { json!(outputs(it, status)) } else { json!([]) },
         "usage": if done { usage } else { Value::Null }})
 }
 
@@ -120,34 +135,43 @@ fn response_events(it: &Question) -> Vec<String> {
     };
     push("response.created", json!({"response": response(it, "in_progress")}));
     push("response.in_progress", json!({"response": response(it, "in_progress")}));
+    let place = usize::from(it.thinking.is_some());
+    if let Some(thinking) = &it.thinking {
+        let empty = json!({"type": "reasoning", "id": "rs_mock", "summary": []});
+        push("response.output_item.added", json!({"output_index": 0, "item": empty}));
+        let delta = json!({"item_id": "rs_mock", "output_index": 0, "summary_index": 0, "delta": thinking});
+        push("response.reasoning_summary_text.delta", delta);
+        push("response.output_item.done", json!({"output_index": 0, "item": outputs(it, "completed").first()}));
+    }
     let mut begun = output(it, "in_progress");
     if let Some(object) = begun.as_object_mut() {
         let (key, empty) = if it.tool.is_some() { ("arguments", json!("")) } else { ("content", json!([])) };
         object.insert(key.to_owned(), empty);
     }
-    push("response.output_item.added", json!({"output_index": 0, "item": begun}));
+    push("response.output_item.added", json!({"output_index": place, "item": begun}));
     if it.tool.is_some() {
-        let place = json!({"item_id": "fc_mock", "output_index": 0, "delta": "{}"});
-        push("response.function_call_arguments.delta", place);
-        let done = json!({"item_id": "fc_mock", "output_index": 0, "arguments": "{}"});
+        let arguments = it.tool_input.to_string();
+        let delta = json!({"item_id": "fc_mock", "output_index": place, "delta": arguments});
+        push("response.function_call_arguments.delta", delta);
+        let done = json!({"item_id": "fc_mock", "output_index": place, "arguments": arguments});
         push("response.function_call_arguments.done", done);
     } else {
         let part = |text: &str| {
-            json!({"item_id": "msg_mock", "output_index": 0, "content_index": 0,
+            json!({"item_id": "msg_mock", "output_index": place, "content_index": 0,
             "part": {"type": "output_text", "text": text, "annotations": []}})
         };
         push("response.content_part.added", part(""));
         for word in &it.words {
-            let delta =
-                json!({"item_id": "msg_mock", "output_index": 0, "content_index": 0, "delta": word, "logprobs": []});
+            let delta = json!({"item_id": "msg_mock", "output_index": place, "content_index": 0, "delta": word, "logprobs": []});
             push("response.output_text.delta", delta);
         }
         let text = it.text();
-        let done = json!({"item_id": "msg_mock", "output_index": 0, "content_index": 0, "text": text, "logprobs": []});
+        let done =
+            json!({"item_id": "msg_mock", "output_index": place, "content_index": 0, "text": text, "logprobs": []});
         push("response.output_text.done", done);
         push("response.content_part.done", part(&text));
     }
-    push("response.output_item.done", json!({"output_index": 0, "item": output(it, "completed")}));
+    push("response.output_item.done", json!({"output_index": place, "item": output(it, "completed")}));
     push("response.completed", json!({"response": response(it, "completed")}));
     events
 }

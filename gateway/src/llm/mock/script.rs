@@ -4,6 +4,7 @@
 //! {"key": "secret", "models": ["mock", "mock-large"],
 //!  "rules": [{"model": "flaky", "times": 2, "status": 503, "headers": {"retry-after": "1"}},
 //!            {"model": "slow-*", "delayMs": 500, "pauseMs": 20},
+//!            {"model": "thinks", "thinking": "hm", "toolInput": {"city": "Bern"}},
 //!            {"model": "*", "text": "as written", "cachedTokens": 7, "reasoningTokens": 3, "cutAfter": 4}]}
 //! ```
 //!
@@ -36,6 +37,8 @@ pub(super) struct Rule {
     /// Events of a stream after which the connection breaks.
     pub(super) cut_after: Option<usize>,
     text: Option<String>,
+    thinking: Option<String>,
+    tool_input: Option<serde_json::Value>,
     cached_tokens: u64,
     reasoning_tokens: u64,
 }
@@ -63,6 +66,8 @@ struct RuleText {
     pause_ms: Option<u64>,
     cut_after: Option<usize>,
     text: Option<String>,
+    thinking: Option<String>,
+    tool_input: Option<serde_json::Value>,
     #[serde(default)]
     cached_tokens: u64,
     #[serde(default)]
@@ -100,6 +105,8 @@ impl RuleText {
             pause_ms,
             cut_after,
             text,
+            thinking,
+            tool_input,
             cached_tokens,
             reasoning_tokens,
         } = self;
@@ -114,6 +121,8 @@ impl RuleText {
             pause: pause_ms.map(Duration::from_millis),
             cut_after,
             text,
+            thinking,
+            tool_input,
             cached_tokens,
             reasoning_tokens,
         };
@@ -127,6 +136,10 @@ impl Rule {
         if let Some(text) = &self.text {
             question.words = text.split_inclusive(' ').map(str::to_owned).collect();
             question.tool = None;
+        }
+        question.thinking.clone_from(&self.thinking);
+        if let Some(input) = &self.tool_input {
+            question.tool_input = input.clone();
         }
         question.cached_tokens = self.cached_tokens.min(question.input_tokens);
         question.reasoning_tokens = self.reasoning_tokens;
@@ -144,6 +157,8 @@ pub(super) fn carries(headers: &HeaderMap, query: Option<&str>, key: &str) -> bo
         || is("x-api-key", "")
         || is("x-goog-api-key", "")
         || is("api-key", "")
+        // A signature of AWS names the key that it was made with.
+        || headers.get("authorization").and_then(|it| it.to_str().ok()).is_some_and(|it| it.contains(&format!("Credential={key}/")))
         || query.is_some_and(|it| it.split('&').any(|it| it.strip_prefix("key=") == Some(key)))
 }
 

@@ -127,6 +127,8 @@ pub enum AiFormatKind {
     AnthropicTokenCount,
     GenerateContent,
     GeminiCountTokens,
+    /// Bedrock's.
+    Converse,
     Realtime,
     Rerank,
 }

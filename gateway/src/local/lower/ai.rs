@@ -321,6 +321,7 @@ impl doc::AiFormatKind {
             Self::AnthropicTokenCount => Operation::CountTokens,
             Self::GenerateContent => Operation::GenerateContent,
             Self::GeminiCountTokens => Operation::GeminiCountTokens,
+            Self::Converse => Operation::Converse,
             Self::Realtime => Operation::Realtime,
             Self::Rerank => Operation::Rerank,
         }

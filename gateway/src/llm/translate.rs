@@ -1,0 +1,198 @@
+//! Requests to a provider that speaks another dialect than the client, and their answers.
+//!
+//! The body is the provider's from the beginning; what it says is translated back: a stream event by event as it comes,
+//! everything else once it is there. What the provider has no place for is named in a header of the answer.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, LAST_MODIFIED, TRANSFER_ENCODING,
+};
+use http::{HeaderName, HeaderValue};
+use pingora_error::{Error, ErrorType, Result};
+use pingora_http::{RequestHeader, ResponseHeader};
+use protocols::llm::translate::{self, AnswerFault, Dropped, Stream, Terms, Wanted, Wire};
+use protocols::llm::{Fault, Framing, Operation, error_body};
+
+use super::{Asked, Provider, head};
+use crate::proxy::Ctx;
+use crate::session::{Finish, RESPONSE_REFUSED};
+
+/// What of a request its provider had no place for.
+const DROPPED: HeaderName = HeaderName::from_static("x-agentgateway-llm-dropped");
+
+/// What of a request belongs to the client's dialect, and means nothing in another one.
+const OF_DIALECTS: [&str; 6] = ["anthropic-", "openai-", "x-goog-", "x-amz-", "amz-sdk-", "x-stainless-"];
+
+/// What is known of an answer's body that is another now.
+const OF_BODIES: [HeaderName; 5] = [
+    ETAG,
+    LAST_MODIFIED,
+    HeaderName::from_static("digest"),
+    HeaderName::from_static("content-digest"),
+    HeaderName::from_static("repr-digest"),
+];
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// A request as another dialect has it.
+pub(crate) struct Translation {
+    terms: Terms,
+    pub(crate) dropped: Dropped,
+    /// The answer under way, where it streams.
+    stream: Option<Box<Stream>>,
+}
+
+impl Provider {
+    /// What is to be spoken to it, where that is not what the client speaks: nothing also where it cannot be asked at all.
+    pub(super) fn bridge(&self, operation: Operation) -> Option<Wire> {
+        if self.speaks(operation) {
+            return None;
+        }
+        let near = Wire::of(operation)?.neighbours();
+        near.iter().copied().find(|it| self.format(it.operation()).is_some())
+    }
+}
+
+impl Translation {
+    /// Translates a request for this provider: the body, and what its answer needs.
+    pub(super) fn new(asked: &Asked, provider: Wire, body: &[u8]) -> std::result::Result<(Bytes, Self), Fault> {
+        let client = Wire::of(asked.operation).ok_or(Fault::NotObject)?;
+        let wanted = Wanted {
+            client,
+            provider,
+            model: asked.asked_model().unwrap_or_default(),
+            stream: asked.stream,
+            now: unix_seconds(),
+            random: crate::random::next(),
+        };
+        let translate::Translated { body, dropped, terms } = translate::request(body, &wanted)?;
+        Ok((body.into(), Self { terms, dropped, stream: None }))
+    }
+
+    /// What is spoken to the provider.
+    pub(super) fn spoken(&self) -> Operation {
+        self.terms.provider().operation()
+    }
+
+    /// Path and query there.
+    pub(super) fn target(&self, asked: &Asked, provider: &Provider) -> Option<String> {
+        let (action, query) = match (self.terms.provider(), self.terms.streams()) {
+            (Wire::Completions | Wire::Responses | Wire::Messages, _) => ("", ""),
+            (Wire::GenerateContent, false) => ("generateContent", ""),
+            (Wire::GenerateContent, true) => ("streamGenerateContent", "?alt=sse"),
+            (Wire::Converse, false) => ("converse", ""),
+            (Wire::Converse, true) => ("converse-stream", ""),
+        };
+        let path = provider.format(self.spoken())?;
+        let model = head::encoded(asked.asked_model()?);
+        Some(path.replace("{model}", &model).replace("{action}", action) + query)
+    }
+
+    /// Takes out of the head what is of the client's dialect.
+    pub(super) fn clean(&self, head: &mut RequestHeader) -> Result<()> {
+        let foreign = |it: &&HeaderName| OF_DIALECTS.iter().any(|begin| it.as_str().starts_with(begin));
+        let gone: Vec<HeaderName> = head.headers.keys().filter(foreign).cloned().collect();
+        for name in gone {
+            head.remove_header(&name);
+        }
+        head.remove_header(&CONTENT_ENCODING);
+        head.insert_header(CONTENT_TYPE, JSON)?;
+        head.insert_header(ACCEPT, HeaderValue::from_static(self.terms.provider().media_type(self.terms.streams())))?;
+        head.insert_header(ACCEPT_ENCODING, HeaderValue::from_static("identity"))
+    }
+
+    /// A piece of the answer, translated where it streams.
+    fn push(&mut self, body: &mut Option<Bytes>, end: bool) {
+        let Some(stream) = &mut self.stream else { return };
+        let piece = body.take().unwrap_or_default();
+        let mut out = Vec::with_capacity(piece.len() + piece.len() / 4 + 64);
+        stream.push(&piece, &mut out);
+        if end {
+            stream.finish(&mut out);
+        }
+        *body = (!out.is_empty()).then(|| out.into());
+    }
+}
+
+/// `response_body_filter`.
+pub(crate) fn pass(body: &mut Option<Bytes>, end: bool, ctx: &mut Ctx) {
+    if let Some(translation) = ctx.ai.as_mut().and_then(|it| it.translation.as_mut()) {
+        translation.push(body, end);
+    }
+}
+
+/// Looks at the head of an answer in another dialect. What does not stream is finished by what this returns.
+pub(crate) fn begin_answer(head: &mut ResponseHeader, ctx: &mut Ctx) -> Result<Option<Finish>> {
+    let Some(translation) = ctx.ai.as_mut().and_then(|it| it.translation.as_mut()) else { return Ok(None) };
+    translation.stream = None;
+    if head.headers.get(CONTENT_ENCODING).is_some_and(|it| !it.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return Err(Error::explain(RESPONSE_REFUSED, "the provider's answer is in a coding that was not asked for"));
+    }
+    for name in OF_BODIES {
+        head.remove_header(&name);
+    }
+    if !translation.dropped.is_empty() {
+        let names: Vec<_> = translation.dropped.names().collect();
+        let names = HeaderValue::from_str(&names.join(", "));
+        head.insert_header(DROPPED, names.map_err(|_| Error::new(ErrorType::InternalError))?)?;
+    }
+    let kind = head.headers.get(CONTENT_TYPE).and_then(|it| it.to_str().ok()).and_then(Framing::of);
+    let terms = translation.terms.clone();
+    if head.status.is_success() && terms.streams() && matches!(kind, Some(Framing::Events | Framing::Frames)) {
+        translation.stream = Some(Box::new(Stream::new(terms.clone())));
+        head.insert_header(CONTENT_TYPE, HeaderValue::from_static(terms.media_type()))?;
+        if head.remove_header(&CONTENT_LENGTH).is_some() && head.version == http::Version::HTTP_11 {
+            head.insert_header(TRANSFER_ENCODING, HeaderValue::from_static("chunked"))?;
+        }
+        return Ok(None);
+    }
+    Ok(Some(Box::new(move |head, body| finish(&terms, head, body))))
+}
+
+/// An answer that is there as a whole.
+fn finish(terms: &Terms, head: &mut ResponseHeader, body: &mut Bytes) -> Result<()> {
+    if !head.status.is_success() {
+        let (text, header) = translate::error(terms, head.status.as_u16(), body);
+        return said(head, body, text.into(), header);
+    }
+    match translate::answer(terms, body) {
+        Ok(text) => {
+            said(head, body, text.into(), None)?;
+            head.insert_header(CONTENT_TYPE, HeaderValue::from_static(terms.media_type()))
+        }
+        Err(fault) => {
+            let message = fault.to_string();
+            let (status, code) = match fault {
+                AnswerFault::Error { status, code, .. } => (status, code),
+                AnswerFault::Json(_) | AnswerFault::Empty => (502, "upstream_error".to_owned()),
+            };
+            head.set_status(status)?;
+            let (text, header) = error_body(terms.client_dialect(), status, &code, &message);
+            said(head, body, text.into(), header)
+        }
+    }
+}
+
+/// Puts another body in the place of the provider's.
+fn said(
+    head: &mut ResponseHeader,
+    body: &mut Bytes,
+    text: Bytes,
+    header: Option<(&'static str, &'static str)>,
+) -> Result<()> {
+    head.insert_header(CONTENT_TYPE, JSON)?;
+    if let Some((name, value)) = header {
+        head.insert_header(HeaderName::from_static(name), HeaderValue::from_static(value))?;
+    }
+    if head.headers.contains_key(CONTENT_LENGTH) {
+        head.insert_header(CONTENT_LENGTH, text.len())?;
+    }
+    *body = text;
+    Ok(())
+}
+
+fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |it| it.as_secs())
+}
