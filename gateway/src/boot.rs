@@ -23,7 +23,7 @@ use crate::listen::{Drain, Listeners, Offer, Reports, Setup};
 use crate::llm::Prices;
 use crate::local::catalog::Catalogs;
 use crate::local::source::{Input, Refused, Source};
-use crate::mcp::{EndedSessions, Mcp, SessionKeys, Sessions};
+use crate::mcp::{EndedSessions, Kinship, Mcp, SessionKeys, Sessions};
 use crate::outside::Asking;
 use crate::plan::Compiler;
 use crate::proxy::Proxy;
@@ -71,7 +71,9 @@ pub fn run(input: Input, takeover: Option<Takeover>, inherited: Option<Inherited
     let catalogs = Catalogs::new(statics.model_catalog.clone(), status.clone());
     let estate = Arc::new(Estate::default());
     let sessions = Sessions::new(&statics.mcp_sessions.keys);
-    let transfers = transfers(&written, &upstreams, &key_sets, (&telemetry, &estate, &state, &sessions));
+    let drain = if predecessor.is_some() { Drain::shut() } else { Drain::new() };
+    let mcp = Arc::new(Mcp::new(sessions.clone(), statics.mcp_sessions.ttl, drain.exit()));
+    let transfers = transfers(&written, &upstreams, &key_sets, (&telemetry, &estate, &state, &sessions), &mcp);
     receive(&transfers, states);
     let mut reloader = Reloader::new(source, state.clone(), status.clone(), telemetry.clone());
     reloader.first(warnings).map_err(refused)?;
@@ -82,7 +84,6 @@ pub fn run(input: Input, takeover: Option<Takeover>, inherited: Option<Inherited
 
     let guard = readiness.task("listeners");
     let servers = Servers::bind(&statics, &mut inherited)?;
-    let drain = if predecessor.is_some() { Drain::shut() } else { Drain::new() };
     let parts = Parts {
         readiness: readiness.clone(),
         telemetry: telemetry.clone(),
@@ -98,7 +99,7 @@ pub fn run(input: Input, takeover: Option<Takeover>, inherited: Option<Inherited
 
     let mut server = server(&statics);
     let asking = Asking::new(&telemetry, upstreams.egress());
-    let rest = (&sessions, statics.mcp_sessions.ttl, upstreams.egress(), catalogs.prices());
+    let rest = (&sessions, mcp, upstreams.egress(), catalogs.prices());
     let app = app(&server, &state, (&telemetry, &asking), &drain, rest);
     let setup = setup(app, &state, (&telemetry, &drain, asking), (&statics, inherited));
     let (listeners, reports) = Listeners::new(setup, state.wanted());
@@ -161,12 +162,14 @@ fn transfers(
     upstreams: &Arc<Upstreams>,
     key_sets: &Arc<KeySets>,
     (telemetry, estate, state, sessions): (&Arc<Telemetry>, &Arc<Estate>, &State, &Arc<Sessions>),
+    mcp: &Arc<Mcp>,
 ) -> Transfers {
     let mut transfers = Transfers::default();
     transfers.add(Arc::new(Text::of(written)));
     transfers.add(Arc::new(Keys));
     transfers.add(Arc::new(SessionKeys(sessions.clone())));
     transfers.add(Arc::new(EndedSessions(sessions.clone())));
+    transfers.add(Arc::new(Kinship(mcp.clone())));
     transfers.add(Arc::new(Endpoints(upstreams.clone())));
     transfers.add(key_sets.clone());
     transfers.add(Arc::new(Upgrades(telemetry.clone())));
@@ -198,14 +201,14 @@ fn app(
     state: &Arc<State>,
     (telemetry, asking): (&Arc<Telemetry>, &Asking),
     drain: &Arc<Drain>,
-    (sessions, ttl, egress, prices): (&Arc<Sessions>, Duration, Egress, Arc<Prices>),
+    (sessions, mcp, egress, prices): (&Arc<Sessions>, Arc<Mcp>, Egress, Arc<Prices>),
 ) -> pingora_proxy::HttpProxy<Proxy> {
     let proxy = Proxy {
         state: state.clone(),
         telemetry: telemetry.clone(),
         mirrors: Arc::new(Mirrors::default()),
         carried: drain.carried().clone(),
-        mcp: Arc::new(Mcp::new(sessions.clone(), ttl)),
+        mcp,
         asking: asking.clone(),
         a2a: Arc::new(A2a::new(sessions.clone(), egress)),
         prices,

@@ -2,16 +2,16 @@
 //!
 //! Tools of the server: `echo` says its arguments back, `slow` reports progress and then answers, `ask` asks the client
 //! for input first, `link` answers with a resource, `fail` fails, `hang` never answers, `html` answers with a page,
-//! `die` breaks the stream off. `grow` adds a tool and says that the list has changed.
+//! `die` breaks the stream off; `paced` says what it says when it is told to, and is not listed. `grow` adds a tool and says that the list has changed.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use http::{Method, Response, StatusCode};
 use serde_json::{Value, json};
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::backend::{Answer, Asked, answer};
 use crate::client::{Call, Events};
@@ -35,9 +35,47 @@ struct State {
     grown: AtomicBool,
     /// In the place of its own tools.
     offered: Mutex<Option<Vec<Value>>>,
-    unasked: broadcast::Sender<Value>,
+    listening: Mutex<HashMap<String, Listening>>,
+    streams: Arc<AtomicUsize>,
+    /// Events have no ids, and cannot be asked for again.
+    anonymous: AtomicBool,
+    /// Lets calls of `paced` go on.
+    paces: broadcast::Sender<()>,
     /// Answers of clients that calls wait for, by id.
     waiting: Mutex<Vec<(Value, oneshot::Sender<Value>)>>,
+}
+
+/// What is said in one session, from when it is first listened to.
+#[derive(Default)]
+struct Listening {
+    said: Vec<Value>,
+    heard: usize,
+    newest: Option<mpsc::UnboundedSender<(usize, Value)>>,
+}
+
+impl Listening {
+    fn say(&mut self, said: Value) {
+        self.said.push(said);
+        self.tell();
+    }
+
+    fn tell(&mut self) {
+        let Some(newest) = &self.newest else { return };
+        for (at, said) in self.said.iter().enumerate().skip(self.heard) {
+            if newest.send((at + 1, said.clone())).is_err() {
+                return;
+            }
+            self.heard = at + 1;
+        }
+    }
+
+    fn listen(&mut self, last: Option<usize>) -> mpsc::UnboundedReceiver<(usize, Value)> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        self.newest = Some(sender);
+        self.heard = last.unwrap_or(self.heard).min(self.said.len());
+        self.tell();
+        receiver
+    }
 }
 
 impl McpServer {
@@ -59,7 +97,10 @@ impl McpServer {
             mute,
             grown: AtomicBool::new(false),
             offered: Mutex::default(),
-            unasked: broadcast::channel(64).0,
+            listening: Mutex::default(),
+            streams: Arc::default(),
+            anonymous: AtomicBool::new(false),
+            paces: broadcast::channel(64).0,
             waiting: Mutex::default(),
         });
         let served = Arc::clone(&state);
@@ -88,12 +129,27 @@ impl McpServer {
 
     /// Says something unasked to everybody who listens.
     pub fn say(&self, method: &str, params: Value) {
-        let _ = self.state.unasked.send(json!({"jsonrpc": "2.0", "method": method, "params": params}));
+        self.state.say(&json!({"jsonrpc": "2.0", "method": method, "params": params}));
     }
 
     /// Streams that listen.
     pub fn listeners(&self) -> usize {
-        self.state.unasked.receiver_count()
+        self.state.streams.load(Ordering::SeqCst)
+    }
+
+    /// Gives events no ids from now on.
+    pub fn anonymous(&self) {
+        self.state.anonymous.store(true, Ordering::SeqCst);
+    }
+
+    /// Lets each call of `paced` say one thing more; the third is its answer.
+    pub fn pace(&self) {
+        let _ = self.state.paces.send(());
+    }
+
+    /// Calls of `paced` that wait.
+    pub fn paced(&self) -> usize {
+        self.state.paces.receiver_count()
     }
 
     /// Messages of this method that came.
@@ -113,7 +169,7 @@ impl State {
         }
         match asked.method {
             Method::GET if self.mute => status(405),
-            Method::GET => self.listen(),
+            Method::GET => self.listen(&asked, session.unwrap_or_default()),
             Method::DELETE => {
                 self.sessions.lock().expect("no panic under the lock").remove(&session.unwrap_or_default());
                 status(200)
@@ -122,22 +178,33 @@ impl State {
         }
     }
 
-    fn listen(&self) -> Answer {
+    fn say(&self, said: &Value) {
+        self.listening.lock().expect("no panic under the lock").values_mut().for_each(|it| it.say(said.clone()));
+    }
+
+    /// The session's stream; what is said goes into the newest, and into no other.
+    fn listen(&self, asked: &Asked, session: String) -> Answer {
+        let anonymous = self.anonymous.load(Ordering::SeqCst);
+        let last = asked.header("last-event-id").and_then(|it| it.parse().ok()).filter(|_| !anonymous);
+        let mut said = self.listening.lock().expect("no panic under the lock").entry(session).or_default().listen(last);
         let (sender, body) = channel();
-        let mut unasked = self.unasked.subscribe();
+        let streams = Arc::clone(&self.streams);
+        streams.fetch_add(1, Ordering::SeqCst);
         tokio::spawn(async move {
-            let mut number = 0;
-            loop {
-                let said = tokio::select! {
-                    said = unasked.recv() => said,
-                    () = sender.closed() => return,
-                };
-                let Ok(said) = said else { return };
-                number += 1;
-                if !sender.data(format!("id: {number}\ndata: {said}\n\n")).await {
-                    return;
+            let said = async {
+                while let Some((number, said)) = said.recv().await {
+                    let id = if anonymous { String::new() } else { format!("id: {number}\n") };
+                    if !sender.data(format!("{id}data: {said}\n\n")).await {
+                        return;
+                    }
                 }
+                sender.closed().await;
+            };
+            tokio::select! {
+                () = said => {}
+                () = sender.closed() => {}
             }
+            streams.fetch_sub(1, Ordering::SeqCst);
         });
         stream(body)
     }
@@ -217,10 +284,10 @@ impl State {
             "hang" => std::future::pending().await,
             "grow" => {
                 self.grown.store(true, Ordering::SeqCst);
-                let _ = self.unasked.send(json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}));
+                self.say(&json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}));
                 text("grown".into())
             }
-            "slow" | "ask" | "die" => {
+            "slow" | "ask" | "die" | "paced" => {
                 let (sender, body) = channel();
                 tokio::spawn(self.converse(id, params, sender));
                 return stream(body);
@@ -242,6 +309,19 @@ impl State {
                     let progress = json!({"progressToken": token, "progress": step});
                     let event = json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": progress});
                     out.data(say(event)).await;
+                }
+            }
+            Some("paced") => {
+                let mut paces = self.paces.subscribe();
+                for step in 1..=3 {
+                    if paces.recv().await.is_err() {
+                        return;
+                    }
+                    if step < 3 {
+                        let progress = json!({"progressToken": token, "progress": step});
+                        let event = json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": progress});
+                        out.data(say(event)).await;
+                    }
                 }
             }
             Some("ask") => {

@@ -18,6 +18,8 @@ mod own_auth;
 mod pinning;
 #[path = "mcp/programs.rs"]
 mod programs;
+#[path = "mcp/resuming.rs"]
+mod resuming;
 #[path = "mcp/rules.rs"]
 mod rules;
 #[path = "mcp/session.rs"]

@@ -48,7 +48,8 @@ pub(super) struct Reply {
 
 /// A body that is still to be read.
 struct Body {
-    session: Option<HttpSession>,
+    /// It is large, and a body is passed on and on.
+    session: Option<Box<HttpSession>>,
     peer: Box<HttpPeer>,
     connector: Arc<Connector>,
     /// Counted at its endpoint as long as it is read.
@@ -107,7 +108,7 @@ impl Caller {
         let connected = Box::pin(connector.get_http_session(&*peer)).await;
         let report = |outcome: Outcome| lease.report(outcome, effective.health());
         let (mut session, reused) = match connected {
-            Ok(connected) => connected,
+            Ok((session, reused)) => (Box::new(session), reused),
             Err(error) => {
                 report(Outcome { connect_failed: true, ..Outcome::default() });
                 return Err(broken(error, false));
@@ -235,7 +236,7 @@ impl Body {
 
     async fn release(&mut self) {
         if let Some(session) = self.session.take() {
-            self.connector.release_http_session(session, &*self.peer, self.peer.options.idle_timeout).await;
+            self.connector.release_http_session(*session, &*self.peer, self.peer.options.idle_timeout).await;
         }
     }
 }

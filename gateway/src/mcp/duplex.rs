@@ -179,6 +179,14 @@ impl Lines {
         Ok(())
     }
 
+    pub(super) fn of_session(&self, name: &Name) -> Vec<Arc<Line>> {
+        self.lines.lock().iter().filter(|((it, _), _)| it == name).map(|(_, line)| line.clone()).collect()
+    }
+
+    pub(super) fn end_session(&self, name: &Name) {
+        self.lines.lock().retain(|(it, _), _| it != name);
+    }
+
     pub(super) fn end(&self, name: &Name, target: &Text) {
         self.lines.lock().remove(&(*name, target.clone()));
     }

@@ -1,8 +1,8 @@
 //! Several servers asked at once. None waits for another; one that hangs is waited for no longer than it is worth.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -25,9 +25,23 @@ const ITEMS_MAX: usize = 100_000;
 /// Ids of what we ask ourselves, in sessions that are clients': unlike any of theirs.
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
-/// An id that no client and no other request has (JSON).
+/// An id that no client and no other request has (JSON), in this process or another one.
 pub(super) fn own_id() -> String {
-    format!("\"agw-{}\"", NEXT_ID.fetch_add(1, Ordering::Relaxed))
+    static PROCESS: OnceLock<u32> = OnceLock::new();
+    let process = PROCESS.get_or_init(|| {
+        let mut bytes = [0; 4];
+        // Without randomness there is no TLS either.
+        let _ = aws_lc_rs::rand::fill(&mut bytes);
+        u32::from_be_bytes(bytes)
+    });
+    format!("{OWN_ID}{process:x}-{}\"", NEXT_ID.fetch_add(1, Ordering::Relaxed))
+}
+
+/// How they begin.
+const OWN_ID: &str = "\"agw-";
+
+pub(super) fn is_own_id(id: &str) -> bool {
+    id.starts_with(OWN_ID)
 }
 
 /// What each server answered, in their order.

@@ -81,7 +81,7 @@ impl Target {
             Err(Fault::Error(error)) => return Err(Fault::Refused(200, error)),
             version => version?,
         };
-        self.state.keep_about(talk.audience, message.clone());
+        self.state.keep_about(talk.audience(), message.clone());
         let opened = Opened { target: self.name.to_string(), id, version };
         let ready = Bytes::from(answer::notification("notifications/initialized", ""));
         let head = post_head(talk, endpoint, Some(&opened), &ready)?;
@@ -105,7 +105,7 @@ impl Target {
         };
         let opened =
             Opened { target: self.name.to_string(), id: Some(LINE.to_owned()), version: version_of(&message)? };
-        self.state.keep_about(talk.audience, message.clone());
+        self.state.keep_about(talk.audience(), message.clone());
         line.tell(answer::notification("notifications/initialized", "").into()).await?;
         let most = match &self.reach {
             Reach::Stdio(process) => process.instances_max,

@@ -18,7 +18,10 @@ mod events;
 mod fan;
 mod fault;
 mod federation;
+mod feed;
+mod going;
 mod handshake;
+mod kin;
 mod legacy;
 mod limits;
 mod live;
@@ -29,6 +32,7 @@ pub mod pin;
 mod post;
 mod probe;
 mod relay;
+mod replay;
 mod reply;
 mod route;
 mod rules;
@@ -46,6 +50,7 @@ mod target;
 mod told;
 
 pub use federation::{Endpoint, Federation, Reach, Target};
+pub use kin::Kinship;
 pub use serve::serve;
 pub use sessions::{EndedSessions, SessionKeys, Sessions};
 pub use sse::Channel;
@@ -58,6 +63,8 @@ use std::time::Duration;
 
 use call::Caller;
 use duplex::Lines;
+
+use crate::listen::drain::Exit;
 
 /// Longest wait for a server to open a session, to list, or to take a notification.
 pub(crate) const TARGET_DEADLINE: Duration = Duration::from_secs(10);
@@ -80,15 +87,21 @@ pub struct Mcp {
     watches: modern::watch::Watches,
     running: modern::running::Running,
     live: Arc<live::Live>,
+    /// Processes of the same line that live at this time.
+    kin: kin::Kin,
+    /// What clients may ask for again.
+    replay: Arc<replay::Replay>,
     /// To clients of the first revision.
     channels: sse::Channels,
 }
 
 impl Mcp {
-    /// `ttl`: how long a session may be idle.
-    pub fn new(sessions: Arc<Sessions>, ttl: Duration) -> Self {
+    /// `ttl`: how long a session may be idle. `exit`: keeps the process for clients that are about to come back.
+    pub fn new(sessions: Arc<Sessions>, ttl: Duration, exit: Arc<Exit>) -> Self {
         Self {
             live: live::Live::new(ttl),
+            replay: Arc::new(replay::Replay::new(exit)),
+            kin: kin::Kin::default(),
             caller: Caller::default(),
             sessions,
             lines: Arc::default(),
@@ -98,5 +111,13 @@ impl Mcp {
             running: modern::running::Running::default(),
             channels: sse::Channels::default(),
         }
+    }
+
+    /// A session has ended in another process: nothing of it stays here. Its servers were told there.
+    fn end_here(&self, name: &protocols::mcp::session::Name) {
+        self.sessions.end(*name);
+        self.live.forget(name);
+        self.replay.end(name);
+        self.lines.end_session(name);
     }
 }

@@ -119,7 +119,7 @@ pub(super) async fn in_session(
             if message.method() == "notifications/cancelled"
                 && let Some((name, _)) = &talk.session
             {
-                talk.mcp.running.cancel(name, &message);
+                cancel(talk, *name, &message, body);
             }
             if message.method() != "notifications/initialized" {
                 // Servers were told when they were asked to begin.
@@ -128,6 +128,9 @@ pub(super) async fn in_session(
             reply::write(session, ctx, reply::bare(202, Reason::Upstream)).await
         }
         Shape::Response if talk.session.as_ref().is_some_and(|(name, _)| talk.mcp.inputs.answered(name, &message)) => {
+            reply::write(session, ctx, reply::bare(202, Reason::Upstream)).await
+        }
+        Shape::Response if elsewhere(talk, &message, body).await => {
             reply::write(session, ctx, reply::bare(202, Reason::Upstream)).await
         }
         Shape::Response => {
@@ -326,6 +329,30 @@ fn tell(talk: &Talk, body: &Bytes) {
 /// As [`tell`], for a request whose answers say nothing.
 fn tell_request(talk: &Talk, body: &Bytes) {
     tell(talk, body);
+}
+
+/// Cancels what only this process can cancel, or another one of its line.
+fn cancel(talk: &Talk, name: Name, message: &Message<'_>, body: &Bytes) {
+    if talk.mcp.running.cancel(&name, message) || talk.mcp.kin.is_empty() {
+        return;
+    }
+    let (mcp, body) = (talk.mcp.clone(), body.clone());
+    tokio::spawn(async move { mcp.kin.told(&name, None, &body).await });
+}
+
+/// Whether an answer was for something that another process of the line has asked, or hears on a line of its own.
+async fn elsewhere(talk: &Talk, message: &Message<'_>, body: &Bytes) -> bool {
+    let Some((name, _)) = talk.session.as_ref().filter(|_| !talk.mcp.kin.is_empty()) else { return false };
+    if message.id.is_some_and(|it| fan::is_own_id(it.text())) {
+        return talk.mcp.kin.told(name, None, body).await;
+    }
+    match route::bind_answer(talk, message, body) {
+        // Whoever has the session with the server can tell it.
+        Some(bound) if bound.target.http().is_ok_and(|it| it.is_some()) => false,
+        Some(bound) if talk.mcp.lines.get(name, &bound.target.name).is_some() => false,
+        Some(bound) => talk.mcp.kin.told(name, Some(&bound.target.name), &bound.body).await,
+        None => talk.mcp.kin.told(name, None, body).await,
+    }
 }
 
 /// Opens a session, which is from then on in the id that the client holds.

@@ -7,15 +7,15 @@ use filters::Reason;
 use pingora_error::Result;
 use pingora_proxy::Session;
 use protocols::json::Raw;
-use protocols::mcp::resume::Last;
 use protocols::mcp::{Edits, List, Message, Shape, list, modern, name, task};
 use protocols::sse::Event;
 use tokio::sync::Notify;
 
 use super::fault::Fault;
+use super::going::{self, Going};
+use super::modern::running;
 use super::modern::seam::{self, Abandon, Seam, Step};
-use super::modern::{inputs, running};
-use super::reply::{self, Stream};
+use super::reply;
 use super::route::Bound;
 use super::talk::Talk;
 use super::target::{Answer, Sending};
@@ -42,18 +42,26 @@ pub(super) async fn request(
     let answer = match begun {
         Ok(Begun { answer: Answer::Stream(events), call, abandon }) => {
             let call = Call { cancelled, ..call };
-            return Box::pin(stream(proxy, session, ctx, talk, (Answer::Stream(events), call, abandon))).await;
-        }
-        Ok(Begun { answer: Answer::Message(message), call, abandon }) if asks(&call, &message) => {
-            let call = Call { cancelled, ..call };
-            return Box::pin(stream(proxy, session, ctx, talk, (Answer::Message(message), call, abandon))).await;
+            let going = Going { answer: Answer::Stream(events), call, abandon, run };
+            return Box::pin(going::stream(proxy, session, ctx, talk, going)).await;
         }
         Ok(Begun { answer: Answer::Message(message), call, mut abandon }) => {
-            abandon.answered();
-            checked(talk, &target, message, &call.seam).map(|(it, ended)| {
-                told::ended(ctx, ended);
-                (call.seam.status(&it), it)
-            })
+            match checked(talk, &target, message, &call.seam) {
+                Ok(Checked::Asks(message)) => {
+                    let call = Call { cancelled, ..call };
+                    let going = Going { answer: Answer::Message(message), call, abandon, run };
+                    return Box::pin(going::stream(proxy, session, ctx, talk, going)).await;
+                }
+                Ok(Checked::Answer(message, ended)) => {
+                    abandon.answered();
+                    told::ended(ctx, ended);
+                    Ok((call.seam.status(&message), message))
+                }
+                Err(fault) => {
+                    abandon.answered();
+                    Err(fault)
+                }
+            }
         }
         Ok(Begun { answer: Answer::Accepted, .. }) => Err(Fault::Silent),
         Err(fault) => Err(fault),
@@ -75,12 +83,12 @@ pub(super) async fn request(
 }
 
 /// A call that is under way.
-struct Call {
-    target: Arc<Target>,
-    seam: Seam,
+pub(super) struct Call {
+    pub(super) target: Arc<Target>,
+    pub(super) seam: Seam,
     /// As the server got it.
-    body: Bytes,
-    cancelled: Option<Arc<Notify>>,
+    pub(super) body: Bytes,
+    pub(super) cancelled: Option<Arc<Notify>>,
 }
 
 struct Begun {
@@ -111,12 +119,6 @@ async fn begin(
     Ok(Begun { answer, call: Call { target: target.clone(), seam, body, cancelled: None }, abandon })
 }
 
-/// Whether an answer asks for something first, of a client that has to be asked for it.
-fn asks(call: &Call, message: &[u8]) -> bool {
-    let asks = |it: Message<'_>| it.result.is_some_and(modern::is_input_required);
-    !call.seam.modern && Message::parse(message).is_ok_and(asks)
-}
-
 /// The status with which a fault goes to the client.
 fn status_of(talk: &Talk, fault: &Fault) -> u16 {
     match fault {
@@ -135,14 +137,33 @@ pub(super) fn note(ctx: &mut Ctx, target: &Target, fault: &Fault) {
 }
 
 /// A whole message that answers what was asked.
-fn checked(talk: &Talk, target: &Target, message: Bytes, seam: &Seam) -> std::result::Result<(Bytes, Ended), Fault> {
+pub(super) enum Checked {
+    /// As the client gets it, and what it says.
+    Answer(Bytes, Ended),
+    /// It asks for something first, of a client that has to be asked for it.
+    Asks(Bytes),
+}
+
+pub(super) fn checked(
+    talk: &Talk,
+    target: &Target,
+    message: Bytes,
+    seam: &Seam,
+) -> std::result::Result<Checked, Fault> {
     let parsed = Message::parse(&message).map_err(|fault| Fault::Message(fault.to_string()))?;
     if !parsed.answers(&seam.sent) && !is_error_for_nobody(&parsed) {
         return Err(Fault::Message("it answers something else".to_owned()));
     }
+    if asks(&parsed, seam) {
+        return Ok(Checked::Asks(message));
+    }
     let ended = Ended::of(&parsed);
     let outward = outward(talk, target, (&parsed, Some(seam)), &message);
-    Ok((outward.unwrap_or(message), ended))
+    Ok(Checked::Answer(outward.unwrap_or(message), ended))
+}
+
+fn asks(message: &Message<'_>, seam: &Seam) -> bool {
+    !seam.modern && message.result.is_some_and(modern::is_input_required)
 }
 
 /// A server that could not read an id answers with none.
@@ -191,139 +212,31 @@ fn outward(
     Some(edits.apply(document, 0..document.len()).into())
 }
 
-/// How a part of a call's stream ended.
-enum End {
-    /// With the answer as the client gets it.
-    Answered(Ended, Bytes),
-    Fault(Fault),
-    /// The client goes on with `Last-Event-ID` (2025-11-25, resumability).
-    Resumed,
-    /// The server wants something first.
-    Asks(Bytes),
-}
-
-async fn stream(
-    proxy: &Proxy,
-    session: &mut Session,
-    ctx: &mut Ctx,
-    talk: &Talk,
-    (mut answer, mut call, mut abandon): (Answer, Call, Abandon),
-) -> Result<()> {
-    let mut out = Stream::begin(session, ctx, &proxy.carried, Vec::new()).await?;
-    let mut rounds = 0;
-    let end = loop {
-        let end = Box::pin(part(&mut out, talk, &call, answer)).await?;
-        let End::Asks(message) = &end else { break end };
-        rounds += 1;
-        if rounds > inputs::ROUNDS_MAX {
-            break End::Fault(Fault::Broken("it asks and asks".into()));
-        }
-        let params = match inputs::ask(&mut out, talk, message).await? {
-            Ok(params) => params,
-            Err(fault) => break End::Fault(fault),
-        };
-        call.seam.again();
-        let body = inputs::again(&call.body, &call.seam.sent, &params);
-        let again = Sending { body, deadline: None, again: false };
-        let sent = running::unless(call.cancelled.as_deref(), call.target.send(talk, again));
-        match out.next(Box::pin(sent)).await? {
-            Ok(next) => answer = next,
-            Err(fault) => break End::Fault(fault),
-        }
-    };
-    match end {
-        End::Answered(ended, message) => {
-            audit::note(proxy, ctx, &message);
-            told::ended(ctx, ended);
-        }
-        End::Fault(fault) => {
-            note(ctx, &call.target, &fault);
-            let text = fault.answer(&call.seam.id, &call.target.name);
-            told::ended(ctx, Ended::of_bytes(text.as_bytes()));
-            out.event(&Event::message(text)).await?;
-        }
-        End::Resumed | End::Asks(_) => {}
-    }
-    abandon.answered();
-    out.end().await
-}
-
-/// Passes on what the server says until it has answered.
-async fn part(out: &mut Stream<'_>, talk: &Talk, call: &Call, answer: Answer) -> Result<End> {
-    let Call { target, seam, .. } = call;
-    let mut events = match answer {
-        Answer::Message(message) if asks(call, &message) => return Ok(End::Asks(message)),
-        Answer::Message(message) => {
-            return Ok(match checked(talk, target, message, seam) {
-                Ok((message, ended)) => {
-                    out.event(&Event::message(message.clone())).await?;
-                    End::Answered(ended, message)
-                }
-                Err(fault) => End::Fault(fault),
-            });
-        }
-        Answer::Accepted => return Ok(End::Fault(Fault::Silent)),
-        Answer::Stream(events) => events,
-    };
-    let mut resumable = false;
-    loop {
-        let next = running::unless(call.cancelled.as_deref(), events.next());
-        let event = match out.next(std::pin::pin!(next)).await? {
-            Ok(Some(event)) => event,
-            Ok(None) if resumable && !seam.modern => return Ok(End::Resumed),
-            Ok(None) => return Ok(End::Fault(Fault::Silent)),
-            Err(fault) => return Ok(End::Fault(fault)),
-        };
-        resumable |= event.id.is_some();
-        match passed(talk, target, event, seam) {
-            Passed::Nothing => {}
-            Passed::Event(event) => out.event(&event).await?,
-            Passed::Last(event, _) if asks(call, &event.data) => {
-                events.finish();
-                return Ok(End::Asks(event.data));
-            }
-            Passed::Last(event, ended) => {
-                out.event(&event).await?;
-                events.finish();
-                return Ok(End::Answered(ended, event.data));
-            }
-            Passed::Park(asked) => {
-                let parked = talk.mcp.parked.park(talk, target, (seam, events), asked);
-                return Ok(match parked.and_then(|it| checked(talk, target, it, seam)) {
-                    Ok((message, ended)) => {
-                        out.event(&Event::message(message.clone())).await?;
-                        End::Answered(ended, message)
-                    }
-                    Err(fault) => End::Fault(fault),
-                });
-            }
-        }
-    }
-}
-
 /// What becomes of an event of a call's stream.
-enum Passed {
+pub(super) enum Passed {
     Nothing,
     Event(Event),
     /// With the answer in it.
     Last(Event, Ended),
+    /// The answer asks the client for something first.
+    Asks(Bytes),
     /// The server asks something, and the call waits.
     Park(Bytes),
 }
 
 /// An event of a call's stream as the client gets it. What belongs to somebody else's call is kept back.
-fn passed(talk: &Talk, target: &Arc<Target>, event: Event, seam: &Seam) -> Passed {
-    let last = |it: &String| Last::Call { target: target.name.to_string(), id: it.clone() };
-    let own = event.id.as_ref().filter(|_| talk.federation.naming.ids).map(|it| last(it).write());
-    // Streams of that era are not gone on with.
-    let event_id = own.unwrap_or_else(|| event.id.clone()).filter(|_| !seam.modern);
+pub(super) fn passed(talk: &Talk, target: &Arc<Target>, event: Event, seam: &Seam) -> Passed {
     if event.data.is_empty() {
-        return if seam.modern { Passed::Nothing } else { Passed::Event(Event { id: event_id, ..event }) };
+        // Streams of that era are not gone on with.
+        return if seam.modern { Passed::Nothing } else { Passed::Event(event) };
     }
     let Ok(message) = Message::parse(&event.data) else { return Passed::Nothing };
     let done = message.shape() == Shape::Response;
     if done && !message.answers(&seam.sent) && !is_error_for_nobody(&message) {
         return Passed::Nothing;
+    }
+    if done && asks(&message, seam) {
+        return Passed::Asks(event.data.clone());
     }
     target.state.changed(List::changed(message.method()));
     match seam.step(&message) {
@@ -337,7 +250,7 @@ fn passed(talk: &Talk, target: &Arc<Target>, event: Event, seam: &Seam) -> Passe
     }
     let data = outward(talk, target, (&message, Some(seam)), &event.data).unwrap_or_else(|| event.data.clone());
     let ended = done.then(|| Ended::of(&message));
-    let event = Event { id: event_id, data, ..event };
+    let event = Event { data, ..event };
     match ended {
         Some(ended) => Passed::Last(event, ended),
         None => Passed::Event(event),

@@ -16,6 +16,7 @@ use super::KEEP_ALIVE;
 use super::sse::Channel;
 use crate::listen::carried::{Carried, Kind};
 use crate::proxy::{Ctx, answer};
+use crate::session::Slot;
 
 /// Tells proxies on the way not to hold events back.
 const UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");
@@ -49,6 +50,7 @@ pub(super) struct Stream<'a> {
     session: &'a mut Session,
     /// Where it goes instead.
     channel: Option<Arc<Channel>>,
+    wrapped: Option<Slot>,
 }
 
 impl<'a> Stream<'a> {
@@ -60,7 +62,7 @@ impl<'a> Stream<'a> {
         headers: Vec<(HeaderName, HeaderValue)>,
     ) -> Result<Self> {
         if let Some(channel) = ctx.channel.clone() {
-            return Ok(Self { session, channel: Some(channel) });
+            return Ok(Self { session, channel: Some(channel), wrapped: None });
         }
         let mut head = ResponseHeader::build(200, Some(6))?;
         head.insert_header(CONTENT_TYPE, EVENT_STREAM)?;
@@ -77,7 +79,7 @@ impl<'a> Stream<'a> {
         ctx.outcome.status = 200;
         ctx.load = Some(carried.take(Kind::Sse));
         session.write_response_header(Box::new(head), false).await?;
-        Ok(Self { session, channel: None })
+        Ok(Self { session, channel: None, wrapped: ctx.wrapped.clone() })
     }
 
     pub(super) async fn event(&mut self, event: &Event) -> Result<()> {
@@ -109,6 +111,13 @@ impl<'a> Stream<'a> {
     pub(super) async fn end(self) -> Result<()> {
         if self.channel.is_some() {
             return Ok(());
+        }
+        if crate::listen::conn_info(self.session).is_some_and(|it| it.draining()) {
+            // What the client asks next, it asks elsewhere.
+            match &self.wrapped {
+                Some(slot) => slot.close(),
+                None => self.session.set_keepalive(None),
+            }
         }
         self.session.write_response_body(Some(Bytes::new()), true).await
     }

@@ -108,6 +108,7 @@ pub(super) fn find_session(session: &Session, talk: &mut Talk) -> std::result::R
 fn end(talk: Talk) {
     if let Some((name, _)) = &talk.session {
         talk.mcp.sessions.end(*name);
+        talk.mcp.kin.ended(*name);
     }
     forget(&talk);
 }
@@ -116,6 +117,7 @@ fn end(talk: Talk) {
 pub(super) fn forget(talk: &Talk) {
     let Some((name, _)) = &talk.session else { return };
     talk.mcp.live.forget(name);
+    talk.mcp.replay.end(name);
     let mut ending = Vec::new();
     for target in &talk.federation.targets {
         talk.mcp.watches.forget(name, &target.name);

@@ -72,6 +72,11 @@ impl Sessions {
         (!self.ended.lock().contains(&name)).then_some((name, session))
     }
 
+    /// Those that are remembered.
+    pub(super) fn ended(&self) -> Vec<Name> {
+        self.ended.lock().order.iter().copied().collect()
+    }
+
     /// The session was ended by its client.
     pub fn end(&self, name: Name) {
         self.ended.lock().insert(name, ());

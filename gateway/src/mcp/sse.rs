@@ -2,7 +2,8 @@
 //! names the place that they post messages to.
 //!
 //! The stream is in this process, and so is the session that its client opens over it; the id in the place says whose it
-//! is, as other ids do, and no other process goes on with it. A message is taken with 202 at once; what comes of it goes
+//! is, as other ids do. A process that has taken over says what it has to say through the one that has the stream; no
+//! other goes on with it. A message is taken with 202 at once; what comes of it goes
 //! into the stream, for which [`Channel`] stands in wherever an answer is written.
 
 use std::collections::HashMap;
@@ -22,6 +23,7 @@ use protocols::mcp::{Message, Shape, Version, answer};
 use protocols::sse::Event;
 use tokio::sync::{Notify, mpsc};
 
+use super::feed::Said;
 use super::reply::{self, Stream};
 use super::talk::Talk;
 use super::{Sessions, post, serve, stream};
@@ -40,12 +42,39 @@ pub(super) const PATH: &str = "/sse";
 /// What leads to one client.
 pub struct Channel {
     out: mpsc::Sender<Event>,
+    held: Arc<Held>,
+}
+
+/// What is known of its client.
+pub(super) struct Held {
     /// Once it has been opened.
     session: Mutex<Option<Sealed>>,
     opened: Notify,
 }
 
+impl Held {
+    pub(super) fn session(&self) -> Option<Sealed> {
+        self.session.lock().clone()
+    }
+
+    /// Ends once when a session is opened.
+    pub(super) async fn opened(&self) {
+        self.opened.notified().await;
+    }
+}
+
 impl Channel {
+    /// With its session, where there is one already, and what comes out of it.
+    pub(super) fn new(session: Option<Sealed>) -> (Arc<Self>, mpsc::Receiver<Event>) {
+        let (out, said) = mpsc::channel(WAITING_MAX);
+        let held = Arc::new(Held { session: Mutex::new(session), opened: Notify::new() });
+        (Arc::new(Self { out, held }), said)
+    }
+
+    pub(super) fn held(&self) -> Arc<Held> {
+        self.held.clone()
+    }
+
     /// Says something to the client, and waits where it is slow. The error says that it has left.
     pub(super) async fn say(&self, event: Event) -> std::result::Result<(), ()> {
         let event = Event { event: Some("message".to_owned()), id: None, ..event };
@@ -57,9 +86,9 @@ impl Channel {
         self.out.closed().await;
     }
 
-    fn open(&self, session: Sealed) {
-        *self.session.lock() = Some(session);
-        self.opened.notify_one();
+    pub(super) fn open(&self, session: Sealed) {
+        *self.held.session.lock() = Some(session);
+        self.held.opened.notify_one();
     }
 }
 
@@ -77,7 +106,7 @@ impl Channels {
         true
     }
 
-    fn get(&self, name: &Name) -> Option<Arc<Channel>> {
+    pub(super) fn get(&self, name: &Name) -> Option<Arc<Channel>> {
         self.0.lock().get(name).cloned()
     }
 }
@@ -92,7 +121,7 @@ struct Ending {
 impl Drop for Ending {
     fn drop(&mut self) {
         self.talk.mcp.channels.0.lock().remove(&self.name);
-        if let Some(session) = self.channel.session.lock().take() {
+        if let Some(session) = self.channel.held.session.lock().take() {
             self.talk.session = Some((self.name, session));
             serve::forget(&self.talk);
         }
@@ -110,8 +139,7 @@ pub(super) async fn listen(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx, 
     let Ok(id) = talk.mcp.sessions.seal(&place, name, &talk.scope) else {
         return refuse(session, ctx, 500, "the session cannot be sealed").await;
     };
-    let (sender, mut receiver) = mpsc::channel(WAITING_MAX);
-    let channel = Arc::new(Channel { out: sender, session: Mutex::default(), opened: Notify::new() });
+    let (channel, mut receiver) = Channel::new(None);
     if !talk.mcp.channels.keep(name, &channel) {
         return refuse(session, ctx, 503, "too many streams").await;
     }
@@ -140,12 +168,15 @@ impl Drop for Aborts {
 
 /// What servers say unasked, once there is a session.
 async fn unasked(mut talk: Talk, name: Name, channel: Arc<Channel>) {
-    channel.opened.notified().await;
-    let Some(session) = channel.session.lock().clone() else { return };
+    channel.held.opened().await;
+    let Some(session) = channel.held.session() else { return };
     talk.session = Some((name, session));
     let talk = Arc::new(talk);
-    let (_listeners, mut coming) = stream::listeners(&talk);
-    while let Some((target, event)) = coming.recv().await {
+    let places = std::collections::BTreeMap::new();
+    let (_listeners, mut coming, _) =
+        stream::listen_from(&talk, stream::From { places: &places, only: None, ready: None });
+    while let Some(said) = coming.recv().await {
+        let Said::Server(target, event) = said else { continue };
         if let Some(data) = super::relay::unasked(&talk, &target, &event)
             && channel.say(Event::message(data)).await.is_err()
         {
@@ -162,7 +193,7 @@ pub(super) async fn message(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx,
         return refuse(session, ctx, 422, "`sessionId` is missing: begin with GET").await;
     };
     let name = talk.mcp.sessions.open(id, &talk.scope).map(|(name, _)| name);
-    let Some((name, channel)) = name.and_then(|it| Some((it, talk.mcp.channels.get(&it)?))) else {
+    let Some((name, channel)) = found(&talk, name).await else {
         return refuse(session, ctx, 404, "session not found").await;
     };
     if !session.req_header().headers.get(CONTENT_TYPE).is_some_and(|it| transport::is_type(it.as_bytes(), JSON)) {
@@ -184,6 +215,15 @@ pub(super) async fn message(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx,
         // The client of the stream has left; this connection is in order.
         Err(_) if channel.out.is_closed() => Ok(()),
         said => said,
+    }
+}
+
+/// What leads to the client: here, or in a process that gives way to this one.
+async fn found(talk: &Talk, name: Option<Name>) -> Option<(Name, Arc<Channel>)> {
+    let name = name?;
+    match talk.mcp.channels.get(&name) {
+        Some(channel) => Some((name, channel)),
+        None => Some((name, talk.mcp.kin.channel(talk, name).await?)),
     }
 }
 
@@ -214,7 +254,7 @@ async fn taken(
         }
         return reply::write(session, ctx, opened).await;
     }
-    let held = channel.session.lock().clone();
+    let held = channel.held.session();
     let Some(held) = held else {
         let text = answer::error(id, answer::INVALID_REQUEST, "begin with `initialize`");
         return reply::write(session, ctx, reply::message(400, Reason::InvalidRequest, text)).await;

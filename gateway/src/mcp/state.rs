@@ -134,7 +134,7 @@ impl ListKey {
     pub(super) fn shaped(list: List, talk: &Talk) -> Self {
         let shaping = talk.shaping.as_ref().filter(|_| list == List::Tools);
         let shape = shaping.map_or(0, |it| it.fingerprint);
-        Self { shape, ..Self::new(list, talk.federation.naming, talk.audience) }
+        Self { shape, ..Self::new(list, talk.federation.naming, talk.audience()) }
     }
 }
 

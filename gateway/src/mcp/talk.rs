@@ -1,7 +1,7 @@
 //! A client's exchange, as far as servers get to see it.
 
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use aws_lc_rs::digest;
 use filters::backend_auth::{Outgoing, Payload};
@@ -46,12 +46,12 @@ pub(super) struct Talk {
     pub(super) federation: Arc<Federation>,
     pub(super) world: Arc<World>,
     /// The client's head without what is its own.
-    head: RequestHeader,
-    facts: Facts,
+    head: Arc<RequestHeader>,
+    facts: Arc<Facts>,
     /// Where and whose sessions are.
     pub(super) scope: [u8; 32],
-    /// A digest of what servers could tell clients apart by.
-    pub(super) audience: u64,
+    /// See [`Self::audience`]; most messages are not asked about it.
+    audience: OnceLock<u64>,
     /// The session that the client shows.
     pub(super) session: Option<(Name, Session)>,
     /// The only server's authorization is that of clients.
@@ -79,8 +79,13 @@ impl Talk {
             head.remove_header(name);
         }
         let scope = scope(&federation.name, route, &facts.identity);
-        let audience = audience(&head.headers, &scope);
+        let (head, facts, audience) = (Arc::new(head), Arc::new(facts), OnceLock::new());
         Self { mcp, federation, world, head, facts, scope, audience, session: None, own_auth: false, shaping: None }
+    }
+
+    /// A digest of what servers could tell clients apart by.
+    pub(super) fn audience(&self) -> u64 {
+        *self.audience.get_or_init(|| audience(&self.head.headers, &self.scope))
     }
 
     /// The head of a request with such a body to a server.
@@ -90,7 +95,7 @@ impl Talk {
         (method, path): (&http::Method, &str),
         body: &[u8],
     ) -> Result<RequestHeader, Fault> {
-        let mut head = self.head.clone();
+        let mut head = RequestHeader::clone(&self.head);
         head.set_method(method.clone());
         let uri = http::Uri::try_from(path).map_err(|_| Fault::Policy(format!("`{path}` is not a path")))?;
         head.set_uri(uri);
@@ -104,7 +109,7 @@ impl Talk {
         insert(&mut head, header::ACCEPT_ENCODING, HeaderValue::from_static("identity"))?;
         let effective = &endpoint.effective;
         if !effective.filters().is_empty() {
-            let mut facts = self.facts.clone();
+            let mut facts = Facts::clone(&self.facts);
             let mut exchange = Exchange { request: &mut head, facts: &mut facts, outside: &*self.world };
             if let Verdict::Reply(_) = chain::on_attempt(effective, &mut exchange) {
                 return Err(Fault::Policy(facts.fault.unwrap_or_else(|| "a policy of the server refused".to_owned())));
@@ -112,7 +117,7 @@ impl Talk {
         }
         // Last: nothing that runs for a request sees the credential.
         if let Some(policy) = effective.backend_auth() {
-            let (body, facts, outside) = (Payload::Whole(body), &self.facts, &*self.world);
+            let (body, facts, outside) = (Payload::Whole(body), &*self.facts, &*self.world);
             let written = policy.on_attempt(Outgoing { head: &mut head, body, facts, outside });
             written.map_err(|why| Fault::Policy(format!("backendAuth: {why}")))?;
         }
@@ -138,10 +143,12 @@ impl Talk {
     /// The same without anything of a client's.
     pub(super) fn nobody(&self) -> Self {
         let mut own = self.again();
+        // It stays the same audience's.
+        own.audience.get_or_init(|| self.audience());
         if let Ok(head) = RequestHeader::build("POST", b"/", None) {
-            own.head = head;
+            own.head = Arc::new(head);
         }
-        own.facts.identity = Identity::default();
+        Arc::make_mut(&mut own.facts).identity = Identity::default();
         own.session = None;
         own
     }
@@ -156,7 +163,7 @@ impl Talk {
             head: head.clone(),
             facts: facts.clone(),
             scope: *scope,
-            audience: *audience,
+            audience: audience.clone(),
             session: session.clone(),
             own_auth: *own_auth,
             shaping: shaping.clone(),

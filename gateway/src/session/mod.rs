@@ -46,6 +46,7 @@ pub struct Wishes {
 }
 
 /// The handle that the request's context keeps.
+#[derive(Clone)]
 pub struct Slot {
     shared: Arc<Shared>,
 }

@@ -3,6 +3,9 @@
 //! A client shows the last id it saw, and no more; so each id says how far every one of the streams had come:
 //! `g<target>:<id>,<target>:<id>` for the stream of what nobody asked for, `p<target>:<id>` for the answer to one call.
 //! The ids of servers are opaque, and written in base64url.
+//!
+//! Where events are kept ([`Place`]), an id says first who keeps them: `<owner>.<track>.<number>`, and after `~` how far
+//! the servers' streams had come, for whoever asks somebody else than the owner.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -54,6 +57,41 @@ impl Last {
     }
 }
 
+/// Where an event stands among those that were kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The process that keeps them.
+    pub owner: u64,
+    /// The stream, as its owner counts.
+    pub track: u64,
+    /// The event, from 1.
+    pub number: u64,
+    /// Where the servers were.
+    pub last: Option<Last>,
+}
+
+impl Place {
+    /// As clients see it.
+    pub fn write(&self) -> String {
+        let Self { owner, track, number, last } = self;
+        let own = format!("{owner:x}.{track:x}.{number:x}");
+        match last.as_ref().and_then(Last::write) {
+            Some(last) => format!("{own}~{last}"),
+            None => own,
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        let (own, last) = match text.split_once('~') {
+            Some((own, last)) => (own, Some(Last::parse(last)?)),
+            None => (text, None),
+        };
+        let mut parts = own.split('.').map(|it| u64::from_str_radix(it, 16).ok());
+        let place = Self { owner: parts.next()??, track: parts.next()??, number: parts.next()??, last };
+        parts.next().is_none().then_some(place)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -64,6 +102,10 @@ mod tests {
     fn ids_of_others_are_not_ours() {
         for text in ["", "p", "g", "x", "pa", "pa:!", "ga:YQ,", "1", "5d2b_3", "\u{e4}"] {
             assert_eq!(Last::parse(text), None, "{text}");
+        }
+        for text in ["", "1", "1.2", "1.2.", "1.2.3.4", "1.2.x", "1.2.3~", "1.2.3~x", "ga:YQ", "1.2.11111111111111111"]
+        {
+            assert_eq!(Place::parse(text), None, "{text}");
         }
         assert_eq!(Last::Unasked(Vec::new()).write(), None);
         assert_eq!(Last::Call { target: "t".into(), id: "x".repeat(ID_BYTES_MAX + 1) }.write(), None);
@@ -78,6 +120,18 @@ mod tests {
                 prop_assert!(text.bytes().all(|it| it.is_ascii_graphic()));
                 prop_assert_eq!(Last::parse(&text), Some(last));
             }
+        }
+
+        #[test]
+        fn places_are_read_as_they_were_written(owner in any::<u64>(), track in any::<u64>(), number in any::<u64>(), id in prop::option::of("\\PC{0,9}")) {
+            let last = id.map(|id| Last::Call { target: "t".into(), id });
+            let place = Place { owner, track, number, last };
+            prop_assert_eq!(Place::parse(&place.write()), Some(place));
+        }
+
+        #[test]
+        fn no_text_makes_reading_panic(text in "\\PC{0,40}") {
+            let _ = (Last::parse(&text), Place::parse(&text));
         }
     }
 }

@@ -2,13 +2,14 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use http::Response;
 use serde_json::{Value, json};
-use tests::gateway::binary_path;
+use tests::gateway::{Lineage, binary_path};
 use tests::http::{BodySender, channel, full};
 use tests::wait::PATIENCE;
-use tests::{Backend, Gateway, McpClient, McpServer, eventually};
+use tests::{Backend, Gateway, McpClient, McpServer, eventually, within};
 
 use super::federation_of;
 
@@ -174,4 +175,80 @@ async fn a_target_starts_no_more_programs_than_it_may() {
     assert_eq!(open().await["error"]["code"], -32603, "a third one is refused");
     eventually(PATIENCE, || async { children(gateway.pid()).len() == 2 }).await;
     gateway.stop().await;
+}
+
+/// A server that is a few lines of shell: it opens sessions, and its tool asks the client before it answers the call 7.
+struct Script(tempfile::TempDir);
+
+impl Script {
+    fn new() -> Script {
+        let opened = json!({"jsonrpc": "2.0", "id": "agw-open", "result": {"protocolVersion": "2025-06-18",
+            "capabilities": {"tools": {}}, "serverInfo": {"name": "sh", "version": "1"}}});
+        let asks = json!({"jsonrpc": "2.0", "id": 99, "method": "elicitation/create", "params": {"message": "?"}});
+        let answer = json!({"jsonrpc": "2.0", "id": 7, "result": {"content": [{"type": "text", "text": "heard"}]}});
+        let text = format!(
+            "while read -r line; do case \"$line\" in\n*'\"initialize\"'*) echo '{opened}' ;;\n*'\"tools/call\"'*) echo '{asks}' ;;\n*'\"id\":99'*) echo '{answer}' ;;\nesac; done\n"
+        );
+        let dir = tempfile::Builder::new().prefix("agw-script-").tempdir().expect("a directory");
+        std::fs::write(dir.path().join("server.sh"), text).expect("a file");
+        Script(dir)
+    }
+
+    fn target(&self) -> String {
+        format!("{{ name: sh, stdio: {{ cmd: /bin/sh, args: ['{}'] }} }}", self.0.path().join("server.sh").display())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_sessions_leave_no_program_and_no_pipe_behind() {
+    const SESSIONS: usize = 1_000;
+    const AT_ONCE: usize = 10;
+    let script = Script::new();
+    let gateway = Gateway::start(&targets(&[script.target()])).await;
+    let (addr, pid) = (gateway.addr(0), gateway.pid());
+    let files = || std::fs::read_dir(format!("/proc/{pid}/fd")).expect("a process that runs").count();
+    let visit = || async move {
+        let client = McpClient::open(addr, "/mcp").await;
+        client.end().await.expect_status(200);
+    };
+    futures::future::join_all((0..AT_ONCE).map(|_| visit())).await;
+    eventually(PATIENCE, || async { children(pid).is_empty() }).await;
+    let before = files();
+    for _ in 0..SESSIONS / AT_ONCE {
+        futures::future::join_all((0..AT_ONCE).map(|_| visit())).await;
+    }
+    eventually(PATIENCE, || async { children(pid).is_empty() }).await;
+    // Connections of clients that have left may be about to be closed.
+    eventually(PATIENCE, || async { files() <= before + AT_ONCE }).await;
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn an_upgrade_lets_calls_at_programs_end_and_starts_others_for_what_comes() {
+    let script = Script::new();
+    let yaml = targets(&[script.target(), demo("demo")]);
+    let gateway = Gateway::start(&format!("config:\n  connectionTerminationDeadline: 10s\n{yaml}")).await;
+    let addr = gateway.addr(0);
+    let client = McpClient::open(addr, "/mcp").await;
+    let programs = children(gateway.pid());
+    assert_eq!(programs.len(), 2);
+    let mut asking = client.stream("tools/call", json!({"name": "sh_ask", "arguments": {}})).await;
+    let asked = within(PATIENCE, asking.next()).await.expect("a stream").expect("an event").json();
+    assert_eq!(asked["method"], "elicitation/create");
+    let mut lineage = Lineage::new(gateway);
+    let heir = lineage.upgrade().await.to;
+    let after = client.over(addr);
+    // The program that asks is the elder's.
+    after.post(&json!({"jsonrpc": "2.0", "id": asked["id"], "result": {"action": "accept"}})).await.expect_status(202);
+    let answer = within(PATIENCE, asking.next()).await.expect("a stream").expect("an event").json();
+    assert_eq!(answer["result"]["content"][0]["text"], "heard", "{answer}");
+    assert_eq!(after.text("demo_add", json!({"a": 2, "b": 3})).await, "5", "another program, in the same session");
+    assert_eq!(children(heir).len(), 1);
+    drop((asking, client));
+    lineage.drained(Duration::from_secs(60)).await;
+    let gone = |pid: &u32| !Path::new(&format!("/proc/{pid}/cmdline")).exists();
+    eventually(PATIENCE, || async { programs.iter().all(gone) }).await;
+    after.end().await.expect_status(200);
+    eventually(PATIENCE, || async { children(heir).is_empty() }).await;
+    lineage.stop().await;
 }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use http::Method;
 use serde_json::{Value, json};
 use tests::client::Events;
+use tests::gateway::Lineage;
 use tests::mcp::opening;
 use tests::wait::PATIENCE;
 use tests::{Client, Gateway, McpServer, ModernServer, Reply, eventually, within};
@@ -132,4 +133,31 @@ async fn messages_that_belong_to_no_stream_are_refused() {
     .await;
     assert_eq!(one.backend.stats().requests(), 0, "the server heard nothing of it");
     gateway.stop().await;
+}
+
+#[tokio::test]
+async fn after_an_upgrade_answers_still_come_over_the_stream_that_the_elder_has() {
+    let one = McpServer::start("one");
+    let yaml = format!("config:\n  connectionTerminationDeadline: 10s\n{}", federation_of(&[("a", &one)], ""));
+    let gateway = Gateway::start(&yaml).await;
+    let addr = gateway.addr(0);
+    let mut opened = SseClient::open(addr).await;
+    // One that has not even begun its session.
+    let mut fresh = SseClient::connect(addr).await;
+    let mut lineage = Lineage::new(gateway);
+    lineage.upgrade().await;
+    opened.call(1, "echo").await.expect_status(202);
+    assert_eq!(opened.next().await["result"]["content"][0]["text"], "one: {}");
+    opened.call(2, "slow").await.expect_status(202);
+    for step in 1..=3 {
+        assert_eq!(opened.next().await["params"]["progress"], step);
+    }
+    assert_eq!(opened.next().await["id"], 2);
+    fresh.post(&opening("2024-11-05")).await.expect_status(202);
+    assert_eq!(fresh.next().await["result"]["protocolVersion"], "2024-11-05");
+    fresh.call(3, "echo").await.expect_status(202);
+    assert_eq!(fresh.next().await["id"], 3);
+    drop((opened, fresh));
+    lineage.drained(PATIENCE).await;
+    lineage.stop().await;
 }

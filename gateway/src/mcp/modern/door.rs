@@ -65,7 +65,7 @@ fn check(headers: &HeaderMap, message: &Message<'_>, version: Version, id: &str)
 fn as_session(talk: &Talk, client: String) -> (Name, Sealed) {
     let mut context = digest::Context::new(&digest::SHA256);
     context.update(&talk.scope);
-    context.update(&talk.audience.to_be_bytes());
+    context.update(&talk.audience().to_be_bytes());
     context.update(client.as_bytes());
     let mut name = Name::default();
     for (to, from) in name.iter_mut().zip(context.finish().as_ref()) {
@@ -114,12 +114,12 @@ pub(super) async fn about(talk: &Talk, target: &Arc<Target>) -> std::result::Res
         let body = answer::request(ABOUT_ID, "server/discover", "");
         return Ok((ask(target, talk, ABOUT_ID, body).await?, ABOUT_ID));
     }
-    let held = match target.state.about(talk.audience) {
+    let held = match target.state.about(talk.audience()) {
         Some(held) => held,
         None => {
             // It was opened before, and what was said then is forgotten.
             target.renew(talk, Some(&opened)).await?;
-            target.state.about(talk.audience).ok_or(Fault::Silent)?
+            target.state.about(talk.audience()).ok_or(Fault::Silent)?
         }
     };
     Ok((held, super::super::target::OPENING_ID))

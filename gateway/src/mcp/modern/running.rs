@@ -43,12 +43,13 @@ impl Running {
         Some(Run { all: self.0.clone(), key, cancelled })
     }
 
-    /// A client does not wait any longer for what this notification names.
-    pub(in crate::mcp) fn cancel(&self, name: &Name, message: &Message<'_>) {
-        let Some(id) = message.params.and_then(|it| it.get("requestId")).map(Raw::text) else { return };
-        if let Some(cancelled) = self.0.lock().get(&(*name, id.to_owned())) {
-            cancelled.notify_one();
-        }
+    /// A client does not wait any longer for what this notification names. False: it is not here.
+    pub(in crate::mcp) fn cancel(&self, name: &Name, message: &Message<'_>) -> bool {
+        let Some(id) = message.params.and_then(|it| it.get("requestId")).map(Raw::text) else { return false };
+        let all = self.0.lock();
+        let Some(cancelled) = all.get(&(*name, id.to_owned())) else { return false };
+        cancelled.notify_one();
+        true
     }
 }
 

@@ -199,7 +199,7 @@ fn check_params(talk: &Talk, target: &Target, (message, id): (&Message<'_>, &str
 
 /// A tool's definition, where the list is at hand.
 pub(super) fn known_tool(talk: &Talk, target: &Target, name: &str) -> Option<String> {
-    let key = ListKey::new(List::Tools, talk.federation.naming, talk.audience);
+    let key = ListKey::new(List::Tools, talk.federation.naming, talk.audience());
     let items = target.state.last_list(&key)?;
     items.items.iter().find(|(own, _)| own == name).map(|(_, item)| item.clone())
 }

@@ -1,0 +1,264 @@
+//! What generations of the gateway that live at once say to each other of sessions: whatever is bound to one of them is
+//! asked for by the other.
+//!
+//! A process listens at an address that nobody guesses and that its successor inherits; only our own user, and root, may
+//! ask there. The successor, to which all clients come that begin a request, asks its elders for streams that clients go
+//! on with ([`Ask::Follow`]), gives them answers and cancellations that belong to calls under way there
+//! ([`Ask::Told`]), and says to their clients of the first revision what those are to hear ([`Ask::Channel`]). Each tells the others of sessions that have ended ([`Ask::Ended`]).
+//! Elders know who they are for by themselves: one that does not says so, and one that has ended is not asked again.
+//! The side that is asked is in [`owner`].
+
+mod owner;
+mod wire;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use protocols::mcp::resume::{Last, Place};
+use protocols::mcp::session::Name;
+use protocols::sse::Event;
+use tokio::net::UnixStream;
+use tokio::sync::{Semaphore, mpsc};
+
+use super::Mcp;
+use super::feed::{Feed, Said, Several};
+use super::replay::Claim;
+use super::sse::{Channel, Held};
+use super::stream::{self, From};
+use super::talk::Talk;
+use wire::{Address, Ask, Flow, Reply};
+
+use crate::life::transfer::{Moment, Transfer};
+
+/// Processes that are asked.
+const KIN_MAX: usize = 32;
+/// For an answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long two processes listen to the same servers, at most.
+const OVERLAP_MAX: Duration = Duration::from_secs(1);
+
+/// The others.
+#[derive(Default)]
+pub(super) struct Kin {
+    own: Mutex<Option<Address>>,
+    others: Mutex<Vec<Address>>,
+}
+
+impl Kin {
+    /// Whether there are any.
+    pub(super) fn is_empty(&self) -> bool {
+        self.others.lock().is_empty()
+    }
+
+    fn add(&self, address: Address) {
+        let mut others = self.others.lock();
+        if !others.contains(&address) && *self.own.lock() != Some(address) {
+            others.push(address);
+            if others.len() > KIN_MAX {
+                others.remove(0);
+            }
+        }
+    }
+
+    /// Asks one after the other; the first that knows of it, with its answer.
+    async fn ask(&self, ask: &Ask) -> Option<(Flow<UnixStream>, Reply)> {
+        // The youngest first: most is bound to it.
+        let others: Vec<Address> = self.others.lock().iter().rev().copied().collect();
+        for address in others {
+            let asked = async {
+                let mut flow = Flow::new(wire::connect(&address)?);
+                flow.say(ask).await?;
+                let reply: Reply = flow.hear().await?.ok_or(std::io::ErrorKind::UnexpectedEof)?;
+                std::io::Result::Ok((flow, reply))
+            };
+            match tokio::time::timeout(PATIENCE, asked).await {
+                Ok(Ok((_, Reply::Unknown))) => {}
+                Ok(Ok(known)) => return Some(known),
+                Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+                    tracing::debug!("an elder has ended");
+                    self.others.lock().retain(|it| *it != address);
+                }
+                Ok(Err(error)) => tracing::debug!(%error, "an elder does not answer"),
+                Err(_) => tracing::debug!("an elder does not answer in time"),
+            }
+        }
+        None
+    }
+
+    /// Tells all that a session has ended.
+    pub(super) fn ended(&self, name: Name) {
+        let others = self.others.lock().clone();
+        if others.is_empty() {
+            return;
+        }
+        tokio::spawn(async move {
+            for address in others {
+                let told = async {
+                    let mut flow = Flow::new(wire::connect(&address)?);
+                    flow.say(&Ask::Ended { name }).await?;
+                    flow.hear::<Reply>().await
+                };
+                // It may be gone itself.
+                let _ = tokio::time::timeout(PATIENCE, told).await;
+            }
+        });
+    }
+
+    /// Gives a client's answer or cancellation to the process whose call it belongs to. `target`: to a server on a line
+    /// of its own.
+    pub(super) async fn told(&self, name: &Name, target: Option<&str>, body: &Bytes) -> bool {
+        if self.is_empty() {
+            return false;
+        }
+        let Ok(body) = std::str::from_utf8(body) else { return false };
+        let ask = Ask::Told { name: *name, target: target.map(str::to_owned), body: body.to_owned() };
+        matches!(self.ask(&ask).await, Some((_, Reply::Taken)))
+    }
+
+    /// What leads to a client whose stream an elder has.
+    pub(super) async fn channel(&self, talk: &Talk, name: Name) -> Option<Arc<Channel>> {
+        if self.is_empty() {
+            return None;
+        }
+        let (flow, reply) = self.ask(&Ask::Channel { name, scope: talk.scope }).await?;
+        let Reply::Channel { session } = reply else { return None };
+        let session = session.and_then(|it| talk.mcp.sessions.open(&it, &talk.scope)).map(|(_, it)| it);
+        let (channel, said) = Channel::new(session);
+        tokio::spawn(say(flow, talk.again(), (channel.held(), said), name));
+        Some(channel)
+    }
+
+    /// A stream that an elder has kept, to be gone on with here.
+    pub(super) async fn follow(&self, talk: &Arc<Talk>, place: Option<&Place>) -> Option<Claim> {
+        if self.is_empty() {
+            return None;
+        }
+        let (name, _) = talk.session.as_ref()?;
+        let at = place.map(|it| (it.owner, it.track, it.number));
+        let (flow, reply) = self.ask(&Ask::Follow { at, name: *name, scope: talk.scope }).await?;
+        let Reply::Found { is_call, last } = reply else { return None };
+        let places = match last.as_deref().and_then(Last::parse) {
+            Some(Last::Unasked(known)) => known.into_iter().collect(),
+            _ => std::collections::BTreeMap::new(),
+        };
+        let ready = Arc::new(Semaphore::new(0));
+        let (mut listeners, coming, sender) = match is_call {
+            true => {
+                let (sender, coming) = mpsc::channel(stream::WAITING_MAX);
+                (tokio::task::JoinSet::new(), coming, sender)
+            }
+            false => stream::listen_from(talk, From { places: &places, only: None, ready: Some(ready.clone()) }),
+        };
+        let wanted = u32::try_from(listeners.len()).unwrap_or(u32::MAX);
+        listeners.spawn(hear(flow, sender, (!is_call).then_some((ready, wanted))));
+        let several = Several {
+            talk: talk.clone(),
+            _listeners: listeners,
+            coming,
+            places,
+            seen: Some(Default::default()),
+            is_call,
+        };
+        talk.mcp.replay.begin(talk, Feed::Several(Box::new(several)), is_call)
+    }
+}
+
+/// What a client of the first revision is to hear, said where its stream is.
+async fn say(mut flow: Flow<UnixStream>, talk: Talk, (held, mut said): (Arc<Held>, mpsc::Receiver<Event>), name: Name) {
+    loop {
+        let saying = tokio::select! {
+            biased;
+            () = held.opened() => {
+                let sealed = held.session().and_then(|it| talk.mcp.sessions.seal(&it, name, &talk.scope).ok());
+                let Some(session) = sealed else { continue };
+                Ask::Opened { session }
+            }
+            event = said.recv() => {
+                let Some(event) = event else { return };
+                let data = String::from_utf8_lossy(&event.data).into_owned();
+                Ask::Say { event: wire::Said { kind: None, retry: None, data } }
+            }
+            // It says nothing: it is the client that has left, or the elder.
+            _ = flow.hear::<Reply>() => return,
+        };
+        if flow.say(&saying).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// What the elder has kept and still hears, until the servers are listened to from here.
+async fn hear(mut flow: Flow<UnixStream>, out: mpsc::Sender<Said>, overlap: Option<(Arc<Semaphore>, u32)>) {
+    let mut overlaps = overlap.is_some();
+    let mut listening = std::pin::pin!(async {
+        match overlap {
+            Some((ready, wanted)) => drop(tokio::time::timeout(OVERLAP_MAX, ready.acquire_many(wanted)).await),
+            None => std::future::pending().await,
+        }
+    });
+    loop {
+        let heard = tokio::select! {
+            heard = flow.hear::<Reply>() => heard,
+            () = &mut listening, if overlaps => {
+                overlaps = false;
+                if flow.say(&Ask::Enough).await.is_err() {
+                    return;
+                }
+                continue;
+            }
+        };
+        let Ok(Some(Reply::Event { event, from, last, is_last })) = heard else { return };
+        let event = Event { event: event.kind, id: None, retry: event.retry, data: event.data.into() };
+        let last = last.as_deref().and_then(Last::parse);
+        if out.send(Said::Elder { event, from, last, is_last }).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Where the processes of one line find each other.
+pub struct Kinship(pub Arc<Mcp>);
+
+impl Transfer for Kinship {
+    fn name(&self) -> &'static str {
+        "mcp-kin"
+    }
+
+    fn moment(&self) -> Moment {
+        Moment::Late
+    }
+
+    fn export(&self) -> Vec<u8> {
+        let kin = &self.0.kin;
+        let own = owner::listen(&self.0);
+        let mut all = kin.others.lock().clone();
+        all.extend(own);
+        all.concat()
+    }
+
+    fn import(&self, _: u32, bytes: &[u8]) -> Result<(), String> {
+        let (others, rest) = bytes.as_chunks::<{ size_of::<Address>() }>();
+        if !rest.is_empty() {
+            return Err("addresses of another size".to_owned());
+        }
+        others.iter().for_each(|it| self.0.kin.add(*it));
+        let Some(own) = owner::listen(&self.0) else { return Err("no address for elders".to_owned()) };
+        let mcp = self.0.clone();
+        tokio::spawn(async move {
+            let others = mcp.kin.others.lock().clone();
+            for address in others {
+                let greeted = async {
+                    let mut flow = Flow::new(wire::connect(&address)?);
+                    flow.say(&Ask::Hello { address: own }).await?;
+                    flow.hear::<Reply>().await
+                };
+                if let Ok(Ok(Some(Reply::Greeted { ended }))) = tokio::time::timeout(PATIENCE, greeted).await {
+                    ended.iter().for_each(|it| mcp.end_here(it));
+                }
+            }
+        });
+        Ok(())
+    }
+}
