@@ -232,6 +232,7 @@ fn at_once(policy: &Policy, exchange: &mut Exchange<'_>) -> Option<Verdict> {
         Policy::ResponseHeaderModifier(_)
         | Policy::A2a(_)
         | Policy::AccessLog(_)
+        | Policy::Ai(_)
         | Policy::BackendAuth(_)
         // See `run`: all of a place together, and what they choose.
         | Policy::Authorization(_)

@@ -202,6 +202,7 @@ macro_rules! settings {
 settings! {
     a2a: A2a in a2a;
     access_log: AccessLog in access_log;
+    ai: Ai in ai;
     backend_auth: BackendAuth in backend_auth;
     backend_http: BackendHttp in backend_http;
     backend_tcp: BackendTcp in backend_tcp;

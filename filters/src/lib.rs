@@ -30,6 +30,7 @@ mod unit;
 
 pub mod a2a;
 pub mod access_log;
+pub mod ai;
 pub mod api_key;
 pub mod authorization;
 pub mod backend_auth;
@@ -169,6 +170,7 @@ unit::units! {
     // Settings, read by the gateway.
     A2a                     = "a2a"                    in a2a              @ Setting;
     AccessLog               = "accessLog"              in access_log       @ Setting;
+    Ai                      = "ai"                     in ai               @ Setting;
     BackendAuth             = "backendAuth"            in backend_auth     @ Setting;
     BackendHttp             = "http"                   in backend_http     @ Setting;
     BackendTcp              = "tcp"                    in backend_tcp      @ Setting;

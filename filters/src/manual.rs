@@ -142,6 +142,7 @@ mod the_example_on_the_page_of {
     pages! {
         a2a: "a2a/mod.rs", "a2a", a2a::Config, a2a::Config::lower;
         access_log: "access_log.rs", "accessLog", access_log::Config, access_log::Config::lower;
+        ai: "ai/mod.rs", "ai", ai::Config, ai::Config::lower;
         api_key: "api_key/mod.rs", "apiKey", api_key::Config, api_key::Config::lower;
         authorization: "authorization/mod.rs", "authorization", authorization::Config, authorization::Config::lower;
         backend_auth: "backend_auth/mod.rs", "backendAuth", backend_auth::Config, backend_auth::Config::lower;

@@ -50,6 +50,7 @@ fn acts_at_backends(kind: Kind) -> bool {
         // Settings, which the gateway reads there or not.
         Kind::A2a
         | Kind::AccessLog
+        | Kind::Ai
         | Kind::BackendAuth
         | Kind::BackendHttp
         | Kind::BackendTcp

@@ -53,9 +53,7 @@ pub fn run(input: Input, takeover: Option<Takeover>, inherited: Option<Inherited
     let (source, warnings) = Source::open(input, |name| std::env::var(name).ok()).map_err(refused)?;
     let statics = source.statics().clone();
     let (log, _written_last) = logging::init(&statics).map_err(|reason| anyhow!("config.logging.level: {reason}"))?;
-    // Ours first: Pingora would install ring.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    crate::proxy::inputs::install(&statics);
+    install(&statics);
     let telemetry = Telemetry::new(&statics);
     let place = place::path(&statics, &written);
     let (predecessor, inheritance) = inherit(inherited, takeover, &place)?;
@@ -125,6 +123,13 @@ pub fn run(input: Input, takeover: Option<Takeover>, inherited: Option<Inherited
     server.add_service(background_service("control", control));
     server.run(RunArgs { shutdown_signal: Box::new(SharedLife(life.clone())) });
     ended(&telemetry, &life)
+}
+
+/// What the whole process has one of.
+fn install(statics: &Statics) {
+    // Ours first: Pingora would install ring.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    crate::proxy::inputs::install(statics);
 }
 
 /// What listeners are made of.

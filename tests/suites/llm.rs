@@ -7,6 +7,8 @@ mod costs;
 mod errors;
 #[path = "llm/failover.rs"]
 mod failover;
+#[path = "llm/guards.rs"]
+mod guards;
 #[path = "llm/limits.rs"]
 mod limits;
 #[path = "llm/pass.rs"]

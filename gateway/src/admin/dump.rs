@@ -207,9 +207,7 @@ fn statics_json(statics: &Statics) -> Value {
         "edns0": edns0,
         "namespace": namespace,
         "gateway": gateway,
-        "adminAddr": address_json(admin),
-        "statsAddr": address_json(stats),
-        "readinessAddr": address_json(readiness),
+        "adminAddr": address_json(admin), "statsAddr": address_json(stats), "readinessAddr": address_json(readiness),
         "adminToken": admin_token.as_ref().map(|_| STARS),
         "logFormat": match log_format { LogFormat::Text => "text", LogFormat::Json => "json" },
         "logFilter": log_filter,
@@ -234,12 +232,16 @@ fn statics_json(statics: &Statics) -> Value {
         "localXdsPath": local_xds,
         "stateDirectory": state_directory,
         "stateKey": state_key.as_ref().map(|_| STARS),
-        "modelCatalog": model_catalog.iter().map(|it| match it {
-            CatalogSource::File(path) => json!({"file": path}),
-            CatalogSource::Inline(catalog) => json!({"models": catalog.models(), "date": catalog.date()}),
-        }).collect::<Vec<_>>(),
+        "modelCatalog": model_catalog.iter().map(catalog_json).collect::<Vec<_>>(),
         "mcpSessions": json!({"keys": vec![STARS; sessions.keys.len()], "ttlMs": sessions.ttl.as_millis()}),
     })
+}
+
+fn catalog_json(source: &CatalogSource) -> Value {
+    match source {
+        CatalogSource::File(path) => json!({"file": path}),
+        CatalogSource::Inline(catalog) => json!({"models": catalog.models(), "date": catalog.date()}),
+    }
 }
 
 /// Of the headers the names only: some are credentials.

@@ -138,6 +138,7 @@ impl Asked {
             to_first: self.account.to_first(),
             per_token: self.account.per_token(output),
             estimated: self.account.estimated,
+            findings: self.findings,
             priced: self.account.priced.as_ref(),
         }
     }

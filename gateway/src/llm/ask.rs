@@ -13,9 +13,10 @@ use protocols::llm::{Edits, Fault, Operation, Request, locate, scan};
 
 use super::account::Account;
 use super::choose::{self, Candidate, Nobody};
+use super::guard::Watch;
 use super::quota::Reserved;
 use super::translate::Translation;
-use super::{Ai, Provider, reply};
+use super::{Ai, Provider, reply, shape};
 use crate::proxy::request::Stop;
 use crate::proxy::{Ctx, body};
 
@@ -33,7 +34,7 @@ pub(crate) struct Asked {
     candidates: Vec<Candidate>,
     at: usize,
     /// As it came, where it was read.
-    body: Option<Bytes>,
+    pub(super) body: Option<Bytes>,
     /// Body for the candidate in pieces, where it is not the client's: most of them are slices of that.
     changed: Option<Vec<Bytes>>,
     /// The attempt that it was handed out for.
@@ -42,6 +43,14 @@ pub(crate) struct Asked {
     pub(super) reserved: Reserved,
     /// Where the provider asked now speaks another dialect.
     pub(crate) translation: Option<Box<Translation>>,
+    /// How the answer is looked through.
+    pub(crate) watch: Watch,
+    /// What guards have found, in request and answer.
+    pub(super) findings: u64,
+    /// The body is no more the client's.
+    pub(super) edited: bool,
+    /// Nor is the model that it names the one that is asked for.
+    pub(super) changed_model: bool,
 }
 
 impl Asked {
@@ -117,6 +126,7 @@ impl Asked {
     /// Makes the body for the provider asked now: the client's bytes but for the places that differ.
     fn fit(&mut self) -> Result<(), Fault> {
         (self.changed, self.translation) = (None, None);
+        self.watch = Watch::default();
         let wire = self.provider().and_then(|it| it.bridge(self.operation));
         let Some(body) = &self.body else { return wire.map_or(Ok(()), |_| Err(Fault::NotObject)) };
         if let Some(wire) = wire {
@@ -125,7 +135,12 @@ impl Asked {
             return Ok(());
         }
         let wanted = self.candidates.get(self.at).and_then(|it| it.model.as_deref());
-        let other = wanted.filter(|it| !self.operation.has_model_in_path() && self.model.as_deref() != Some(*it));
+        let wanted = wanted.or_else(|| self.model.as_deref().filter(|_| self.changed_model));
+        let same = |it: &&str| !self.changed_model && self.model.as_deref() == Some(*it);
+        let other = wanted.filter(|it| !self.operation.has_model_in_path() && !same(it));
+        if self.edited {
+            self.changed = Some(vec![body.clone()]);
+        }
         let counts = self.operation == Operation::Completions && self.stream;
         if other.is_none() && !counts {
             return Ok(());
@@ -188,6 +203,10 @@ pub(crate) async fn prepare(session: &mut Session, ctx: &mut Ctx, ai: Arc<Ai>) -
         account: Account::default(),
         reserved: Reserved::default(),
         translation: None,
+        watch: Watch::default(),
+        findings: 0,
+        edited: false,
+        changed_model: false,
         ai,
     };
     if path.operation == Operation::Realtime {
@@ -203,6 +222,10 @@ pub(crate) async fn prepare(session: &mut Session, ctx: &mut Ctx, ai: Arc<Ai>) -
         asked.account.read = Some(Instant::now());
         if let Err(nobody) = look(session, ctx, &mut asked) {
             return Ok(Some(reply::refusal(dialect, &nobody)));
+        }
+        if let Some(reply) = shape::apply(ctx, &mut asked) {
+            ctx.ai = Some(Box::new(asked));
+            return Ok(Some(reply));
         }
     }
     match choose::candidates(&asked.ai, asked.operation, asked.model.as_deref(), crate::random::next()) {

@@ -9,12 +9,14 @@
 mod account;
 mod ask;
 pub(crate) mod choose;
+mod guard;
 mod head;
 pub mod mock;
 mod price;
 mod quota;
 mod reply;
 mod settle;
+mod shape;
 mod translate;
 
 use std::sync::Arc;
@@ -24,6 +26,7 @@ use protocols::llm::{Operation, Pattern};
 
 pub(crate) use account::watch;
 pub(crate) use ask::{Asked, prepare};
+pub(crate) use guard::{guard_answer, looks_at_answers, noted};
 pub(crate) use head::{requested, sign};
 pub use price::Prices;
 pub(crate) use quota::{reserve, settle as settle_limits};

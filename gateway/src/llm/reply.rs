@@ -1,6 +1,7 @@
 //! What the gateway itself says to a client of a language model, in the client's dialect.
 
 use bytes::Bytes;
+use filters::ai::Rejection;
 use filters::{Reason, Reply};
 use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue, Method};
@@ -16,6 +17,27 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// Says that an error is the gateway's and not the provider's, and which, whatever the dialect.
 const ERROR: HeaderName = HeaderName::from_static("x-agentgateway-error");
+
+/// What guards say.
+pub(super) const REJECTED: &str = "content_rejected";
+pub(super) const REJECTED_TEXT: &str = "what was said may not pass";
+
+/// The refusal of a guard.
+pub(super) fn rejection(dialect: Dialect, written: Option<&Rejection>) -> Reply {
+    let status = written.map_or(403, |it| it.status);
+    let mut reply = error(dialect, status, Reason::Authorization, (REJECTED, REJECTED_TEXT));
+    let Some(Rejection { body, headers, .. }) = written else { return reply };
+    if let Some(body) = body {
+        reply.body = Bytes::from(body.to_string());
+    }
+    for (name, value) in headers {
+        // Lowering has judged them.
+        let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), value.parse::<HeaderValue>()) else { continue };
+        reply.headers.retain(|(it, _)| *it != name);
+        reply.headers.push((name, value));
+    }
+    reply
+}
 
 /// Why nobody was asked.
 pub(super) fn refusal(dialect: Dialect, nobody: &Nobody) -> Reply {

@@ -92,6 +92,7 @@ policy_set! {
 policy_set! {
     /// Policies of a route.
     RoutePolicies {
+        ai = "ai": filters::ai::Config => unit!(ai, Ai);
         a2a = "a2a": filters::a2a::Config => unit!(a2a, A2a);
         mcp_pinning = "mcpPinning": filters::mcp_pinning::Config => unit!(mcp_pinning, McpPinning);
         mcp_tools = "mcpTools": filters::mcp_tools::Config => unit!(mcp_tools, McpTools);
@@ -137,6 +138,7 @@ policy_set! {
 policy_set! {
     /// Policies of a backend.
     BackendPolicies at Site::Backend {
+        ai = "ai": filters::ai::Config => unit!(ai, Ai);
         a2a = "a2a": filters::a2a::Config => unit!(a2a, A2a);
         mcp_pinning = "mcpPinning": filters::mcp_pinning::Config => unit!(mcp_pinning, McpPinning);
         mcp_tools = "mcpTools": filters::mcp_tools::Config => unit!(mcp_tools, McpTools);

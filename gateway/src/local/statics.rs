@@ -263,7 +263,6 @@ impl StaticConfig {
         let metrics = self.metrics.unwrap_or_default();
         let custom_functions = telemetry::functions(self.custom_functions.as_deref(), &mut from.faults);
         let metric_labels = telemetry::labels(metrics.fields, &custom_functions, &mut from.faults);
-        let patience = from.over("HANDOFF_TIMEOUT", Span::parse).or(self.handoff_timeout);
         let statics = Statics {
             enable_ipv6: ipv6,
             lookup_family: from
@@ -296,7 +295,7 @@ impl StaticConfig {
             metric_labels,
             custom_functions,
             handoff: from.word("HANDOFF_SOCKET").or(self.handoff_socket).map(PathBuf::from),
-            handoff_timeout: patience.map_or(TAKEOVER, |it| it.0),
+            handoff_timeout: from.patience(self.handoff_timeout),
             local_xds: from.word("LOCAL_XDS_PATH").or(self.local_xds_path).map(PathBuf::from),
             state_directory: xds::state_directory(&from, self.state_directory),
             state_key: xds::state_key(&mut from, self.state_key),
@@ -383,6 +382,10 @@ impl Sources<'_> {
                 None
             }
         }
+    }
+
+    fn patience(&mut self, written: Option<Span>) -> Duration {
+        self.over("HANDOFF_TIMEOUT", Span::parse).or(written).map_or(TAKEOVER, |it| it.0)
     }
 
     fn catalogs(&mut self, written: Vec<ModelCatalog>) -> Vec<CatalogSource> {

@@ -42,10 +42,12 @@ pub(super) async fn wrap(session: &mut Session, ctx: &mut Ctx, terms: &Terms) ->
         || settings.backend_http().is_some_and(|it| it.request_timeout.is_some())
         || settings.retry().is_some_and(|it| it.per_try_timeout.is_some());
     let unneeded = recording.is_none() && hold.is_none() && !timed && !ctx.is_upgrade;
+    let drain = settings.ai().filter(|_| ctx.ai.is_some()).and_then(|it| it.drain);
+    let unneeded = unneeded && drain.is_none() && !crate::llm::looks_at_answers(ctx);
     if unneeded && !finish::wants_body(ctx) && ctx.a2a.is_none() {
         return Ok(());
     }
-    let wishes = Wishes { recording, hold, request_deadline: ctx.request_deadline, upgrade: ctx.is_upgrade };
+    let wishes = Wishes { recording, hold, request_deadline: ctx.request_deadline, upgrade: ctx.is_upgrade, drain };
     ctx.wrapped = Some(Wrapped::install(&mut session.downstream_session, wishes));
     Ok(())
 }
@@ -169,6 +171,9 @@ pub(super) fn response(body: &mut Option<Bytes>, end: bool, ctx: &mut Ctx) {
         asked.account.push(body, end);
     }
     crate::llm::pass(body, end, ctx);
+    if let Some(asked) = &mut ctx.ai {
+        asked.watch.push(body, end);
+    }
     if let Some(noted) = ctx.seen.as_mut().and_then(|it| it.response.as_mut())
         && let Some(chunk) = &*body
     {

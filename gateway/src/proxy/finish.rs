@@ -63,9 +63,15 @@ pub(super) fn ask(fields: &mut Fields<'_>, ctx: &Ctx) -> Result<()> {
 /// Holds the response back where a policy looks at its body. Returns whether it did: otherwise the head is final once
 /// the hooks have run.
 pub(super) fn defer(proxy: &Proxy, session: &mut Session, head: &mut ResponseHeader, ctx: &mut Ctx) -> Result<bool> {
-    let first = match crate::llm::begin_answer(head, ctx)? {
-        None => crate::a2a::begin_answer(proxy, session, head, ctx)?,
-        first => first,
+    let translated = crate::llm::begin_answer(head, ctx)?;
+    let guarded = match &ctx.wrapped {
+        Some(_) => crate::llm::guard_answer(head, ctx)?,
+        None => None,
+    };
+    let first = match (translated, guarded) {
+        (None, None) => crate::a2a::begin_answer(proxy, session, head, ctx)?,
+        (Some(translate), Some(guard)) => Some(both(translate, guard)),
+        (one, other) => one.or(other),
     };
     if let Some(first) = first {
         return finish_first(session, head, ctx, first);
@@ -102,6 +108,14 @@ pub(super) fn defer(proxy: &Proxy, session: &mut Session, head: &mut ResponseHea
     // The hooks come after the module.
     compression::off(session);
     Ok(true)
+}
+
+/// One after the other.
+fn both(first: Finish, second: Finish) -> Finish {
+    Box::new(move |head, body| {
+        first(head, body)?;
+        second(head, body)
+    })
 }
 
 /// Holds back the answer of an agent, which is looked through before policies look at it. Returns whether they wait.

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use filters::Reason;
 use filters::expr::{Expression, Needs};
 use pingora_error::Error;
 use pingora_proxy::Session;
@@ -16,6 +17,9 @@ use crate::telemetry::RequestEvent;
 
 pub(super) fn ended(proxy: &Proxy, session: &mut Session, error: Option<&Error>, ctx: &mut Ctx) {
     if let Some(slot) = ctx.wrapped.take() {
+        if slot.is_abandoned() {
+            ctx.fail(Reason::ClientGone, 499, "the client left, the rest was read for its account");
+        }
         slot.restore(&mut session.downstream_session);
     }
     finished_late(proxy, session, ctx);
@@ -25,6 +29,7 @@ pub(super) fn ended(proxy: &Proxy, session: &mut Session, error: Option<&Error>,
         ctx.outcome.error = Some(error.to_string());
     }
     account(proxy, ctx);
+    crate::llm::noted(ctx);
     let a2a = crate::a2a::settle(ctx);
     let Some(conn) = conn_info(session).filter(|it| it.peer != Peer::Own) else { return };
     conn.told.store(true, Ordering::Relaxed);

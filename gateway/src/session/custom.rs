@@ -45,6 +45,19 @@ impl Wrapped {
         Ok(chunk)
     }
 
+    async fn read_in_time(&mut self, no_body_expected: bool) -> Result<Option<Bytes>> {
+        match self.deadline() {
+            None => self.read(no_body_expected).await,
+            Some((at, kind)) => {
+                tokio::select! {
+                    biased;
+                    read = self.read(no_body_expected) => read,
+                    () = tokio::time::sleep_until(at.into()) => Err(Error::new(kind)),
+                }
+            }
+        }
+    }
+
     /// With an upgrade the end of the body is not known before the answer: 101 makes the tunnel
     /// the body, anything else means there is none.
     fn upgrade_done(&mut self) -> bool {
@@ -104,7 +117,17 @@ impl Custom for Wrapped {
             }
         }
         self.settle();
-        self.real_mut().response_duplex_vec(tasks).await
+        if self.drain.is_none() {
+            return self.real_mut().response_duplex_vec(tasks).await;
+        }
+        let ends = tasks.iter().any(HttpTask::is_end);
+        if self.drains_until.is_some() {
+            return Ok(ends);
+        }
+        match self.real_mut().response_duplex_vec(tasks).await {
+            Err(_) if self.real().response_written().is_some() && self.abandon() => Ok(ends),
+            written => written,
+        }
     }
 
     fn set_read_timeout(&mut self, timeout: Option<Duration>) {
@@ -171,16 +194,20 @@ impl Custom for Wrapped {
     }
 
     async fn read_body_or_idle(&mut self, no_body_expected: bool) -> Result<Option<Bytes>> {
-        match self.deadline() {
-            None => self.read(no_body_expected).await,
-            Some((at, kind)) => {
-                tokio::select! {
-                    biased;
-                    read = self.read(no_body_expected) => read,
-                    () = tokio::time::sleep_until(at.into()) => Err(Error::new(kind)),
-                }
+        if self.drains_until.is_none() && self.drain.is_some() && no_body_expected {
+            let read = self.read_in_time(no_body_expected).await;
+            let left = matches!(&read, Ok(None))
+                || matches!(&read, Err(it) if it.etype != super::REQUEST_DEADLINE && it.etype != super::ATTEMPT_DEADLINE);
+            if !(left && self.real().response_written().is_some() && self.abandon()) {
+                return read;
             }
         }
+        if let Some((until, kind)) = self.drains_until.and_then(|_| self.deadline()) {
+            // Nobody is there to be read from.
+            tokio::time::sleep_until(until.into()).await;
+            return Err(Error::new(kind).into_down());
+        }
+        self.read_in_time(no_body_expected).await
     }
 
     fn body_bytes_sent(&self) -> usize {

@@ -43,6 +43,8 @@ pub struct Wishes {
     pub hold: Option<Hold>,
     pub request_deadline: Option<Instant>,
     pub upgrade: bool,
+    /// Where the client leaves in the middle of the answer, the rest is read for so long.
+    pub drain: Option<Duration>,
 }
 
 /// The handle that the request's context keeps.
@@ -59,6 +61,8 @@ struct Shared {
     attempt_deadline_us: AtomicU64,
     /// The connection serves no further request.
     close: AtomicBool,
+    /// The client has left, and the rest is read all the same.
+    abandoned: AtomicBool,
     /// Holds the response that is about to come, and finishes it.
     finish: Mutex<Option<(Finish, usize)>>,
 }
@@ -70,6 +74,9 @@ pub struct Wrapped {
     hold: Option<Hold>,
     request_deadline: Option<Instant>,
     upgrade: bool,
+    drain: Option<Duration>,
+    /// Until then the rest of an answer is read that nobody waits for.
+    drains_until: Option<Instant>,
     /// An attempt has begun.
     begun: bool,
     shared: Arc<Shared>,
@@ -78,12 +85,13 @@ pub struct Wrapped {
 impl Wrapped {
     /// Swaps `session` for a wrapping one.
     pub fn install(session: &mut Box<ServerSession>, wishes: Wishes) -> Slot {
-        let Wishes { recording, hold, request_deadline, upgrade } = wishes;
+        let Wishes { recording, hold, request_deadline, upgrade, drain } = wishes;
         let shared = Arc::new(Shared {
             home: Mutex::new(None),
             started: Instant::now(),
             attempt_deadline_us: AtomicU64::new(0),
             close: AtomicBool::new(false),
+            abandoned: AtomicBool::new(false),
             finish: Mutex::new(None),
         });
         let inner = std::mem::replace(session, placeholder());
@@ -93,6 +101,8 @@ impl Wrapped {
             hold,
             request_deadline,
             upgrade,
+            drain,
+            drains_until: None,
             begun: false,
             shared: shared.clone(),
         };
@@ -115,11 +125,24 @@ impl Wrapped {
         }
     }
 
+    /// The client has left: whether the rest of the answer is read all the same.
+    fn abandon(&mut self) -> bool {
+        let Some(drain) = self.drain else { return false };
+        if self.drains_until.is_none() {
+            self.drains_until = Some(Instant::now() + drain);
+            self.shared.abandoned.store(true, Ordering::Relaxed);
+        }
+        true
+    }
+
     /// The nearer of the two deadlines, and what passing it means.
     fn deadline(&self) -> Option<(Instant, ErrorType)> {
         if self.upgrade && self.real().was_upgraded() {
             // Deadlines are for the handshake; the tunnel lives until it is idle or closed.
             return None;
+        }
+        if let Some(until) = self.drains_until {
+            return Some((until, ErrorType::ConnectionClosed));
         }
         let attempt = match self.shared.attempt_deadline_us.load(Ordering::Relaxed) {
             0 => None,
@@ -148,6 +171,11 @@ impl Slot {
             u64::try_from(after.as_micros()).unwrap_or(u64::MAX).max(1)
         });
         self.shared.attempt_deadline_us.store(us, Ordering::Relaxed);
+    }
+
+    /// Whether the client left before its answer had ended.
+    pub fn is_abandoned(&self) -> bool {
+        self.shared.abandoned.load(Ordering::Relaxed)
     }
 
     /// Makes the answer the last one of its connection: Pingora does not ask a session like ours.

@@ -261,6 +261,9 @@ impl Record<'_> {
         if event.estimated {
             self.text("gen_ai.usage.estimated", "true");
         }
+        if event.findings > 0 {
+            self.number("gen_ai.guardrail.findings", event.findings);
+        }
         match event.priced {
             Some(Priced::Exact(bill)) => self.text("gen_ai.usage.cost", &bill.total().to_string()),
             Some(it) => self.text("gen_ai.usage.cost_status", it.name()),

@@ -41,6 +41,8 @@ pub struct LlmEvent<'a> {
     pub per_token: Option<Duration>,
     /// The answer was cut off: what was used is a guess.
     pub estimated: bool,
+    /// What guards have found in request and answer.
+    pub findings: u64,
     /// What it cost by the catalogue, where there is one.
     pub priced: Option<&'a Priced>,
 }

@@ -80,9 +80,9 @@ impl Bill {
 }
 
 /// What the catalogue says of an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Priced {
-    Exact(Bill),
+    Exact(Box<Bill>),
     /// The model is there, and what was used has no rate.
     Unpriced,
     /// The model is not there.
@@ -90,7 +90,7 @@ pub enum Priced {
 }
 
 impl Priced {
-    pub fn name(self) -> &'static str {
+    pub fn name(&self) -> &'static str {
         match self {
             Self::Exact(_) => "exact",
             Self::Unpriced => "unpriced",
@@ -170,7 +170,7 @@ impl Catalog {
         let found = models.iter().find_map(|name| known.get(*name));
         let Some(model) = found else { return Priced::Missing };
         match model.rates_for(usage.input().unwrap_or(0)).bill(usage) {
-            Some(bill) => Priced::Exact(bill),
+            Some(bill) => Priced::Exact(Box::new(bill)),
             None => Priced::Unpriced,
         }
     }

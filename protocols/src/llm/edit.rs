@@ -18,6 +18,12 @@ impl Edits {
         self.replace(at..at, text);
     }
 
+    /// Takes those of a part that begins at `offset`.
+    pub(in crate::llm) fn append_moved(&mut self, other: Self, offset: usize) {
+        let moved = other.0.into_iter().map(|(range, text)| (range.start + offset..range.end + offset, text));
+        self.0.extend(moved);
+    }
+
     /// Whether something is put in there already.
     pub(super) fn inserts_at(&self, at: usize) -> bool {
         self.0.iter().any(|(range, _)| *range == (at..at))

@@ -12,6 +12,7 @@ mod edit;
 mod error;
 mod event_stream;
 mod frames;
+pub mod guard;
 mod hide;
 mod lines;
 mod pattern;

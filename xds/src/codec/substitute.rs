@@ -151,9 +151,10 @@ fn closed(kind: Option<Kind>, target: &Target) -> Option<Policy> {
         Some(Kind::McpAuthorization | Kind::McpPinning | Kind::McpTools) => {
             nobody(Site::Mcp).map(mcp_authorization::Policy).map(Policy::McpAuthorization)
         }
-        Some(Kind::ExtAuthz) if at_backend => nobody(Site::Backend).map(Policy::Authorization),
+        // What would have been looked through does not pass at all.
+        Some(Kind::ExtAuthz | Kind::Ai) if at_backend => nobody(Site::Backend).map(Policy::Authorization),
         Some(Kind::Authorization) => nobody(Site::Request).map(Policy::Authorization),
-        Some(kind) if kind.rung() == Rung::Setting && kind != Kind::BackendTls => None,
+        Some(kind) if kind.rung() == Rung::Setting && !matches!(kind, Kind::BackendTls | Kind::Ai) => None,
         Some(_) if at_backend => None,
         _ => {
             Some(Policy::DirectResponse(direct_response::Policy { status: 500, ..direct_response::Policy::default() }))

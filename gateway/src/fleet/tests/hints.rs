@@ -138,7 +138,7 @@ pub(super) fn exactly_one<'a>(owner: &str, optional: &[&'a String]) -> Option<Ve
         "McpTarget" => &["policies"],
         "McpPlace" => &["port", "path"],
         "BackendAuth" => &["credentials"],
-        "McpApiSchema" => &[],
+        "McpApiSchema" | "AiGuardRule" => &[],
         _ => return None,
     };
     Some(optional.iter().copied().filter(|it| !beside.contains(&it.as_str()) && *it != "condition").collect())
@@ -171,6 +171,7 @@ pub(super) fn keys(owner: &str, key: &str) -> &'static [&'static str] {
     match (owner, key) {
         ("Document", "gateways") => &["default", "g1", "g2", "tcp"],
         ("JwtAuth", _) => &["x-user", "x-mail"],
+        ("Ai", "modelAliases") => &["fast", "gpt-*"],
         ("Service", _) | (_, "services{}") => &["80", "8080", "443"],
         ("Workload", _) => &["default/a.example.com", "ns/b.example.com"],
         _ => &["x-a", "X-B", "accept", "authorization"],
@@ -182,6 +183,8 @@ pub(super) fn numbers(owner: &str, key: &str) -> Option<&'static [u64]> {
     Some(match (owner.strip_prefix("Conditional").unwrap_or(owner), key) {
         ("RateLimitRule" | "ConcurrencyLimitRule", "maxKeys") => &[1, 100_000],
         ("RateLimitRule", "maxTokens" | "tokensPerFill") | ("ConcurrencyLimitRule", "maxInFlight") => &[1, 5, 100],
+        ("AiPromptGuard", "holdBack") => &[16, 4096],
+        ("AiGuardRejection", "status") => &[403, 451],
         ("McpToolsSearch", "results") => &[1, 50],
         ("ConcurrencyLimitRule", "status") => &[429, 503],
         ("Retry", "codes[]") => &[429, 500, 503],
@@ -332,6 +335,9 @@ pub(super) fn texts(owner: &str, key: &str) -> Option<&'static [&'static str]> {
         ("HostRedirect", "full") => &["a.example.com:8443", "b"],
         (_, "regex") => REGEXES,
         ("ValueMatch", "exact") => &["v", "é", ""],
+        ("AiGuardRule", "pattern") => &["secret", "[0-9]{4}"],
+        ("Ai", "modelAliases{}") => &["m", "gpt-5"],
+        ("AiGuardRejection", "headers{}") => &["v", "a b"],
         ("Match", "method") => &["GET", "POST", "PURGE"],
         ("HeaderMatch", "name") => &["x-a", ":method", ":path", ":authority", ":scheme"],
         ("HeaderModifier", "add{}" | "set{}") => &["v", "a b", ""],

@@ -2,6 +2,7 @@
 
 mod a2a;
 mod access_log;
+mod ai;
 mod api_key;
 mod authorization;
 mod backend_auth;
@@ -81,6 +82,7 @@ pub(super) fn encode(policy: &Policy) -> Wire {
         Policy::ExtAuthz(it) => Wire::ExtAuthz(ext_authz::encode(it)),
         Policy::RemoteRateLimit(it) => Wire::RemoteRateLimit(remote_rate_limit::encode(it)),
         Policy::A2a(it) => Wire::A2a(a2a::encode(it)),
+        Policy::Ai(it) => Wire::Ai(ai::encode(it)),
         Policy::AccessLog(it) => Wire::AccessLog(access_log::encode(it)),
         Policy::BackendAuth(it) => Wire::BackendAuth(backend_auth::encode(it)),
         Policy::BackendHttp(it) => Wire::Http(backend_http::encode(it)),
@@ -135,6 +137,7 @@ pub(super) fn decode(wire: Wire, scope: &mut Scope<'_>) -> Option<Policy> {
         Wire::ExtAuthz(it) => ext_authz::decode(it, scope).map(Policy::ExtAuthz),
         Wire::RemoteRateLimit(it) => remote_rate_limit::decode(it, scope).map(Policy::RemoteRateLimit),
         Wire::A2a(it) => a2a::decode(it, scope).map(Policy::A2a),
+        Wire::Ai(it) => ai::decode(it, scope).map(Policy::Ai),
         Wire::AccessLog(it) => access_log::decode(it, scope).map(Policy::AccessLog),
         Wire::BackendAuth(it) => backend_auth::decode(it, scope).map(Policy::BackendAuth),
         Wire::Http(it) => backend_http::decode(it, scope).map(Policy::BackendHttp),
@@ -185,6 +188,7 @@ pub(super) fn kind(wire: &Wire) -> Option<Kind> {
         Wire::ExtAuthz(_) => Kind::ExtAuthz,
         Wire::RemoteRateLimit(_) => Kind::RemoteRateLimit,
         Wire::A2a(_) => Kind::A2a,
+        Wire::Ai(_) => Kind::Ai,
         Wire::AccessLog(_) => Kind::AccessLog,
         Wire::BackendAuth(_) => Kind::BackendAuth,
         Wire::Http(_) => Kind::BackendHttp,

@@ -4,7 +4,7 @@ use filters::*;
 use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
-use proptest::sample::select;
+use proptest::sample::{select, subsequence};
 
 use super::policies::{HEADERS, VALUES, one_of, some_of};
 
@@ -97,6 +97,46 @@ pub(super) fn backend_auth() -> impl Strategy<Value = backend_auth::Config> {
             ..Config::default()
         })
         .boxed()
+}
+
+pub(super) fn ai() -> impl Strategy<Value = ai::Config> {
+    use ai::{
+        BuiltinConfig, GuardConfig, GuardMode, GuardScope, PromptGuardConfig, RegexConfig, RuleConfig, Streaming,
+    };
+    let builtin = select(&[BuiltinConfig::Email, BuiltinConfig::Ssn, BuiltinConfig::CaSin][..]);
+    let rule = prop_oneof![
+        builtin.prop_map(|it| RuleConfig { builtin: Some(it), pattern: None }),
+        one_of(&["a+", "secret"]).prop_map(|it| RuleConfig { builtin: None, pattern: Some(it) }),
+    ];
+    let mode = select(&[GuardMode::Enforce, GuardMode::Shadow, GuardMode::Audit][..]);
+    let rejection = option::of((400..600u16).prop_map(|status| ai::RejectionConfig {
+        status: Some(status),
+        body: Some("no".to_owned()),
+        headers: [("x-no".to_owned(), "1".to_owned())].into(),
+    }));
+    let action = select(&[ai::GuardAction::Mask, ai::GuardAction::Reject][..]);
+    let guard = (vec(rule, 1..4), action, mode, rejection).prop_map(|(rules, action, mode, rejection)| GuardConfig {
+        regex: RegexConfig { action, rules },
+        scope: Vec::new(),
+        rejection,
+        mode,
+    });
+    let scopes = subsequence(&[GuardScope::Messages, GuardScope::ToolInput, GuardScope::ToolOutput][..], 0..=3);
+    let scoped = (guard.clone(), scopes).prop_map(|(it, scope)| GuardConfig { scope, ..it });
+    let prompt_guard = (vec(scoped, 0..3), vec(guard, 0..3), any::<bool>(), option::of(16..4096usize));
+    let drain = option::of((1..600u64).prop_map(|it| lower::Span(std::time::Duration::from_secs(it))));
+    (prompt_guard, drain).prop_map(|((request, response, streams, hold_back), drain)| ai::Config {
+        model_aliases: [("gpt-*".to_owned(), "gpt-5".to_owned()), ("fast".to_owned(), "mini".to_owned())].into(),
+        defaults: [("temperature".to_owned(), serde_json::json!(0.5))].into(),
+        overrides: [("stop".to_owned(), serde_json::json!(["a", null]))].into(),
+        prompt_guard: Some(PromptGuardConfig {
+            streaming: if streams { Streaming::Enabled } else { Streaming::Disabled },
+            hold_back,
+            request,
+            response,
+        }),
+        client_gone: drain.map(|drain| ai::ClientGoneConfig { drain }),
+    })
 }
 
 pub(super) fn a2a() -> impl Strategy<Value = a2a::Config> {

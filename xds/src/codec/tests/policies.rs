@@ -177,6 +177,7 @@ pub(super) fn of(kind: Kind, site: Site) -> BoxedStrategy<Policy> {
         Kind::DirectResponse => {
             lowered(site, changes::answer(), direct_response::Config::lower, Policy::DirectResponse)
         }
+        Kind::Ai => lowered(site, changes::ai(), ai::Config::lower, Policy::Ai),
         Kind::A2a => lowered(site, changes::a2a(), a2a::Config::lower, Policy::A2a),
         Kind::AccessLog => lowered(site, access_log(), access_log::Config::lower, Policy::AccessLog),
         Kind::BackendHttp => lowered(site, backend_http(), backend_http::Config::lower, Policy::BackendHttp),

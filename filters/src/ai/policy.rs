@@ -1,0 +1,168 @@
+//! Requests to language models and their answers, as understood.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ir::Text;
+use protocols::llm::guard::{Action, Find, Found, Part};
+use regex::Regex;
+use serde::{Serialize, Serializer};
+
+use super::builtin;
+pub use super::builtin::Builtin;
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Policy {
+    /// Names with one `*` at most, and what is asked for instead.
+    pub aliases: Vec<(Text, Text)>,
+    /// Members and their JSON.
+    pub defaults: Vec<(Text, Text)>,
+    pub overrides: Vec<(Text, Text)>,
+    pub request: Guards,
+    pub response: Guards,
+    /// Whether answers that stream are guarded.
+    pub streaming: bool,
+    /// How long the rest of an answer is read for its account.
+    pub drain: Option<Duration>,
+}
+
+/// Guards of one side.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Guards {
+    pub guards: Vec<Guard>,
+    /// Bytes of a text behind which patterns find nothing more.
+    pub hold_back: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Guard {
+    pub rules: Vec<Rule>,
+    #[serde(skip)]
+    pub parts: Vec<Part>,
+    pub rejects: bool,
+    pub outcome: GuardOutcome,
+    pub rejection: Option<Rejection>,
+}
+
+/// What comes of what a guard finds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum GuardOutcome {
+    #[default]
+    Enforce,
+    Shadow,
+    Audit,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Rule {
+    Builtin(Builtin),
+    Pattern(Pattern),
+}
+
+/// A regular expression, known by its text.
+#[derive(Clone, Debug)]
+pub struct Pattern(pub(super) Regex);
+
+impl Pattern {
+    pub fn text(&self) -> &str {
+        self.0.as_str()
+    }
+}
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.text() == other.text()
+    }
+}
+
+impl Serialize for Pattern {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.text())
+    }
+}
+
+/// The answer to what is refused, in place of the dialect's own.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rejection {
+    pub status: u16,
+    pub body: Option<Text>,
+    pub headers: Vec<(Text, Text)>,
+}
+
+impl Guards {
+    pub fn is_empty(&self) -> bool {
+        self.guards.is_empty()
+    }
+}
+
+impl Rule {
+    fn regex(&self) -> &Regex {
+        match self {
+            Self::Builtin(it) => it.regex(),
+            Self::Pattern(it) => &it.0,
+        }
+    }
+
+    fn holds(&self, text: &str) -> bool {
+        match self {
+            Self::Builtin(it) => it.holds(text),
+            Self::Pattern(_) => !text.is_empty(),
+        }
+    }
+
+    fn mask(&self) -> &'static str {
+        match self {
+            Self::Builtin(it) => it.mask(),
+            Self::Pattern(_) => "<MASKED>",
+        }
+    }
+}
+
+impl Guard {
+    fn enforces(&self) -> bool {
+        self.outcome == GuardOutcome::Enforce
+    }
+
+    fn action(&self, rule: &Rule) -> Action {
+        match (self.outcome, self.rejects) {
+            (GuardOutcome::Shadow | GuardOutcome::Audit, _) => Action::Note,
+            (GuardOutcome::Enforce, true) => Action::Reject,
+            (GuardOutcome::Enforce, false) => Action::Mask(Arc::from(rule.mask())),
+        }
+    }
+}
+
+/// Rules are known by the position of their guard.
+impl Find for Guards {
+    fn find(&self, part: Part, text: &str) -> Vec<Found> {
+        let mut found = Vec::new();
+        for (position, guard) in self.guards.iter().enumerate().filter(|(_, it)| it.parts.contains(&part)) {
+            for rule in &guard.rules {
+                let matches = rule.regex().find_iter(text).filter(|it| rule.holds(it.as_str()));
+                found.extend(matches.map(|it| Found { range: it.range(), rule: position, action: guard.action(rule) }));
+            }
+        }
+        found
+    }
+
+    fn settled(&self, text: &str, from: usize) -> usize {
+        let is_pattern = |it: &Rule| matches!(it, Rule::Pattern(_));
+        let rules = || self.guards.iter().flat_map(|it| &it.rules);
+        if rules().any(is_pattern) {
+            let builtin = if rules().all(is_pattern) { 0 } else { builtin::BYTES_MAX };
+            return text.len().saturating_sub(self.hold_back.max(builtin));
+        }
+        let word = from + text.get(from..).map_or(0, builtin::last_break);
+        word.max(text.len().saturating_sub(builtin::BYTES_MAX))
+    }
+
+    fn enforces(&self) -> bool {
+        self.guards.iter().any(Guard::enforces)
+    }
+}

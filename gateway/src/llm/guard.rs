@@ -1,0 +1,177 @@
+//! Answers looked through: streams as they pass, whole ones once they are there.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use filters::Effective;
+use filters::ai::Guards;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
+use http::{HeaderValue, Version};
+use parking_lot::Mutex;
+use pingora_error::{Error, Result};
+use pingora_http::ResponseHeader;
+use protocols::llm::guard::{Find, Refused, Stream, judge};
+use protocols::llm::{Dialect, Framing, error_body};
+
+use super::{reply, shape};
+use crate::proxy::Ctx;
+use crate::session::{Finish, RESPONSE_REFUSED};
+
+/// Guards that found something, known once the answer is there.
+type Noted = Arc<Mutex<Vec<usize>>>;
+
+/// What is done with the answer of the attempt under way.
+#[derive(Default)]
+pub(crate) struct Watch {
+    stream: Option<Box<Passing>>,
+    /// Guards that found something in an answer that was looked through as a whole.
+    whole: Option<(Arc<Effective>, Noted)>,
+}
+
+/// A stream that is looked through.
+struct Passing {
+    settings: Arc<Effective>,
+    stream: Stream,
+    dialect: Dialect,
+    /// It was refused: nothing more passes.
+    ended: bool,
+}
+
+/// Whether answers to this request may have to be looked through as a whole.
+pub(crate) fn looks_at_answers(ctx: &Ctx) -> bool {
+    ctx.ai.is_some() && ctx.settings().and_then(|it| it.ai()).is_some_and(|it| !it.response.is_empty())
+}
+
+/// Looks at the head of an answer. What it gives looks at the whole of it before anything goes out.
+pub(crate) fn guard_answer(head: &mut ResponseHeader, ctx: &mut Ctx) -> Result<Option<Finish>> {
+    if !looks_at_answers(ctx) || !head.status.is_success() {
+        return Ok(None);
+    }
+    let Some(settings) = ctx.settings().cloned() else { return Ok(None) };
+    let Some((policy, asked)) = settings.ai().zip(ctx.ai.as_mut()) else { return Ok(None) };
+    let dialect = asked.operation.dialect();
+    let kind = head.headers.get(CONTENT_TYPE).and_then(|it| it.to_str().ok()).and_then(Framing::of);
+    let coded = head.headers.get(CONTENT_ENCODING).is_some_and(|it| it.as_bytes() != b"identity");
+    let hidden = coded || kind == Some(Framing::Frames);
+    if hidden && kind.is_some() && policy.response.enforces() {
+        return Err(Error::explain(RESPONSE_REFUSED, "the answer cannot be looked through"));
+    }
+    match kind.filter(|_| !hidden) {
+        Some(Framing::Events) if policy.streaming => {
+            head.remove_header(&CONTENT_LENGTH);
+            if head.version == Version::HTTP_11 {
+                head.insert_header(TRANSFER_ENCODING, HeaderValue::from_static("chunked"))?;
+            }
+            let stream = Stream::default();
+            asked.watch.stream = Some(Box::new(Passing { settings: settings.clone(), stream, dialect, ended: false }));
+            Ok(None)
+        }
+        Some(Framing::Json) => {
+            let found = Noted::default();
+            asked.watch.whole = Some((settings.clone(), found.clone()));
+            let finish =
+                move |head: &mut ResponseHeader, body: &mut Bytes| whole(&settings, dialect, &found, head, body);
+            Ok(Some(Box::new(finish)))
+        }
+        _ => Ok(None),
+    }
+}
+
+fn whole(
+    settings: &Effective,
+    dialect: Dialect,
+    noted: &Mutex<Vec<usize>>,
+    head: &mut ResponseHeader,
+    body: &mut Bytes,
+) -> Result<()> {
+    let Some(guards) = settings.ai().map(|it| &it.response) else { return Ok(()) };
+    let judged = match judge(body, false, guards) {
+        Ok(judged) => judged,
+        Err(_) if !guards.enforces() => return Ok(()),
+        Err(_) => return Err(Error::explain(RESPONSE_REFUSED, "the answer cannot be looked through")),
+    };
+    *noted.lock() = judged.found;
+    if let Some(guard) = judged.refused.and_then(|it| guards.guards.get(it)) {
+        let reply = reply::rejection(dialect, guard.rejection.as_ref());
+        head.set_status(reply.status)?;
+        for (name, value) in reply.headers {
+            head.insert_header(name, value)?;
+        }
+        *body = reply.body;
+    } else if !judged.edits.is_empty() {
+        *body = judged.edits.apply(body).concat().into();
+    }
+    if head.headers.contains_key(CONTENT_LENGTH) {
+        head.insert_header(CONTENT_LENGTH, body.len())?;
+    }
+    Ok(())
+}
+
+impl Watch {
+    /// Lets of a piece of the answer through what may pass.
+    pub(crate) fn push(&mut self, body: &mut Option<Bytes>, end: bool) {
+        let Some(passing) = &mut self.stream else { return };
+        let piece = body.take().unwrap_or_default();
+        *body = Some(passing.pass(&piece, end)).filter(|it| !it.is_empty());
+    }
+
+    /// What was found, with the guards that did.
+    fn take(&mut self) -> Option<(Arc<Effective>, Vec<usize>)> {
+        if let Some(passing) = self.stream.take() {
+            return Some((passing.settings, passing.stream.found));
+        }
+        let (settings, found) = self.whole.take()?;
+        let found = std::mem::take(&mut *found.lock());
+        Some((settings, found))
+    }
+}
+
+impl Passing {
+    fn pass(&mut self, piece: &[u8], end: bool) -> Bytes {
+        let Some(guards) = self.settings.ai().map(|it| &it.response).filter(|_| !self.ended) else {
+            return Bytes::new();
+        };
+        let pushed = self.stream.push(piece, guards);
+        let rest = |passed: Bytes| match end {
+            true => Ok([passed, self.stream.finish(guards)?].concat().into()),
+            false => Ok(passed),
+        };
+        match pushed.and_then(rest) {
+            Ok(passed) => passed,
+            // What only counts stops nothing.
+            Err(_) if !guards.enforces() => Bytes::copy_from_slice(piece),
+            Err(refused) => {
+                self.ended = true;
+                if let Refused::Rule(rule) = refused {
+                    self.stream.found.push(rule);
+                }
+                self.error(guards, refused)
+            }
+        }
+    }
+
+    fn error(&self, guards: &Guards, refused: Refused) -> Bytes {
+        let (status, code, text) = match refused {
+            Refused::Rule(rule) => {
+                let guard = guards.guards.get(rule).and_then(|it| it.rejection.as_ref());
+                (guard.map_or(403, |it| it.status), reply::REJECTED, reply::REJECTED_TEXT)
+            }
+            Refused::Unreadable(why) => (502, "upstream_error", why),
+        };
+        let (body, _) = error_body(self.dialect, status, code, text);
+        let name = if self.dialect == Dialect::Anthropic { "event: error\n" } else { "" };
+        let done = if self.dialect == Dialect::OpenAi { "data: [DONE]\n\n" } else { "" };
+        format!("{name}data: {body}\n\n{done}").into()
+    }
+}
+
+/// Notes what guards of the answer have found, once it has ended.
+pub(crate) fn noted(ctx: &mut Ctx) {
+    let Some((settings, found)) = ctx.ai.as_mut().and_then(|it| it.watch.take()) else { return };
+    if let Some(policy) = settings.ai() {
+        shape::note(&policy.response, &found, &mut ctx.facts);
+    }
+    if let Some(asked) = &mut ctx.ai {
+        asked.findings += found.len() as u64;
+    }
+}

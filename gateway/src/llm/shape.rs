@@ -1,0 +1,86 @@
+//! What the policy `ai` makes of a request before a provider is chosen: another model, members, masks, or a refusal.
+
+use bytes::Bytes;
+use filters::ai::{Guard, GuardOutcome, Guards, Policy};
+use filters::exchange::{Decision, Mode};
+use filters::{Facts, Kind, Reply};
+use protocols::llm::guard::judge;
+use protocols::llm::{Edits, Pattern, scan};
+
+use super::choose::Nobody;
+use super::{Asked, reply};
+use crate::proxy::Ctx;
+
+/// Changes the request in place. A reply refuses it.
+pub(super) fn apply(ctx: &mut Ctx, asked: &mut Asked) -> Option<Reply> {
+    let settings = ctx.settings().cloned()?;
+    let policy = settings.ai()?;
+    if let Some(alias) = asked.model.as_deref().and_then(|it| alias(policy, it)) {
+        asked.model = Some(alias.to_owned());
+        asked.changed_model = true;
+    }
+    members(policy, asked);
+    let body = asked.body.clone().filter(|_| !policy.request.is_empty())?;
+    let dialect = asked.operation.dialect();
+    let Ok(judged) = judge(&body, true, &policy.request) else {
+        return Some(reply::refusal(dialect, &Nobody::new(400, "invalid_request_body", "the body cannot be read")));
+    };
+    asked.findings += judged.found.len() as u64;
+    note(&policy.request, &judged.found, &mut ctx.facts);
+    if let Some(guard) = judged.refused.and_then(|it| policy.request.guards.get(it)) {
+        return Some(reply::rejection(dialect, guard.rejection.as_ref()));
+    }
+    asked.edit(judged.edits);
+    None
+}
+
+/// What a model is asked for instead.
+fn alias<'a>(policy: &'a Policy, model: &str) -> Option<&'a str> {
+    let fits = |name: &str| Pattern::parse(name).is_ok_and(|it| it.matches(model));
+    policy.aliases.iter().find(|(name, _)| fits(name)).map(|(_, model)| &**model)
+}
+
+fn members(policy: &Policy, asked: &mut Asked) {
+    let Policy { defaults, overrides, .. } = policy;
+    if defaults.is_empty() && overrides.is_empty() {
+        return;
+    }
+    let Some(body) = asked.body.clone() else { return };
+    // It was scanned before, and is the same still.
+    let Ok(request) = scan(asked.operation, &body) else { return };
+    let mut edits = Edits::default();
+    let overridden = |name: &str| overrides.iter().any(|(it, _)| &**it == name);
+    let missing = defaults.iter().filter(|(name, _)| request.given(name).is_none() && !overridden(name));
+    for (name, value) in missing.chain(overrides) {
+        request.set(&mut edits, name, value.to_string());
+    }
+    asked.edit(edits);
+}
+
+/// Decisions of guards that found something: for counters and the access log.
+pub(super) fn note(guards: &Guards, found: &[usize], facts: &mut Facts) {
+    for (position, Guard { outcome, .. }) in guards.guards.iter().enumerate() {
+        let mode = match outcome {
+            GuardOutcome::Shadow => Mode::Shadow,
+            // What is refused is; what is masked passes, and what is only counted as well.
+            GuardOutcome::Enforce if guards.guards.get(position).is_some_and(|it| it.rejects) => Mode::Enforce,
+            GuardOutcome::Enforce | GuardOutcome::Audit => continue,
+        };
+        if found.contains(&position) {
+            facts.decisions.push(Decision::new(Kind::Ai, position, mode));
+        }
+    }
+}
+
+impl Asked {
+    /// Puts a changed body in the place of the client's.
+    fn edit(&mut self, edits: Edits) {
+        if edits.is_empty() {
+            return;
+        }
+        if let Some(body) = self.body.take() {
+            self.body = Some(Bytes::from(edits.apply(&body).concat()));
+            self.edited = true;
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! Guards: what must not pass is masked or refused, in requests, answers and streams, wherever they are cut.
+
+use serde_json::{Value, json};
+use tests::backend::answer;
+use tests::{Backend, Client, Gateway};
+
+use super::{accounted, chat, mock, single};
+
+const CHAT: &str = "/v1/chat/completions";
+
+/// One route to a provider under the policy `ai`.
+fn guarded(provider: &str, host: &str, ai: &str) -> String {
+    let route = format!("    - name: ai\n      policies:\n        ai: {ai}\n");
+    single(provider, host).replacen("    - name: ai\n", &route, 1)
+}
+
+fn guard(side: &str, action: &str, more: &str) -> String {
+    let rules = "[{ builtin: email }, { pattern: 'sk-[a-z0-9]{20}' }]";
+    format!("{{ promptGuard: {{ {side}: [{{ regex: {{ action: {action}, rules: {rules} }}{more} }}] }} }}")
+}
+
+const SECRET: &str = "sk-abcdefghij0123456789";
+
+fn asking(text: &str) -> Value {
+    json!({"model": "m", "messages": [{"role": "user", "content": text}]})
+}
+
+#[tokio::test]
+async fn requests_are_masked_in_place_or_refused_in_the_clients_dialect() {
+    let backend = Backend::http(|_| async { answer::json(&json!({"id": "c"})) });
+    let host = format!("http://{}", backend.addr());
+    let gateway = Gateway::start(&guarded("openAI: {}", &host, &guard("request", "mask", ""))).await;
+    let body = format!(
+        "{{ \"model\":\"m\", \"messages\":[ {{\"role\":\"user\",\"content\":\"I am a@b.example, {SECRET}\"}}], \"user\": \"a@b.example\"}}"
+    );
+    gateway.client().post(CHAT).body(body.clone()).await.expect_status(200);
+    let sent = body.replacen("a@b.example", "<EMAIL_ADDRESS>", 1).replace(SECRET, "<MASKED>");
+    assert_eq!(backend.stats().last().text(), sent, "nothing else is changed");
+    assert_eq!(accounted(&gateway, 1).await["gen_ai.guardrail.findings"], 2);
+    gateway.client().post(CHAT).body("{ \"model\": \"m\",  \"messages\":[]}").await.expect_status(200);
+    assert_eq!(backend.stats().last().text(), "{ \"model\": \"m\",  \"messages\":[]}");
+    gateway.stop().await;
+
+    let gateway = Gateway::start(&guarded("openAI: {}", &host, &guard("request", "reject", ""))).await;
+    let asked = backend.stats().requests();
+    let refused = gateway.client().post(CHAT).json(&asking("I am a@b.example")).await.expect_status(403);
+    assert_eq!(refused.header("x-agentgateway-error"), Some("content_rejected"));
+    assert_eq!(refused.json()["error"]["code"], "content_rejected");
+    assert_eq!(backend.stats().requests(), asked, "it did not go on");
+    gateway.stop().await;
+
+    let written = ", rejection: { status: 422, body: 'no mail', headers: { x-why: mail } }";
+    let gateway = Gateway::start(&guarded("openAI: {}", &host, &guard("request", "reject", written))).await;
+    let refused = gateway.client().post(CHAT).json(&asking("I am a@b.example")).await.expect_status(422);
+    assert_eq!((refused.text().as_str(), refused.header("x-why")), ("no mail", Some("mail")));
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn whole_answers_are_looked_through_before_anything_of_them_goes_out() {
+    let reply = json!({"id": "c", "choices": [{"message": {"role": "assistant", "content": "ask a@b.example",
+        "tool_calls": [{"id": "a@b.example", "function": {"name": "f", "arguments": "{\"key\":\"sk-abcdefghij0123456789\"}"}}]}}],
+        "usage": {"prompt_tokens": 3, "completion_tokens": 4}});
+    let backend = Backend::http(move |_| {
+        let reply = reply.clone();
+        async move { answer::json(&reply) }
+    });
+    let host = format!("http://{}", backend.addr());
+    let gateway = Gateway::start(&guarded("openAI: {}", &host, &guard("response", "mask", ""))).await;
+    let got = gateway.client().post(CHAT).json(&chat("m", false)).await.expect_status(200).json();
+    let message = &got["choices"][0]["message"];
+    assert_eq!(message["content"], "ask <EMAIL_ADDRESS>");
+    assert_eq!(message["tool_calls"][0]["function"]["arguments"], "{\"key\":\"<MASKED>\"}");
+    assert_eq!(message["tool_calls"][0]["id"], "a@b.example", "ids are nobody's text");
+    let line = accounted(&gateway, 1).await;
+    assert_eq!(
+        (&line["gen_ai.usage.output_tokens"], &line["gen_ai.guardrail.findings"]),
+        (&json!(4), &json!(2)),
+        "{line}"
+    );
+    gateway.stop().await;
+
+    let gateway = Gateway::start(&guarded("openAI: {}", &host, &guard("response", "reject", ""))).await;
+    let refused = gateway.client().post(CHAT).json(&chat("m", false)).await.expect_status(403);
+    assert_eq!(refused.json()["error"]["code"], "content_rejected");
+    assert!(!refused.text().contains("a@b"), "{}", refused.text());
+    gateway.stop().await;
+}
+
+/// A stream whose text comes in these pieces.
+fn streaming(pieces: &'static [&'static str]) -> Backend {
+    Backend::http(move |_| async move {
+        let chunk = |text: &&str| json!({"choices": [{"index": 0, "delta": {"content": text}}]}).to_string();
+        let mut events: Vec<String> = pieces.iter().map(chunk).collect();
+        events.push("[DONE]".to_owned());
+        answer::events(&events)
+    })
+}
+
+fn text(stream: &str) -> String {
+    let data = stream
+        .lines()
+        .filter_map(|it| it.strip_prefix("data: "))
+        .filter_map(|it| serde_json::from_str::<Value>(it).ok());
+    data.filter_map(|it| it["choices"][0]["delta"]["content"].as_str().map(str::to_owned)).collect()
+}
+
+#[tokio::test]
+async fn a_secret_cut_into_pieces_does_not_slip_out_of_a_stream() {
+    let backend = streaming(&["The key is s", "k", "-abcdefgh", "ij01234567", "89, from a", "@", "b.exam", "ple. Bye"]);
+    let host = format!("http://{}", backend.addr());
+    let gateway = Gateway::start(&guarded("openAI: {}", &host, &guard("response", "mask", ""))).await;
+    let reply = gateway.client().post(CHAT).json(&chat("m", true)).await.expect_status(200);
+    assert_eq!(text(&reply.text()), "The key is <MASKED>, from <EMAIL_ADDRESS>. Bye", "{}", reply.text());
+    assert!(reply.text().ends_with("data: [DONE]\n\n"));
+    gateway.stop().await;
+
+    let gateway = Gateway::start(&guarded("openAI: {}", &host, &guard("response", "reject", ""))).await;
+    let reply = gateway.client().post(CHAT).json(&chat("m", true)).await.expect_status(200);
+    assert!(reply.text().contains("content_rejected") && !reply.text().contains("-abc"), "{}", reply.text());
+    assert_eq!(accounted(&gateway, 1).await["http.status"], 200);
+    gateway.stop().await;
+
+    for mode in ["shadow", "audit"] {
+        let document = guarded("openAI: {}", &host, &guard("response", "reject", &format!(", mode: {mode}")));
+        let gateway = Gateway::start(&document).await;
+        let reply = gateway.client().post(CHAT).json(&chat("m", true)).await.expect_status(200);
+        assert_eq!(text(&reply.text()), format!("The key is {SECRET}, from a@b.example. Bye"));
+        let line = accounted(&gateway, 1).await;
+        assert_eq!(line["gen_ai.guardrail.findings"], 2, "{line}");
+        assert_eq!(line.to_string().contains("wouldDeny"), mode == "shadow", "{line}");
+        gateway.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn every_dialects_stream_is_guarded() {
+    let mock = mock(json!([{"text": "I am a@b.example and you"}])).await;
+    let ai = "{ promptGuard: { response: [{ regex: { rules: [{ builtin: email }] } }] } }";
+    let text = json!([{"role": "user", "content": "hello"}]);
+    for (kind, path, body) in [
+        ("openAI: {}", "/v1/responses", json!({"model": "m", "input": "hello", "stream": true})),
+        ("anthropic: {}", "/v1/messages", json!({"model": "m", "max_tokens": 9, "messages": text, "stream": true})),
+        (
+            "gemini: {}",
+            "/v1beta/models/m:streamGenerateContent?alt=sse",
+            json!({"contents": [{"role": "user", "parts": [{"text": "hello"}]}]}),
+        ),
+    ] {
+        let gateway = Gateway::start(&guarded(kind, &mock.url(), ai)).await;
+        let reply = gateway.client().post(path).json(&body).await.expect_status(200);
+        assert!(reply.text().contains("<EMAIL_ADDRESS>"), "{path}: {}", reply.text());
+        assert!(!reply.text().contains("a@b.example"), "{path}: {}", reply.text());
+        gateway.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn harmless_text_is_held_back_by_a_word_at_most() {
+    let mock = mock(json!([{"text": "one two three four five six", "pauseMs": 150}])).await;
+    let ai = "{ promptGuard: { response: [{ regex: { rules: [{ builtin: email }, { builtin: ssn }] } }] } }";
+    let gateway = Gateway::start(&guarded("openAI: {}", &mock.url(), ai)).await;
+    let client = Client::h1(gateway.addr(0));
+    let mut stream = client.post(CHAT).json(&chat("m", true)).stream().await;
+    let mut pieces = 0;
+    while let Some(chunk) = stream.chunk().await.expect("the stream goes on") {
+        pieces += usize::from(!chunk.is_empty());
+    }
+    assert!(pieces >= 5, "{pieces} pieces: words were held back");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_looked_through_does_not_pass() {
+    for (kind, coding, body) in [
+        ("application/json", "", "{\"choices\":"),
+        ("application/json", "content-encoding: gzip\r\n", "x"),
+        ("application/vnd.amazon.eventstream", "", "x"),
+    ] {
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\n{coding}content-length: {}\r\n\r\n", body.len());
+        let backend = Backend::canned(format!("{head}{body}"));
+        let host = format!("http://{}", backend.addr());
+        let gateway = Gateway::start(&guarded("openAI: {}", &host, &guard("response", "mask", ""))).await;
+        let reply = gateway.client().post(CHAT).json(&chat("m", false)).await.expect_status(502);
+        assert!(reply.json()["error"]["message"].is_string(), "{kind} {coding}: {}", reply.text());
+        gateway.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn requests_are_changed_in_their_own_places() {
+    let backend = Backend::http(|_| async { answer::json(&json!({"id": "c"})) });
+    let host = format!("http://{}", backend.addr());
+    let ai =
+        "{ modelAliases: { 'fast*': real }, defaults: { temperature: 0.5, top_p: 1 }, overrides: { store: false } }";
+    let gateway = Gateway::start(&guarded("openAI: {}", &host, ai)).await;
+    let body = "{\"model\" : \"fast-1\", \"store\":true,  \"top_p\": 0.9}";
+    gateway.client().post(CHAT).body(body).await.expect_status(200);
+    let want = "{\"model\" : \"real\", \"store\":false,  \"top_p\": 0.9,\"temperature\":0.5}";
+    assert_eq!(backend.stats().last().text(), want);
+    assert_eq!(accounted(&gateway, 1).await["gen_ai.request.model"], "real");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn the_rest_is_read_for_the_account_where_the_client_has_left() {
+    let mock = mock(json!([{"text": "a b c d e f g h i j", "pauseMs": 50}])).await;
+    let gateway = Gateway::start(&guarded("openAI: {}", &mock.url(), "{ clientGone: { drain: 30s } }")).await;
+    let client = Client::h1(gateway.addr(0));
+    let mut stream = client.post(CHAT).json(&chat("m", true)).stream().await;
+    stream.chunk().await.expect("the stream goes on").expect("a piece");
+    drop(stream);
+    drop(client);
+    let line = accounted(&gateway, 1).await;
+    assert_eq!((&line["reason"], line.get("gen_ai.usage.estimated")), (&json!("ClientGone"), None), "{line}");
+    assert_eq!(line["gen_ai.usage.output_tokens"], 10, "{line}");
+    gateway.stop().await;
+}

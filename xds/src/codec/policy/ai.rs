@@ -1,0 +1,162 @@
+//! `ai`.
+
+use std::collections::BTreeMap;
+
+use filters::Scope;
+use filters::ai::{
+    Builtin, BuiltinConfig, ClientGoneConfig, Config, Guard, GuardAction, GuardConfig, GuardMode, GuardOutcome,
+    GuardScope, Guards, Policy, PromptGuardConfig, RegexConfig, Rejection, RejectionConfig, Rule, RuleConfig,
+    Streaming,
+};
+use ir::Text;
+
+use crate::codec::read;
+use crate::pb;
+use crate::pb::ai as wire;
+
+pub(super) fn encode(it: &Policy) -> pb::Ai {
+    let Policy { aliases, defaults, overrides, request, response, streaming, drain } = it;
+    let pairs = |list: &[(Text, Text)]| list.iter().map(|(a, b)| (a.to_string(), b.to_string())).collect();
+    let guards = |Guards { guards, hold_back: _ }: &Guards| guards.iter().map(encode_guard).collect();
+    pb::Ai {
+        model_aliases: pairs(aliases),
+        defaults: pairs(defaults),
+        overrides: pairs(overrides),
+        request_guards: guards(request),
+        response_guards: guards(response),
+        streams_unguarded: !streaming,
+        hold_back: Some(u32::try_from(request.hold_back).unwrap_or(u32::MAX)),
+        drain: drain.map(read::duration),
+    }
+}
+
+fn encode_guard(it: &Guard) -> wire::Guard {
+    let Guard { rules, parts, rejects, outcome, rejection } = it;
+    let mode = match outcome {
+        GuardOutcome::Enforce => wire::Mode::Enforce,
+        GuardOutcome::Shadow => wire::Mode::Shadow,
+        GuardOutcome::Audit => wire::Mode::Audit,
+    };
+    let scope = |it: &_| match GuardScope::of(*it) {
+        GuardScope::SystemPrompt => wire::Scope::SystemPrompt,
+        GuardScope::Messages => wire::Scope::Messages,
+        GuardScope::ToolInput => wire::Scope::ToolInput,
+        GuardScope::ToolOutput => wire::Scope::ToolOutput,
+    };
+    wire::Guard {
+        rules: rules.iter().map(encode_rule).collect(),
+        reject: *rejects,
+        scope: parts.iter().map(|it| scope(it).into()).collect(),
+        mode: mode.into(),
+        rejection: rejection.as_ref().map(|Rejection { status, body, headers }| wire::Rejection {
+            status: u32::from(*status),
+            body: body.as_ref().map(ToString::to_string),
+            headers: headers.iter().map(|(a, b)| (a.to_string(), b.to_string())).collect(),
+        }),
+    }
+}
+
+fn encode_rule(it: &Rule) -> wire::Rule {
+    let kind = match it {
+        Rule::Builtin(it) => wire::rule::Kind::Builtin(
+            match it {
+                Builtin::Email => wire::Builtin::Email,
+                Builtin::PhoneNumber => wire::Builtin::PhoneNumber,
+                Builtin::Ssn => wire::Builtin::Ssn,
+                Builtin::CreditCard => wire::Builtin::CreditCard,
+                Builtin::CaSin => wire::Builtin::CaSin,
+            }
+            .into(),
+        ),
+        Rule::Pattern(it) => wire::rule::Kind::Pattern(it.text().to_owned()),
+    };
+    wire::Rule { kind: Some(kind) }
+}
+
+pub(super) fn decode(it: pb::Ai, scope: &mut Scope<'_>) -> Option<Policy> {
+    let pb::Ai {
+        model_aliases,
+        defaults,
+        overrides,
+        request_guards,
+        response_guards,
+        streams_unguarded,
+        hold_back,
+        drain,
+    } = it;
+    let before = scope.problems.len();
+    let values = |map: BTreeMap<String, String>, key: &'static str, scope: &mut Scope<'_>| {
+        let read = |(name, text): (String, String)| {
+            let value = serde_json::from_str(&text).map_err(|_| format!("`{name}` is not JSON"));
+            Some((name, scope.check(key, value)?))
+        };
+        map.into_iter().filter_map(read).collect::<BTreeMap<_, _>>()
+    };
+    let (defaults, overrides) = (values(defaults, "defaults", scope), values(overrides, "overrides", scope));
+    let mut guards = |list: Vec<wire::Guard>, of_requests: bool| {
+        list.into_iter().map(|it| decode_guard(it, of_requests, scope)).collect::<Vec<_>>()
+    };
+    let (request, response) = (guards(request_guards, true), guards(response_guards, false));
+    let drain = read::span(scope, "clientGone.drain", drain);
+    if scope.problems.len() > before {
+        return None;
+    }
+    let config = Config {
+        model_aliases: model_aliases.into_iter().collect(),
+        defaults,
+        overrides,
+        prompt_guard: Some(PromptGuardConfig {
+            streaming: if streams_unguarded { Streaming::Disabled } else { Streaming::Enabled },
+            hold_back: hold_back.map(|it| usize::try_from(it).unwrap_or(usize::MAX)),
+            request,
+            response,
+        }),
+        client_gone: drain.map(|drain| ClientGoneConfig { drain }),
+    };
+    config.lower(scope)
+}
+
+fn decode_guard(it: wire::Guard, of_requests: bool, scope: &mut Scope<'_>) -> GuardConfig {
+    let wire::Guard { rules, reject, scope: parts, mode, rejection } = it;
+    let part = |it: i32, scope: &mut Scope<'_>| match read::choice(scope, "scope", it) {
+        wire::Scope::SystemPrompt => GuardScope::SystemPrompt,
+        wire::Scope::Unspecified | wire::Scope::Messages => GuardScope::Messages,
+        wire::Scope::ToolInput => GuardScope::ToolInput,
+        wire::Scope::ToolOutput => GuardScope::ToolOutput,
+    };
+    let rules = rules.into_iter().map(|it| decode_rule(it, scope)).collect();
+    // Those of answers have none: they look at everything.
+    let parts = if of_requests { parts } else { Vec::new() };
+    GuardConfig {
+        regex: RegexConfig { action: if reject { GuardAction::Reject } else { GuardAction::Mask }, rules },
+        scope: parts.into_iter().map(|it| part(it, scope)).collect(),
+        rejection: rejection.map(|wire::Rejection { status, body, headers }| RejectionConfig {
+            status: Some(u16::try_from(status).unwrap_or(u16::MAX)).filter(|it| *it != 0),
+            body,
+            headers: headers.into_iter().collect(),
+        }),
+        mode: match read::choice(scope, "mode", mode) {
+            wire::Mode::Unspecified | wire::Mode::Enforce => GuardMode::Enforce,
+            wire::Mode::Shadow => GuardMode::Shadow,
+            wire::Mode::Audit => GuardMode::Audit,
+        },
+    }
+}
+
+fn decode_rule(it: wire::Rule, scope: &mut Scope<'_>) -> RuleConfig {
+    match it.kind {
+        None => RuleConfig::default(),
+        Some(wire::rule::Kind::Pattern(pattern)) => RuleConfig { pattern: Some(pattern), builtin: None },
+        Some(wire::rule::Kind::Builtin(it)) => {
+            let builtin = match read::choice(scope, "builtin", it) {
+                wire::Builtin::Unspecified => return RuleConfig::default(),
+                wire::Builtin::Email => Builtin::Email,
+                wire::Builtin::PhoneNumber => Builtin::PhoneNumber,
+                wire::Builtin::Ssn => Builtin::Ssn,
+                wire::Builtin::CreditCard => Builtin::CreditCard,
+                wire::Builtin::CaSin => Builtin::CaSin,
+            };
+            RuleConfig { builtin: Some(BuiltinConfig::of(builtin)), pattern: None }
+        }
+    }
+}
