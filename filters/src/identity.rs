@@ -11,6 +11,7 @@ use std::sync::{Arc, OnceLock};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ir::{Secret, Text};
+use protocols::llm::Pattern;
 use serde_json::{Map, Value};
 
 /// Characters in a line of PEM (RFC 7468 section 3).
@@ -55,12 +56,26 @@ pub struct ApiKey {
     /// Metadata as JSON: a thousand keys are a thousand short texts, not a thousand trees.
     text: Option<Arc<str>>,
     metadata: OnceLock<Map<String, Value>>,
+    /// Models that its owner may ask for, by patterns.
+    models: Option<Arc<[Text]>>,
 }
 
 impl ApiKey {
     /// `metadata` is the JSON of an object.
     pub fn new(key: Secret, metadata: Option<Arc<str>>) -> Self {
-        Self { key, text: metadata, metadata: OnceLock::new() }
+        Self { key, text: metadata, metadata: OnceLock::new(), models: None }
+    }
+
+    /// For these models only, where there are any terms.
+    #[must_use]
+    pub fn for_models(self, models: Option<Arc<[Text]>>) -> Self {
+        Self { models, ..self }
+    }
+
+    /// Whether its owner may ask for a model by this name.
+    pub fn may_ask(&self, model: &str) -> bool {
+        let fits = |it: &Text| Pattern::parse(it).is_ok_and(|it| it.matches(model));
+        self.models.as_ref().is_none_or(|models| models.iter().any(fits))
     }
 
     /// What the configuration says of the key's owner; read when first asked for.

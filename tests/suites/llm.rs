@@ -9,6 +9,8 @@ mod errors;
 mod failover;
 #[path = "llm/guards.rs"]
 mod guards;
+#[path = "llm/hostile.rs"]
+mod hostile;
 #[path = "llm/limits.rs"]
 mod limits;
 #[path = "llm/pass.rs"]

@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use ir::Text;
+use protocols::llm::Pattern;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -15,6 +17,7 @@ use crate::{FileRef, Scope};
 const KEYS_MAX: usize = 100_000;
 pub(super) const KEY_BYTES_MAX: usize = 512;
 const METADATA_BYTES_MAX: usize = 4 * 1024;
+const MODELS_MAX: usize = 64;
 
 /// Keys that let their owners in.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -46,6 +49,9 @@ pub struct EntryConfig {
     pub key_hash: Option<Sensitive>,
     /// What is known of the key's owner.
     pub metadata: Map<String, Value>,
+    /// Models that its owner may ask for, with one `*` at most each; all unless written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allowed_models: Option<Vec<String>>,
 }
 
 impl Config {
@@ -118,7 +124,8 @@ const HASH_PREFIX: &str = "sha256:";
 
 impl EntryConfig {
     fn entry(self) -> Result<Entry, String> {
-        let Self { key, key_hash, metadata } = self;
+        let Self { key, key_hash, metadata, allowed_models } = self;
+        let is_limited = allowed_models.is_some();
         let hash = match (key, key_hash) {
             (Some(key), None) => {
                 let key = key.expose();
@@ -138,6 +145,14 @@ impl EntryConfig {
         if metadata.as_ref().is_some_and(|it| it.len() > METADATA_BYTES_MAX) {
             return Err(format!("metadata of more than {METADATA_BYTES_MAX} bytes"));
         }
-        Ok(Entry { hash, metadata: metadata.map(Arc::from) })
+        let models = allowed_models.unwrap_or_default();
+        if models.len() > MODELS_MAX {
+            return Err(format!("more than {MODELS_MAX} models"));
+        }
+        if let Some(name) = models.iter().find(|it| Pattern::parse(it).is_err()) {
+            return Err(format!("`{name}` is no model: a name, with one `*` at most"));
+        }
+        let models = is_limited.then(|| models.into_iter().map(Text::from).collect());
+        Ok(Entry { hash, metadata: metadata.map(Arc::from), models })
     }
 }

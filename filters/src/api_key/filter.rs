@@ -20,10 +20,10 @@ impl Policy {
             Found::Nothing => return Verdict::Continue,
             Found::Unclear => None,
             Found::One(key) if key.len() > KEY_BYTES_MAX => None,
-            Found::One(key) => self
-                .known
-                .find(&Hash::of(key.as_bytes()))
-                .map(|entry| Arc::new(ApiKey::new(Secret::new(key.as_bytes()), entry.metadata.clone()))),
+            Found::One(key) => self.known.find(&Hash::of(key.as_bytes())).map(|entry| {
+                let key = ApiKey::new(Secret::new(key.as_bytes()), entry.metadata.clone());
+                Arc::new(key.for_models(entry.models.clone()))
+            }),
         };
         match found {
             Some(key) => {

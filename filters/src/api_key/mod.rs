@@ -35,12 +35,17 @@
 //! **Merging.** The most specific policy replaces the others whole; one with `inheritance: override` stands against all
 //! below it. Of the gateway phase and of the route phase one each may hold, and both run.
 //!
-//! **Limits.** 100,000 keys; keys of 1 to 512 bytes; metadata of 4 KiB a key.
+//! **Models.** `allowedModels` of a key are the models that its owner may ask for of backends that route by model, with
+//! one `*` at most each; all unless written, and none where the list is empty. Others are answered 403 with code
+//! `model_not_allowed`, and are in no list of models. What is asked for is the name as the client writes it: that of a
+//! virtual model allows it whole.
+//!
+//! **Limits.** 100,000 keys; keys of 1 to 512 bytes; metadata of 4 KiB and 64 models a key.
 //!
 //! **Order.** After `jwtAuth` and `basicAuth`. In the gateway phase also before route selection.
 //!
 //! **Where we differ.** The usual default of such gateways is `optional`, which lets in whoever sends nothing; here it
-//! is `strict`. `allowedModels` comes with the routing of models.
+//! is `strict`.
 //!
 //! **Telemetry.** Refusals end with reason `APIKeyAuth`.
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use aws_lc_rs::{constant_time, digest};
 use hashbrown::HashTable;
+use ir::Text;
 use serde::{Serialize, Serializer};
 
 use crate::credential::{Location, Mode};
@@ -28,6 +29,8 @@ pub struct Entry {
     pub hash: Hash,
     /// JSON of an object.
     pub metadata: Option<Arc<str>>,
+    /// Models that its owner may ask for, by patterns; any where absent.
+    pub models: Option<Arc<[Text]>>,
 }
 
 /// Keys by their hash.

@@ -22,8 +22,9 @@ pub(crate) struct Account {
     first: Option<Instant>,
     last: Option<Instant>,
     pub(super) seen: Option<Box<Seen>>,
-    /// Bytes of the answer's body.
+    /// Bytes of the answer's body, where it does not come in events.
     bytes: u64,
+    events: bool,
     /// The answer came to its end.
     ended: bool,
     /// It did not, and what was used is not known but guessed.
@@ -43,6 +44,7 @@ pub(crate) fn watch(head: &ResponseHeader, ctx: &mut Ctx) {
     // A length that was said must be kept to.
     let hides = asked.account.hides && kind == Some(Framing::Events) && !head.headers.contains_key(CONTENT_LENGTH);
     asked.account.hide = hides.then(Box::default);
+    asked.account.events = kind.is_some_and(|it| it != Framing::Json);
     asked.account.tap = kind.map(|it| Box::new(Tap::new(it)));
 }
 
@@ -57,7 +59,7 @@ impl Account {
             let now = Instant::now();
             self.first.get_or_insert(now);
             self.last = Some(now);
-            self.bytes += chunk.len() as u64;
+            self.bytes += if self.events { 0 } else { chunk.len() as u64 };
             if let Some(tap) = &mut self.tap {
                 tap.push(chunk);
             }
@@ -80,11 +82,14 @@ impl Account {
 
     /// An answer that was cut off before it said what it used: a token is an event of a stream, or so many bytes.
     pub(super) fn estimate(&mut self, input: u64) {
-        let Some(seen) = self.seen.as_mut().filter(|_| !self.ended && self.bytes > 0) else { return };
+        let Some(seen) = self.seen.as_mut().filter(|_| !self.ended && self.first.is_some()) else { return };
         if seen.is_error || !seen.finish_reasons.is_empty() && seen.usage.total().is_some() {
             return;
         }
         let output = about(seen.events, self.bytes);
+        if output == 0 {
+            return;
+        }
         seen.usage.guess(input, output);
         self.estimated = true;
     }

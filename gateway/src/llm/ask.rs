@@ -188,7 +188,9 @@ pub(crate) async fn prepare(session: &mut Session, ctx: &mut Ctx, ai: Arc<Ai>) -
     let path = locate(uri.path());
     let dialect = path.operation.dialect();
     if ai.routes_models && path.operation == Operation::Models {
-        return Ok(Some(reply::models(&ai, session.req_header(), uri.path().rsplit_once(MODELS).map(|(_, it)| it))));
+        let one = uri.path().rsplit_once(MODELS).map(|(_, it)| it);
+        let may = |model: &str| may_ask(ctx, model);
+        return Ok(Some(reply::models(&ai, session.req_header(), one, &may)));
     }
     let mut asked = Asked {
         operation: path.operation,
@@ -223,6 +225,11 @@ pub(crate) async fn prepare(session: &mut Session, ctx: &mut Ctx, ai: Arc<Ai>) -
         if let Err(nobody) = look(session, ctx, &mut asked) {
             return Ok(Some(reply::refusal(dialect, &nobody)));
         }
+        if let Some(model) = asked.model.as_deref().filter(|it| asked.ai.routes_models && !may_ask(ctx, it)) {
+            let nobody = Nobody::new(403, "model_not_allowed", format!("the model `{model}` is not for this key"));
+            ctx.ai = Some(Box::new(asked));
+            return Ok(Some(reply::refusal(dialect, &nobody)));
+        }
         if let Some(reply) = shape::apply(ctx, &mut asked) {
             ctx.ai = Some(Box::new(asked));
             return Ok(Some(reply));
@@ -242,6 +249,11 @@ pub(crate) async fn prepare(session: &mut Session, ctx: &mut Ctx, ai: Arc<Ai>) -
     }
     ctx.ai = Some(Box::new(asked));
     Ok(refused.map(|it| reply::refusal(dialect, &it)))
+}
+
+/// Whether who asks may ask for a model by this name.
+fn may_ask(ctx: &Ctx, model: &str) -> bool {
+    ctx.facts.identity.api_key.as_ref().is_none_or(|it| it.may_ask(model))
 }
 
 /// Whether there is a body in JSON to be looked at.

@@ -1,5 +1,7 @@
 //! Which providers may answer a request, and in which order they are asked.
 
+use std::time::Instant;
+
 use ir::{AiRouting, AiShare};
 use protocols::llm::Operation;
 
@@ -54,6 +56,15 @@ pub(crate) fn candidates(
         let text =
             format!("no provider of this model accepts `{}`, or what that could be translated to", operation.key());
         return Err(Nobody::new(400, "unsupported_conversion", text));
+    }
+    if found.len() > 1 {
+        let now = Instant::now();
+        let rests = |it: &Candidate| {
+            let model = it.model.as_deref().or(model).unwrap_or_default();
+            ai.providers.get(it.provider).is_some_and(|it| it.cooling.rests(model, now))
+        };
+        // Asked last, in the order that they have.
+        found.sort_by_cached_key(rests);
     }
     found.truncate(CANDIDATES_MAX);
     Ok(found)

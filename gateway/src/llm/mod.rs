@@ -9,6 +9,7 @@
 mod account;
 mod ask;
 pub(crate) mod choose;
+mod cool;
 mod guard;
 mod head;
 pub mod mock;
@@ -26,6 +27,7 @@ use protocols::llm::{Operation, Pattern};
 
 pub(crate) use account::watch;
 pub(crate) use ask::{Asked, prepare};
+pub(crate) use cool::heed;
 pub(crate) use guard::{guard_answer, looks_at_answers, noted};
 pub(crate) use head::{requested, sign};
 pub use price::Prices;
@@ -54,6 +56,8 @@ pub(crate) struct Provider {
     serves: Pattern,
     priority: u32,
     internal: bool,
+    /// Models that it asked not to be asked for, for a while.
+    cooling: cool::Cooling,
     pub(crate) backend: Backend,
 }
 
@@ -96,6 +100,7 @@ impl Provider {
             serves: Pattern::parse(serves).unwrap_or_else(|_| Pattern::Exact(serves.to_string())),
             priority: *priority,
             internal: *internal,
+            cooling: cool::Cooling::default(),
             backend,
         }
     }

@@ -42,7 +42,11 @@ pub(super) fn rejection(dialect: Dialect, written: Option<&Rejection>) -> Reply 
 /// Why nobody was asked.
 pub(super) fn refusal(dialect: Dialect, nobody: &Nobody) -> Reply {
     let Nobody { status, code, text } = nobody;
-    let reason = if *status == 404 { Reason::NotFound } else { Reason::InvalidRequest };
+    let reason = match *status {
+        403 => Reason::Authorization,
+        404 => Reason::NotFound,
+        _ => Reason::InvalidRequest,
+    };
     error(dialect, *status, reason, (code, text))
 }
 
@@ -98,7 +102,7 @@ fn code(reason: Reason) -> &'static str {
 }
 
 /// The models that can be asked for by name, or one of them.
-pub(super) fn models(ai: &Ai, head: &RequestHeader, one: Option<&str>) -> Reply {
+pub(super) fn models(ai: &Ai, head: &RequestHeader, one: Option<&str>, may: &dyn Fn(&str) -> bool) -> Reply {
     let reply = |status, body: String| Reply {
         status,
         headers: vec![(CONTENT_TYPE, JSON)],
@@ -110,6 +114,7 @@ pub(super) fn models(ai: &Ai, head: &RequestHeader, one: Option<&str>) -> Reply 
     }
     let named = ai.providers.iter().filter(|it| !it.internal).filter_map(|it| it.serves.exact());
     let mut names: Vec<&str> = named.chain(ai.virtual_models.iter().map(|(name, _)| &**name)).collect();
+    names.retain(|it| may(it));
     names.sort_unstable();
     names.dedup();
     let shown = |name: &str| format!(r#"{{"id":{},"object":"model","created":0,"owned_by":"openai"}}"#, quoted(name));

@@ -26,6 +26,7 @@ pub(super) fn upstream(session: &mut Session, head: &mut ResponseHeader, ctx: &m
     ctx.attempt.answered = true;
     let status = head.status.as_u16();
     report(session, head, ctx);
+    crate::llm::heed(head, ctx);
     if failure::may_go_on(session, ctx) && is_left_to_another(status) {
         ctx.attempt.retryable = true;
         let mut error = Error::explain(ErrorType::HTTPStatus(status), "the next provider is asked").into_up();

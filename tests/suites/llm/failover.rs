@@ -83,3 +83,25 @@ async fn a_stream_that_breaks_off_is_accounted_as_far_as_it_came() {
     assert_eq!(line["gen_ai.usage.estimated"], "true");
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn who_asks_to_be_left_alone_is_asked_last_until_then() {
+    let second = mock(json!([])).await;
+    let first = Backend::http(|_| async {
+        let mut busy = tests::backend::answer::with_type(429, "application/json", "{}");
+        busy.headers_mut().insert("retry-after", "60".parse().expect("a value"));
+        busy
+    });
+    let gateway = Gateway::start(&two(&format!("http://{}", first.addr()), &second)).await;
+    for n in 1..4 {
+        let reply = gateway.client().post("/v1/chat/completions").json(&chat("m", false)).await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        let line = accounted(&gateway, n).await;
+        assert_eq!(line.get("retry.attempt").is_some(), n == 1, "{line}");
+    }
+    assert_eq!(first.stats().requests(), 1);
+    // Of another model it has said nothing.
+    gateway.client().post("/v1/chat/completions").json(&chat("n", false)).await.expect_status(200);
+    assert_eq!(first.stats().requests(), 2);
+    gateway.stop().await;
+}

@@ -93,3 +93,30 @@ async fn what_is_not_supported_is_refused_by_name() {
         assert!(text.contains(said), "{document}\n{text}");
     }
 }
+
+#[tokio::test]
+async fn a_key_sees_and_gets_the_models_that_it_is_allowed() {
+    let mock = mock(json!([])).await;
+    let document = format!(
+        "config:\n  logging: {{ format: json }}\ngateways:\n  default: {{ port: 0 }}\nllm:\n  models:\n  - {{ name: gpt-a, provider: openai, params: {{ baseUrl: '{url}/v1', apiKey: gateway-key }} }}\n  - {{ name: gpt-b, provider: openai, params: {{ baseUrl: '{url}/v1', apiKey: gateway-key }} }}\n  - {{ name: other, provider: openai, params: {{ baseUrl: '{url}/v1', apiKey: gateway-key }} }}\n  policies:\n    apiKey:\n      keys:\n      - {{ key: all }}\n      - {{ key: some, allowedModels: ['gpt-*'] }}\n      - {{ key: none, allowedModels: [] }}\n",
+        url = mock.url()
+    );
+    let gateway = Gateway::start(&document).await;
+    for (key, models, status) in [("all", 3, 200), ("some", 2, 403), ("none", 0, 403)] {
+        let bearer = format!("Bearer {key}");
+        let list = gateway.client().get("/v1/models").header("authorization", &bearer).await.expect_status(200).json();
+        assert_eq!(list["data"].as_array().map(Vec::len), Some(models), "{key}: {list}");
+        let one = gateway.client().get("/v1/models/other").header("authorization", &bearer).await;
+        assert_eq!(one.status.as_u16(), if models == 3 { 200 } else { 404 }, "{key}");
+        let call = gateway.client().post("/v1/chat/completions").header("authorization", &bearer);
+        let reply = call.json(&chat("other", false)).await;
+        assert_eq!(reply.status.as_u16(), status, "{key}: {}", reply.text());
+        if status == 403 {
+            assert_eq!(reply.json()["error"]["code"], "model_not_allowed", "{key}");
+        }
+        let call = gateway.client().post("/v1/chat/completions").header("authorization", &bearer);
+        let reply = call.json(&chat("gpt-a", false)).await;
+        assert_eq!(reply.status.as_u16(), if models > 0 { 200 } else { 403 }, "{key}");
+    }
+    gateway.stop().await;
+}

@@ -129,7 +129,7 @@ pub(super) fn exactly_one<'a>(owner: &str, optional: &[&'a String]) -> Option<Ve
         "RouteBackend" => &["weight", "policies"],
         "ActiveHealth" => &["interval", "timeout", "unhealthyThreshold", "healthyThreshold"],
         "DetachedContent" | "AnyPolicies" | "AuthPolicies" => &[],
-        "ApiKeyEntry" => &["metadata"],
+        "ApiKeyEntry" => &["metadata", "allowedModels"],
         "ExtAuthz" => {
             &["policies", "protocol", "failureMode", "includeRequestHeaders", "includeRequestBody", "mode", "cache"]
         }
@@ -338,6 +338,7 @@ pub(super) fn texts(owner: &str, key: &str) -> Option<&'static [&'static str]> {
         ("AiGuardRule", "pattern") => &["secret", "[0-9]{4}"],
         ("Ai", "modelAliases{}") => &["m", "gpt-5"],
         ("AiGuardRejection", "headers{}") => &["v", "a b"],
+        ("ApiKeyEntry", "allowedModels[]") => &["gpt-*", "claude"],
         ("Match", "method") => &["GET", "POST", "PURGE"],
         ("HeaderMatch", "name") => &["x-a", ":method", ":path", ":authority", ":scheme"],
         ("HeaderModifier", "add{}" | "set{}") => &["v", "a b", ""],

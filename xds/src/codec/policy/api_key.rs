@@ -7,6 +7,7 @@ use filters::api_key::{Config, EntryConfig, Policy};
 use filters::lower::Sensitive;
 
 use super::credential;
+use crate::codec::read;
 use crate::pb;
 
 pub(super) fn encode(it: &Policy) -> pb::ApiKey {
@@ -14,6 +15,7 @@ pub(super) fn encode(it: &Policy) -> pb::ApiKey {
     let entries = known.sorted().into_iter().map(|it| pb::ApiKeyEntry {
         sha256: it.hash.0.to_vec(),
         metadata: it.metadata.as_deref().unwrap_or_default().to_owned(),
+        allowed_models: it.models.as_ref().map(|it| pb::AllowedModels { names: read::texts(it.iter()) }),
     });
     pb::ApiKey {
         mode: credential::encode_mode(*mode),
@@ -40,7 +42,7 @@ pub(super) fn decode(it: pb::ApiKey, scope: &mut Scope<'_>) -> Option<Policy> {
 }
 
 fn entry(it: pb::ApiKeyEntry) -> Result<EntryConfig, String> {
-    let pb::ApiKeyEntry { sha256, metadata } = it;
+    let pb::ApiKeyEntry { sha256, metadata, allowed_models } = it;
     let mut hash = "sha256:".to_owned();
     for byte in sha256 {
         let _ = write!(hash, "{byte:02x}");
@@ -49,5 +51,6 @@ fn entry(it: pb::ApiKeyEntry) -> Result<EntryConfig, String> {
         true => Default::default(),
         false => serde_json::from_str(&metadata).map_err(|_| "metadata is not a JSON object".to_owned())?,
     };
-    Ok(EntryConfig { key: None, key_hash: Some(Sensitive::new(hash)), metadata })
+    let allowed_models = allowed_models.map(|it| it.names);
+    Ok(EntryConfig { key: None, key_hash: Some(Sensitive::new(hash)), metadata, allowed_models })
 }

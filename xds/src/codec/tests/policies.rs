@@ -320,10 +320,13 @@ fn mcp_authentication(site: Site) -> BoxedStrategy<Policy> {
 fn api_key() -> impl Strategy<Value = api_key::Config> {
     use api_key::{Config, EntryConfig};
     let metadata = select(&[r#"{}"#, r#"{"a":1}"#, r#"{"owner":"é","groups":["x",{"y":null}]}"#][..]);
-    let entry = (one_of(&["one", "two", "three", "four"]), metadata).prop_map(|(key, metadata)| EntryConfig {
+    let models = option::of(vec(one_of(&["gpt-*", "claude"]), 0..3));
+    let key = one_of(&["one", "two", "three", "four"]);
+    let entry = (key, metadata, models).prop_map(|(key, metadata, allowed_models)| EntryConfig {
         key: Some(lower::Sensitive::new(key)),
         key_hash: None,
         metadata: serde_json::from_str(metadata).unwrap(),
+        allowed_models,
     });
     (mode(), location(), any::<bool>(), vec(entry, 1..4)).prop_map(|(mode, location, forward, keys)| Config {
         mode,
