@@ -122,6 +122,7 @@ pub fn run(input: Input, takeover: Option<Takeover>, inherited: Option<Inherited
     server.add_service(listeners);
     server.add_service(background_service("control", control));
     server.run(RunArgs { shutdown_signal: Box::new(SharedLife(life.clone())) });
+    crate::mcp::end_all();
     ended(&telemetry, &life)
 }
 

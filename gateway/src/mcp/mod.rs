@@ -55,6 +55,7 @@ pub use serve::serve;
 pub use sessions::{EndedSessions, SessionKeys, Sessions};
 pub use sse::Channel;
 pub use state::{Figures, Register, State};
+pub use stdio::end_all;
 pub(crate) use talk::{audience, scope};
 pub use told::Told;
 

@@ -202,6 +202,11 @@ impl Replay {
         }
     }
 
+    /// Keeps a process that is on its way out for as long as it is held.
+    pub(super) fn stay(&self) -> Option<Seat> {
+        self.exit.sit(None)
+    }
+
     /// A new stream of the client's session, read by the caller.
     pub(super) fn begin(self: &Arc<Self>, talk: &Talk, feed: Feed, is_call: bool) -> Option<Claim> {
         let (name, _) = talk.session.as_ref()?;
@@ -305,7 +310,7 @@ impl Replay {
                 }
                 () = raised(&mut leaving) => {
                     // The process stays for it as it does for a connection.
-                    seat = self.exit.sit(None);
+                    seat = self.stay();
                     until = until.min(Instant::now() + ABSENCE_LEAVING);
                     leaving = None;
                     continue;

@@ -2,14 +2,17 @@
 //!
 //! A program gets a process group of its own, which ends as a whole: asked by the end of its input, then by SIGTERM,
 //! then by SIGKILL. It inherits our environment without what is secret in it, or next to nothing (`clear_env`). What it
-//! writes to standard error is in the log. Nothing it does can hold more of us than one message.
+//! writes to standard error is in the log. Nothing it does can hold more of us than one message. Whatever still runs when
+//! this process ends goes with it ([`end_all`]), however little it cares for the end of its input.
 
+use std::collections::HashSet;
 use std::process::Stdio;
-use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::sync::{Arc, LazyLock, Weak};
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use ir::{McpProcess, Text};
+use parking_lot::Mutex;
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process_group, prlimit};
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
@@ -21,6 +24,8 @@ use super::fault::Fault;
 
 /// For a program to end by itself, and then after SIGTERM.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// The same for all of them when this process ends.
+const LAST_FAREWELL: Duration = Duration::from_millis(500);
 /// Of a line of standard error in the log.
 const LOG_BYTES_MAX: u64 = 4096;
 
@@ -42,6 +47,21 @@ const SECRET: [&str; 12] = [
     "WATCHDOG_USEC",
 ];
 
+/// Groups of programs that run.
+static GROUPS: LazyLock<Mutex<HashSet<Pid>>> = LazyLock::new(Mutex::default);
+
+/// Ends what still runs. Blocks for a moment; for the end of the process.
+pub fn end_all() {
+    let groups: Vec<Pid> = GROUPS.lock().drain().collect();
+    groups.iter().for_each(|it| signal(Some(*it), Signal::TERM));
+    let until = Instant::now() + LAST_FAREWELL;
+    let runs = |group: &Pid| rustix::process::test_kill_process_group(*group).is_ok();
+    while groups.iter().any(runs) && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    groups.iter().for_each(|it| signal(Some(*it), Signal::KILL));
+}
+
 /// Starts a program. It ends with the line.
 pub(super) fn start(target: &Text, process: &McpProcess) -> Result<Arc<Line>, Fault> {
     let mut command = Command::new(&*process.command);
@@ -62,6 +82,8 @@ pub(super) fn start(target: &Text, process: &McpProcess) -> Result<Arc<Line>, Fa
         tracing::warn!(target_name = &**target, command = &*process.command, %error, "an MCP server cannot be started");
         Fault::Broken("the program cannot be started".into())
     })?;
+    let group = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+    GROUPS.lock().extend(group);
     limit(&child, process);
     let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
@@ -168,6 +190,9 @@ async fn attend(mut child: Child, target: Text, ending: oneshot::Receiver<()>, l
     }
     // Whatever it has started goes as well.
     signal(group, Signal::KILL);
+    if let Some(group) = group {
+        GROUPS.lock().remove(&group);
+    }
     let _ = child.wait().await;
 }
 

@@ -1,6 +1,6 @@
 //! Servers on lines of their own: programs, and servers of revision 2024-11-05. And the client of the command line.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -190,12 +190,17 @@ impl Script {
             "while read -r line; do case \"$line\" in\n*'\"initialize\"'*) echo '{opened}' ;;\n*'\"tools/call\"'*) echo '{asks}' ;;\n*'\"id\":99'*) echo '{answer}' ;;\nesac; done\n"
         );
         let dir = tempfile::Builder::new().prefix("agw-script-").tempdir().expect("a directory");
-        std::fs::write(dir.path().join("server.sh"), text).expect("a file");
-        Script(dir)
+        let script = Script(dir);
+        std::fs::write(script.path(), text).expect("a file");
+        script
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path().join("server.sh")
     }
 
     fn target(&self) -> String {
-        format!("{{ name: sh, stdio: {{ cmd: /bin/sh, args: ['{}'] }} }}", self.0.path().join("server.sh").display())
+        format!("{{ name: sh, stdio: {{ cmd: /bin/sh, args: ['{}'] }} }}", self.path().display())
     }
 }
 
@@ -221,6 +226,21 @@ async fn a_thousand_sessions_leave_no_program_and_no_pipe_behind() {
     // Connections of clients that have left may be about to be closed.
     eventually(PATIENCE, || async { files() <= before + AT_ONCE }).await;
     gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_program_that_does_not_want_to_end_does_with_the_gateway() {
+    let script = Script::new();
+    let stubborn = "trap '' TERM; sleep 1000 & sleep 1000; wait";
+    let text = std::fs::read_to_string(script.path()).expect("the script");
+    std::fs::write(script.path(), format!("{text}{stubborn}\n")).expect("a file");
+    let gateway = Gateway::start(&targets(&[script.target()])).await;
+    let _client = McpClient::open(gateway.addr(0), "/mcp").await;
+    let programs = children(gateway.pid());
+    assert_eq!(programs.len(), 1);
+    gateway.stop().await;
+    let gone = |pid: &u32| !Path::new(&format!("/proc/{pid}/cmdline")).exists();
+    eventually(PATIENCE, || async { programs.iter().all(gone) }).await;
 }
 
 #[tokio::test]

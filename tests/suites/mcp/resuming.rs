@@ -134,6 +134,7 @@ impl Listener {
 async fn an_upgrade_under_fifty_sessions_loses_repeats_and_renews_nothing() {
     for anonymous in [false, true] {
         const SESSIONS: usize = 50;
+        const LAST: u64 = 400;
         let (one, two) = (McpServer::start("one"), McpServer::start("two"));
         if anonymous {
             one.anonymous();
@@ -153,31 +154,31 @@ async fn an_upgrade_under_fifty_sessions_loses_repeats_and_renews_nothing() {
         }
         let talking = listeners.into_iter().map(|mut listener| {
             tokio::spawn(async move {
-                listener.until(60).await;
+                listener.until(LAST + 1).await;
                 listener
             })
         });
         let talking: Vec<_> = talking.collect();
         let calling = McpClient::open(addr, "/mcp").await;
-        for number in 2..=20 {
-            say(&one, number);
-            assert_eq!(calling.text("b_echo", json!({})).await, "two: {}");
-        }
-        lineage.upgrade().await;
-        for number in 21..=60 {
-            say(&one, number);
-            assert_eq!(calling.over(addr).text("b_echo", json!({})).await, "two: {}");
-        }
+        let saying = async {
+            for number in 2..=LAST {
+                say(&one, number);
+                assert_eq!(calling.text("b_echo", json!({})).await, "two: {}");
+            }
+        };
+        tokio::join!(lineage.upgrade(), saying);
+        // And at least one that only the successor can hear.
+        lineage.drained(Duration::from_secs(60)).await;
+        say(&one, LAST + 1);
         let mut resumed = 0;
         for talking in talking {
             let listener = talking.await.expect("a client");
-            assert_eq!(listener.heard, (1..=60).collect::<Vec<_>>(), "anonymous: {anonymous}");
+            assert_eq!(listener.heard, (1..=LAST + 1).collect::<Vec<_>>(), "anonymous: {anonymous}");
             assert_eq!(listener.client.text("a_echo", json!({})).await, "one: {}");
             resumed += listener.resumed;
         }
         assert_eq!(resumed, SESSIONS, "each was led over once");
         assert_eq!(one.asked("initialize"), SESSIONS + 1, "no session was opened anew");
-        lineage.drained(Duration::from_secs(60)).await;
         lineage.stop().await;
     }
 }

@@ -18,7 +18,7 @@ use super::super::replay::Claim;
 use super::PATIENCE;
 use super::wire::{self, Address, Ask, Flow, Reply, Said};
 
-/// How long it is listened on when the other process does as well: what servers had sent already is heard here.
+/// How long nothing has to come when the other process listens as well: what servers had sent already is heard here.
 const DREGS: Duration = Duration::from_millis(200);
 /// Conversations at once.
 const TALKS_MAX: usize = 4096;
@@ -68,6 +68,8 @@ async fn accept(mcp: Arc<Mcp>, listener: UnixListener) {
 }
 
 async fn answer(mcp: &Arc<Mcp>, mut flow: Flow<UnixStream>) -> io::Result<()> {
+    // What is asked for is not lost because it was the last that this process had.
+    let _stays = mcp.replay.stay();
     let asked = tokio::time::timeout(PATIENCE, flow.hear::<Ask>()).await;
     let Some(asked) = asked.map_err(|_| io::ErrorKind::TimedOut)?? else { return Ok(()) };
     let taken = match asked {
@@ -150,26 +152,25 @@ async fn follow(
 }
 
 async fn pass(mut flow: Flow<UnixStream>, mut claim: Claim) -> io::Result<()> {
-    let mut until = None;
+    let mut is_heard_there = false;
     loop {
-        let dregs = async {
-            match until {
-                Some(until) => tokio::time::sleep_until(until).await,
-                None => std::future::pending().await,
+        let silence = async {
+            match is_heard_there {
+                true => tokio::time::sleep(DREGS).await,
+                false => std::future::pending().await,
             }
         };
         let passed = tokio::select! {
+            biased;
             asked = flow.hear::<Ask>() => match asked {
                 Ok(Some(Ask::Enough)) => {
-                    until = Some(tokio::time::Instant::now() + DREGS);
+                    is_heard_there = true;
                     Ok(false)
                 }
                 Ok(Some(_)) => Ok(false),
                 Ok(None) => Err(io::ErrorKind::UnexpectedEof.into()),
                 Err(error) => Err(error),
             },
-            // It is heard there, and what was said here has been passed on.
-            () = dregs => return Ok(()),
             () = claim.superseded() => {
                 claim.give_up();
                 return Ok(());
@@ -185,6 +186,8 @@ async fn pass(mut flow: Flow<UnixStream>, mut claim: Claim) -> io::Result<()> {
                 }
                 Coming::End => return Ok(()),
             },
+            // It is heard there, and what was said here has been passed on.
+            () = silence => return Ok(()),
         };
         match passed {
             Ok(false) => {}
