@@ -10,6 +10,9 @@ use super::Ai;
 /// Providers that are asked for one request, one after the other.
 const CANDIDATES_MAX: usize = 16;
 
+/// The code of a request that no provider understands.
+pub(super) const UNSUPPORTED: &str = "unsupported_conversion";
+
 /// A provider by its position, and the model that it is asked for where that is not the client's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Candidate {
@@ -55,7 +58,7 @@ pub(crate) fn candidates(
     if found.is_empty() {
         let text =
             format!("no provider of this model accepts `{}`, or what that could be translated to", operation.key());
-        return Err(Nobody::new(400, "unsupported_conversion", text));
+        return Err(Nobody::new(400, UNSUPPORTED, text));
     }
     if found.len() > 1 {
         let now = Instant::now();

@@ -18,6 +18,9 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// Says that an error is the gateway's and not the provider's, and which, whatever the dialect.
 const ERROR: HeaderName = HeaderName::from_static("x-agentgateway-error");
 
+/// Says that a count is not the provider's.
+const ESTIMATED: HeaderName = HeaderName::from_static("x-agentgateway-llm-estimated");
+
 /// What guards say.
 pub(super) const REJECTED: &str = "content_rejected";
 pub(super) const REJECTED_TEXT: &str = "what was said may not pass";
@@ -99,6 +102,13 @@ fn code(reason: Reason) -> &'static str {
         | Reason::ClientGone
         | Reason::DirectResponse => "internal_error",
     }
+}
+
+/// About how many tokens a request is, where no provider that it leads to counts them.
+pub(super) fn counted(tokens: u64) -> Reply {
+    let body = Bytes::from(format!("{{\"input_tokens\":{tokens}}}"));
+    let headers = vec![(CONTENT_TYPE, JSON), (ESTIMATED, HeaderValue::from_static("true"))];
+    Reply { status: 200, headers, body, reason: Reason::DirectResponse }
 }
 
 /// The models that can be asked for by name, or one of them.

@@ -34,6 +34,9 @@ const OF_BODIES: [HeaderName; 5] = [
     HeaderName::from_static("repr-digest"),
 ];
 
+/// Bytes of a stream that went wrong that are passed over.
+const REST_BYTES_MAX: usize = 4 << 20;
+
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// A request as another dialect has it.
@@ -42,6 +45,8 @@ pub(crate) struct Translation {
     pub(crate) dropped: Dropped,
     /// The answer under way, where it streams.
     stream: Option<Box<Stream>>,
+    /// Bytes that came after it went wrong.
+    rest: usize,
 }
 
 impl Provider {
@@ -68,7 +73,7 @@ impl Translation {
             random: crate::random::next(),
         };
         let translate::Translated { body, dropped, terms } = translate::request(body, &wanted)?;
-        Ok((body.into(), Self { terms, dropped, stream: None }))
+        Ok((body.into(), Self { terms, dropped, stream: None, rest: 0 }))
     }
 
     /// What is spoken to the provider.
@@ -103,11 +108,15 @@ impl Translation {
         head.insert_header(ACCEPT_ENCODING, HeaderValue::from_static("identity"))
     }
 
+    fn has_failed(&self) -> bool {
+        self.stream.as_ref().is_some_and(|it| it.has_failed())
+    }
+
     /// A piece of the answer, translated where it streams.
     fn push(&mut self, body: &mut Option<Bytes>, end: bool) {
         let Some(stream) = &mut self.stream else { return };
         let piece = body.take().unwrap_or_default();
-        let mut out = Vec::with_capacity(piece.len() + piece.len() / 4 + 64);
+        let mut out = Vec::with_capacity(piece.len() * 2 + 64);
         stream.push(&piece, &mut out);
         if end {
             stream.finish(&mut out);
@@ -116,17 +125,28 @@ impl Translation {
     }
 }
 
-/// `response_body_filter`.
-pub(crate) fn pass(body: &mut Option<Bytes>, end: bool, ctx: &mut Ctx) {
-    if let Some(translation) = ctx.ai.as_mut().and_then(|it| it.translation.as_mut()) {
-        translation.push(body, end);
+/// `response_body_filter`. Once the client has been told that a stream went wrong, nobody waits for more of it.
+pub(crate) fn pass(body: &mut Option<Bytes>, end: bool, ctx: &mut Ctx) -> Result<()> {
+    let Some(translation) = ctx.ai.as_mut().and_then(|it| it.translation.as_mut()) else { return Ok(()) };
+    if translation.has_failed() {
+        // A stream that ends soon ends the answer as it should; one that does not is broken off.
+        translation.rest += body.take().map_or(0, |it| it.len());
+        return match translation.rest > REST_BYTES_MAX {
+            true => Err(Error::explain(RESPONSE_REFUSED, "the provider's stream went wrong, and does not end")),
+            false => Ok(()),
+        };
     }
+    translation.push(body, end);
+    if translation.has_failed() {
+        ctx.outcome.error.get_or_insert_with(|| "the provider's stream could not be translated".to_owned());
+    }
+    Ok(())
 }
 
 /// Looks at the head of an answer in another dialect. What does not stream is finished by what this returns.
 pub(crate) fn begin_answer(head: &mut ResponseHeader, ctx: &mut Ctx) -> Result<Option<Finish>> {
     let Some(translation) = ctx.ai.as_mut().and_then(|it| it.translation.as_mut()) else { return Ok(None) };
-    translation.stream = None;
+    (translation.stream, translation.rest) = (None, 0);
     if head.headers.get(CONTENT_ENCODING).is_some_and(|it| !it.as_bytes().eq_ignore_ascii_case(b"identity")) {
         return Err(Error::explain(RESPONSE_REFUSED, "the provider's answer is in a coding that was not asked for"));
     }

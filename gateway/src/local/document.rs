@@ -19,9 +19,9 @@ mod discovery;
 mod mcp;
 
 pub use ai::{
-    AiBackend, AiCustom, AiFormat, AiFormatKind, AiGroup, AiModel, AiProvider, AiProviderKind, LlmFailover, LlmModel,
-    LlmParams, LlmPriority, LlmProvider, LlmProviderKind, LlmRouting, LlmVirtualModel, LlmVisibility, LlmWeight,
-    LlmWeighted, LlmWritten, SimpleLlm,
+    AiAzure, AiAzureKind, AiBackend, AiBedrock, AiCustom, AiFormat, AiFormatKind, AiGroup, AiModel, AiProvider,
+    AiProviderKind, AiVertex, LlmFailover, LlmModel, LlmParams, LlmPriority, LlmProvider, LlmProviderKind, LlmRouting,
+    LlmVirtualModel, LlmVisibility, LlmWeight, LlmWeighted, LlmWritten, SimpleLlm,
 };
 pub use discovery::{HealthPolicy, LoadBalancer, Locality, LocalityMode, Scope, Service, Workload, WorkloadStatus};
 pub use mcp::{

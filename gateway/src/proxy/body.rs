@@ -165,12 +165,12 @@ pub(super) fn mirror(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx) {
 }
 
 /// `response_body_filter`.
-pub(super) fn response(body: &mut Option<Bytes>, end: bool, ctx: &mut Ctx) {
+pub(super) fn response(body: &mut Option<Bytes>, end: bool, ctx: &mut Ctx) -> Result<()> {
     let attempt = ctx.attempt.count;
     if let Some(asked) = &mut ctx.ai {
         asked.account.push(body, end);
     }
-    crate::llm::pass(body, end, ctx);
+    crate::llm::pass(body, end, ctx)?;
     if let Some(asked) = &mut ctx.ai {
         asked.watch.push(body, end);
     }
@@ -179,6 +179,7 @@ pub(super) fn response(body: &mut Option<Bytes>, end: bool, ctx: &mut Ctx) {
     {
         noted.note(chunk, attempt);
     }
+    Ok(())
 }
 
 /// `request_body_filter`.

@@ -131,7 +131,7 @@ impl ProxyHttp for Proxy {
         ctx: &mut Box<Ctx>,
     ) -> Result<Option<Duration>> {
         crate::a2a::pass(body, end, ctx)?;
-        body::response(body, end, ctx);
+        body::response(body, end, ctx)?;
         Ok(None)
     }
 

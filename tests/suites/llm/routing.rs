@@ -68,7 +68,8 @@ async fn what_is_not_supported_is_refused_by_name() {
     };
     let llm = |model: &str| format!("llm:\n  port: 0\n  models:\n  - {model}\n");
     for (document, said) in [
-        (llm("{ name: m, provider: bedrock }"), "llm.models[0].provider: not supported by this version yet"),
+        (llm("{ name: m, provider: copilot }"), "llm.models[0].provider: not supported by this version yet"),
+        (llm("{ name: m, provider: bedrock }"), "llm.models[0].params: `bedrock` needs `awsRegion`"),
         (llm("{ name: m, provider: nobody }"), "`nobody` is not a provider"),
         (llm("{ name: 'a*b*', provider: openai }"), "one `*` at most"),
         (llm("{ name: m, provider: { reference: x } }"), "there is no provider `x`"),
@@ -84,7 +85,7 @@ async fn what_is_not_supported_is_refused_by_name() {
             ),
             "no model serves `x`",
         ),
-        ("backends:\n- name: a\n  ai: { provider: { azure: {} } }\n".to_owned(), "provider.azure: not supported"),
+        ("backends:\n- name: a\n  ai: { provider: { copilot: {} } }\n".to_owned(), "provider.copilot: not supported"),
         ("backends:\n- name: a\n  ai: {}\n".to_owned(), "write either `provider` or `groups`"),
         ("backends:\n- name: a\n  ai: { provider: { custom: { formats: [] } } }\n".to_owned(), "needs `hostOverride`"),
         ("backends:\n- name: a\n  ai: { provider: { openAI: {} }, tokenize: true }\n".to_owned(), "tokenize"),

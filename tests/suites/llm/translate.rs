@@ -122,22 +122,28 @@ async fn a_provider_gets_its_own_path_key_and_headers() {
     gateway.stop().await;
 }
 
+/// Answers everything with this.
+fn says(status: u16, kind: &'static str, body: &str) -> Backend {
+    let body = bytes::Bytes::copy_from_slice(body.as_bytes());
+    Backend::http(move |_| {
+        let body = body.clone();
+        async move { answer::with_type(status, kind, body) }
+    })
+}
+
 #[tokio::test]
 async fn what_fails_there_is_an_error_in_the_clients_dialect() {
     let busy = r#"{"type":"error","error":{"type":"overloaded_error","message":"busy"}}"#;
-    let head = |status: &str, kind: &str, body: &str| {
-        format!("HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n{body}", body.len())
-    };
     let json = "application/json";
-    for (sent, status, message) in [
-        (head("529 x", json, busy), 529, "busy"),
-        (head("200 OK", json, busy), 503, "busy"),
-        (head("200 OK", json, "{\"id\":"), 502, "no answer"),
-        (head("200 OK", json, ""), 502, "no answer"),
-        (head("200 OK", "text/html", "<p>hello"), 502, "no answer"),
-        (head("404 Not Found", "text/plain", "nothing here"), 404, "nothing here"),
+    for ((told, kind, sent), status, message) in [
+        ((529, json, busy), 529, "busy"),
+        ((200, json, busy), 503, "busy"),
+        ((200, json, "{\"id\":"), 502, "no answer"),
+        ((200, json, ""), 502, "no answer"),
+        ((200, "text/html", "<p>hello"), 502, "no answer"),
+        ((404, "text/plain", "nothing here"), 404, "nothing here"),
     ] {
-        let backend = Backend::canned(sent.clone());
+        let backend = says(told, kind, sent);
         let gateway = Gateway::start(&single("anthropic: {}", &format!("http://{}", backend.addr()))).await;
         for stream in [false, true] {
             let reply = gateway.client().post(OPENAI.path).json(&(OPENAI.body)(stream)).await;
@@ -164,17 +170,15 @@ async fn streams_that_go_wrong_end_in_an_error_that_the_client_reads() {
         (endless.as_str(), "larger than"),
     ] {
         let body = format!("{begun}{rest}");
-        let sent = format!(
-            "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        let backend = Backend::canned(sent);
+        let backend = says(200, "text/event-stream", &body);
         let gateway = Gateway::start(&single("anthropic: {}", &format!("http://{}", backend.addr()))).await;
         let reply = gateway.client().post(OPENAI.path).json(&(OPENAI.body)(true)).await;
         let text = reply.text();
         assert_eq!(reply.header("content-type"), Some("text/event-stream"));
         assert!(text.contains("chat.completion.chunk") && text.contains(message), "{message}: {text:.500}");
         assert!(!text.contains("[DONE]"), "{message}: {text:.500}");
+        let line = accounted(&gateway, 1).await;
+        assert!(line["error"].as_str().is_some_and(|it| it.contains("could not be translated")), "{message}: {line}");
         gateway.stop().await;
     }
 }
@@ -218,5 +222,33 @@ async fn translated_events_leave_as_they_come() {
         chunks += usize::from(!chunk.is_empty());
     }
     assert!(chunks >= 7, "{chunks} pieces: events were held back");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn requests_to_bedrock_are_signed_as_they_leave() {
+    let mock = mock(json!([{"text": "a b"}])).await;
+    let document = format!(
+        "binds:\n- port: 0\n  address: 127.0.0.1\n  listeners:\n  - routes:\n    - backends:\n      - ai:\n          provider: {{ bedrock: {{ region: eu-central-1, model: 'anthropic.claude:0' }} }}\n          hostOverride: '{}'\n          policies:\n            backendAuth: {{ aws: {{ accessKeyId: gateway-key, secretAccessKey: s, region: eu-central-1, serviceName: bedrock }} }}\n",
+        mock.url()
+    );
+    let gateway = Gateway::start(&document).await;
+    for stream in [false, true] {
+        let reply = gateway.client().post(OPENAI.path).json(&(OPENAI.body)(stream)).await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        assert!(reply.text().contains("anthropic.claude:0"), "{}", reply.text());
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn tokens_are_counted_about_where_no_provider_counts_them() {
+    let mock = mock(json!([])).await;
+    let gateway = Gateway::start(&single("openAI: {}", &mock.url())).await;
+    let body = json!({"model": "m", "messages": [{"role": "user", "content": "hello there"}]});
+    let reply = gateway.client().post("/v1/messages/count_tokens").json(&body).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert_eq!(reply.json()["input_tokens"], body.to_string().len().div_ceil(4));
+    assert_eq!(reply.header("x-agentgateway-llm-estimated"), Some("true"));
     gateway.stop().await;
 }

@@ -78,12 +78,12 @@ pub enum AiProviderKind {
     Togetherai(AiModel),
     Xai(AiModel),
     Fireworks(AiModel),
-    /// Not supported by this version yet.
-    Vertex(serde_json::Value),
-    /// Not supported by this version yet.
-    Bedrock(serde_json::Value),
-    /// Not supported by this version yet.
-    Azure(serde_json::Value),
+    /// Models of Google on Vertex. The key is a token of Google Cloud.
+    Vertex(AiVertex),
+    /// Signed with the credentials of the process, unless `backendAuth` says otherwise.
+    Bedrock(AiBedrock),
+    /// Azure OpenAI, or Foundry.
+    Azure(AiAzure),
     /// Not supported by this version yet.
     Copilot(serde_json::Value),
 }
@@ -93,6 +93,53 @@ pub enum AiProviderKind {
 pub struct AiModel {
     /// Asked for in the place of the client's.
     pub model: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AiVertex {
+    /// Asked for in the place of the client's.
+    pub model: Option<String>,
+    /// `us-east4`, `eu`, …. Default: global.
+    pub region: Option<String>,
+    pub project_id: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AiBedrock {
+    /// Asked for in the place of the client's.
+    pub model: Option<String>,
+    /// Such as `us-east-1`.
+    pub region: String,
+    /// Not supported by this version yet.
+    pub guardrail_identifier: Option<String>,
+    /// Not supported by this version yet.
+    pub guardrail_version: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AiAzure {
+    /// Asked for in the place of the client's.
+    pub model: Option<String>,
+    /// The first part of the host's name.
+    pub resource_name: String,
+    pub resource_type: AiAzureKind,
+    /// `v1`, which is the default: no other is supported by this version yet.
+    pub api_version: Option<String>,
+    /// A project of Foundry.
+    pub project_name: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum AiAzureKind {
+    #[default]
+    #[serde(rename = "openAI", alias = "openai")]
+    OpenAi,
+    #[serde(alias = "aiServices")]
+    Foundry,
 }
 
 /// A provider that is known by nothing but this.
@@ -205,7 +252,7 @@ pub struct LlmWritten {
 }
 
 /// Terms of a provider.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct LlmParams {
     /// Asked for in the place of the client's.
@@ -214,6 +261,20 @@ pub struct LlmParams {
     pub api_key: Option<ValueConfig>,
     /// Such as `https://name/v1`. Default: the provider's own.
     pub base_url: Option<String>,
+    /// Of `bedrock`.
+    pub aws_region: Option<String>,
+    /// Of `vertex`. Default: global.
+    pub vertex_region: Option<String>,
+    /// Of `vertex`.
+    pub vertex_project: Option<String>,
+    /// Of `azure`.
+    pub azure_resource_name: Option<String>,
+    /// Of `azure`.
+    pub azure_resource_type: Option<AiAzureKind>,
+    /// Of `azure`: `v1`.
+    pub azure_api_version: Option<String>,
+    /// Of `azure`: a project of Foundry.
+    pub azure_project_name: Option<String>,
 }
 
 /// A name that stands for models.

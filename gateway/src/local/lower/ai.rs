@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use filters::{Policy, backend_tls};
+use filters::{Policy, backend_auth, backend_tls};
 use ir::ai::PROVIDERS_MAX;
 use ir::{AiBackend, AiFormat, AiKeyPlace, AiProvider, Backend, BackendKey, BackendKind, BackendRef, Phase, Target};
 use protocols::llm::{KeyPlace, Operation, Profile, profile};
 
 use super::Lowering;
+use super::clouds::{self, Placed};
 use super::mcp::place_of;
 use crate::local::document as doc;
 use crate::local::policies::TargetPolicies;
@@ -40,6 +41,7 @@ pub(super) struct Known {
 
 pub(super) enum Of {
     Profile(&'static Profile),
+    Placed(Placed),
     Custom(doc::AiCustom),
 }
 
@@ -139,7 +141,10 @@ impl Lowering<'_> {
         let name = provider.name();
         let model = match provider {
             Kind::Custom(custom) => return Some(Known { model: custom.model.clone(), of: Of::Custom(custom) }),
-            Kind::Vertex(_) | Kind::Bedrock(_) | Kind::Azure(_) | Kind::Copilot(_) => {
+            Kind::Vertex(it) => return self.placed(&format!("{path}.{name}"), it.model.clone(), clouds::vertex(&it)),
+            Kind::Bedrock(it) => return self.placed(&format!("{path}.{name}"), it.model.clone(), clouds::bedrock(&it)),
+            Kind::Azure(it) => return self.placed(&format!("{path}.{name}"), it.model.clone(), clouds::azure(&it)),
+            Kind::Copilot(_) => {
                 self.problem(format!("{path}.{name}"), NOT_YET);
                 return None;
             }
@@ -163,12 +168,16 @@ impl Lowering<'_> {
         self.named(path, name).map(|it| Known { model, of: Of::Profile(it) })
     }
 
+    fn placed(&mut self, path: &str, model: Option<String>, placed: Result<Placed, String>) -> Option<Known> {
+        self.check(path, placed).map(|it| Known { model, of: Of::Placed(it) })
+    }
+
     /// A provider that is known by name.
     pub(super) fn named(&mut self, path: &str, name: &str) -> Option<&'static Profile> {
         let found = profile(name);
         if found.is_none() {
             let text = match name {
-                "vertex" | "bedrock" | "azure" | "copilot" => NOT_YET.to_owned(),
+                "copilot" => NOT_YET.to_owned(),
                 name => format!("`{name}` is not a provider that is known by name: write `custom` with its formats"),
             };
             self.problem(path, text);
@@ -193,6 +202,7 @@ impl Lowering<'_> {
         let origin = match (&known.of, &host) {
             (_, Some(host)) => host.as_str(),
             (Of::Profile(profile), None) => profile.origin,
+            (Of::Placed(placed), None) => placed.origin.as_str(),
             (Of::Custom(_), None) => {
                 self.problem(path, "a `custom` provider needs `hostOverride`: where it is");
                 return None;
@@ -212,6 +222,11 @@ impl Lowering<'_> {
             if !lowered.iter().any(|it| it.kind() == policy.kind()) {
                 lowered.push(policy);
             }
+        }
+        if let Of::Placed(Placed { region: Some(region), .. }) = &known.of
+            && !lowered.iter().any(|it| it.kind() == filters::Kind::BackendAuth)
+        {
+            lowered.extend(self.aws(&at, region));
         }
         if tls && !lowered.iter().any(|it| it.kind() == filters::Kind::BackendTls) {
             lowered.push(Policy::BackendTls(backend_tls::Policy::default()));
@@ -234,6 +249,19 @@ impl Lowering<'_> {
             priority,
             internal,
         })
+    }
+}
+
+impl Lowering<'_> {
+    /// The signature of the process for a region, where nothing else is written.
+    fn aws(&mut self, path: &str, region: &str) -> Option<Policy> {
+        let aws = backend_auth::AwsConfig {
+            region: Some(region.to_owned()),
+            service_name: Some("bedrock".to_owned()),
+            ..backend_auth::AwsConfig::default()
+        };
+        let config = backend_auth::Config { aws: Some(aws), ..backend_auth::Config::default() };
+        self.scoped(path, |scope| config.lower(scope)).map(Policy::BackendAuth)
     }
 }
 
@@ -262,6 +290,10 @@ fn paths(of: Of, prefix: Option<&str>, whole: Option<&str>) -> Paths {
             };
             let formats = it.formats.iter().map(|(kind, path)| (*kind, (*path).to_owned())).collect();
             (it.system.to_owned(), key, base, before, formats)
+        }
+        Of::Placed(it) => {
+            let Placed { system, key, origin: _, base, formats, region: _ } = it;
+            (system.to_owned(), key, base, prefix.unwrap_or_default(), formats)
         }
         Of::Custom(it) => {
             let formats: Vec<_> =

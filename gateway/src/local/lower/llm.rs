@@ -9,6 +9,7 @@ use protocols::llm::Pattern;
 
 use super::Lowering;
 use super::ai::{Known, Of, Written};
+use super::clouds;
 use crate::local::document as doc;
 
 /// The port of a shorthand that names none.
@@ -72,21 +73,26 @@ impl Lowering<'_> {
         let doc::LlmModel { name, visibility, provider, params, policies } = it;
         self.check(format!("{path}.name"), Pattern::parse(&name).map(drop));
         let (provider, params) = self.llm_reference(path, providers, (provider, params))?;
-        let doc::LlmParams { model, api_key, base_url } = params;
         let at = format!("{path}.provider");
-        let of = match provider {
-            doc::LlmProviderKind::Name(name) => Of::Profile(self.named(&at, &name)?),
-            doc::LlmProviderKind::Written(doc::LlmWritten { custom: Some(custom), reference: None }) => {
+        let cloud = match &provider {
+            doc::LlmProviderKind::Name(name) => clouds::of(name, &params),
+            doc::LlmProviderKind::Written(_) => None,
+        };
+        let doc::LlmParams { model, api_key, base_url, .. } = params;
+        let of = match (cloud, provider) {
+            (Some(placed), _) => Of::Placed(self.check(format!("{path}.params"), placed)?),
+            (None, doc::LlmProviderKind::Name(name)) => Of::Profile(self.named(&at, &name)?),
+            (None, doc::LlmProviderKind::Written(doc::LlmWritten { custom: Some(custom), reference: None })) => {
                 Of::Custom(custom)
             }
-            doc::LlmProviderKind::Written(_) => {
+            (None, doc::LlmProviderKind::Written(_)) => {
                 self.problem(at, "write a name, or exactly one of `reference` and `custom`");
                 return None;
             }
         };
         let model = match &of {
             Of::Custom(custom) => model.or_else(|| custom.model.clone()),
-            Of::Profile(_) => model,
+            Of::Profile(_) | Of::Placed(_) => model,
         };
         let (host, path_prefix) = match base_url {
             None => (None, None),
@@ -133,11 +139,10 @@ impl Lowering<'_> {
             );
             return None;
         };
-        if params.api_key.is_some() || params.base_url.is_some() {
+        if (doc::LlmParams { model: None, ..params.clone() }) != doc::LlmParams::default() {
             self.problem(format!("{path}.params"), "beside `reference` there is only `model`");
         }
-        let doc::LlmParams { model, api_key, base_url } = found.params.clone();
-        let params = doc::LlmParams { model: params.model.or(model), api_key, base_url };
+        let params = doc::LlmParams { model: params.model.or(found.params.model.clone()), ..found.params.clone() };
         let is_reference =
             |it: &doc::LlmProviderKind| matches!(it, doc::LlmProviderKind::Written(it) if it.reference.is_some());
         if is_reference(&found.provider) {

@@ -5,6 +5,7 @@
 //! [`super::source`] as warnings.
 
 mod ai;
+mod clouds;
 mod discovery;
 mod listener;
 mod llm;

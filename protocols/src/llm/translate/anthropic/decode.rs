@@ -75,7 +75,7 @@ fn thinking(it: Raw<'_>) -> Option<Thinking> {
 
 fn format(it: Raw<'_>) -> Option<Format<'_>> {
     let schema = Cow::Borrowed(it.get("schema")?.text());
-    Some(Format::Schema { name: None, schema, strict: Some(true) })
+    Some(Format::Schema { name: None, schema, strict: None })
 }
 
 fn tool<'a>(it: Raw<'a>, dropped: &mut Dropped) -> Option<Tool<'a>> {

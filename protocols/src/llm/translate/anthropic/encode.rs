@@ -79,16 +79,22 @@ fn thinking(json: &mut Writer<'_>, chat: &Chat<'_>, to: &Target<'_>, dropped: &m
         }
     }
     json.number("max_tokens", limit);
-    if effort.is_some() || chat.format.is_some() {
+    let schema = match &chat.format {
+        Some(Format::Schema { schema, .. }) => Some(schema),
+        // There is no mode for just any object, and a schema of none allows none.
+        Some(Format::Json) => {
+            dropped.add("response_format");
+            None
+        }
+        None => None,
+    };
+    if effort.is_some() || schema.is_some() {
         json.object("output_config");
         effort.iter().for_each(|it| json.word("effort", it.name()));
-        if let Some(format) = &chat.format {
+        if let Some(schema) = schema {
             json.object("format");
             json.word("type", "json_schema");
-            match format {
-                Format::Json => json.raw("schema", "{\"type\":\"object\"}"),
-                Format::Schema { schema, .. } => json.raw("schema", schema),
-            }
+            json.raw("schema", schema);
             json.end();
         }
         json.end();

@@ -59,7 +59,7 @@ pub(in super::super) fn decode<'a>(
 fn schema(it: Raw<'_>) -> Option<Format<'_>> {
     // It is JSON in a string there.
     let schema = it.get("schema").and_then(Raw::as_str).filter(|it| crate::json::parse(it.as_bytes()).is_ok())?;
-    Some(Format::Schema { name: it.get("name").and_then(Text::of), schema, strict: Some(true) })
+    Some(Format::Schema { name: it.get("name").and_then(Text::of), schema, strict: None })
 }
 
 /// What models of Anthropic take beside the rest.

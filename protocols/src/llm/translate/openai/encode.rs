@@ -74,11 +74,19 @@ fn settings(json: &mut Writer<'_>, chat: &Chat<'_>, to: &Target<'_>, dropped: &m
         json.end_array();
     }
     chat.user.iter().for_each(|it| json.text("user", it));
-    match chat.thinking {
-        None | Some(Thinking::Off) => {}
-        Some(Thinking::Budget(tokens)) => json.word("reasoning_effort", Effort::of_budget(tokens).name()),
-        Some(Thinking::Adaptive) => json.word("reasoning_effort", Effort::High.name()),
-        Some(Thinking::Effort(effort)) => json.word("reasoning_effort", effort.name()),
+    let effort = match chat.thinking {
+        None | Some(Thinking::Off) => None,
+        Some(Thinking::Budget(tokens)) => Some(Effort::of_budget(tokens)),
+        Some(Thinking::Adaptive) => Some(Effort::High),
+        Some(Thinking::Effort(effort)) => Some(effort),
+    };
+    match effort {
+        // Models that do not think refuse to be asked to.
+        Some(_) if ["gpt-3", "gpt-4", "chatgpt-4"].iter().any(|it| to.model.starts_with(it)) => {
+            dropped.add("thinking");
+        }
+        Some(effort) => json.word("reasoning_effort", effort.name()),
+        None => {}
     }
     match &chat.format {
         None => {}

@@ -79,7 +79,7 @@ fn messages_with_everything_become_a_conversation() {
     let (got, dropped) = translated(wanted(ANTHROPIC, OPENAI), &body);
     let want = json!({
         "model": "m", "max_tokens": 500, "temperature": 1, "stop": ["x"], "user": "u", "reasoning_effort": "medium",
-        "response_format": {"type": "json_schema", "json_schema": {"name": "structured_output", "schema": {"type": "object"}, "strict": true}},
+        "response_format": {"type": "json_schema", "json_schema": {"name": "structured_output", "schema": {"type": "object"}}},
         "tools": [{"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}],
         "tool_choice": {"type": "function", "function": {"name": "look"}}, "parallel_tool_calls": false,
         "messages": [
@@ -146,6 +146,19 @@ fn thinking_is_asked_for_as_the_model_takes_it() {
         {"role": "tool", "tool_call_id": "c", "content": "x"}]);
     let (got, dropped) = ask("claude-opus-5", json!({"messages": calls, "reasoning_effort": "low"}));
     assert_eq!((got.get("thinking"), dropped.as_slice()), (None, &["reasoning_effort".to_owned()][..]));
+}
+
+#[test]
+fn what_a_model_refuses_is_not_sent_and_named() {
+    let user = json!([{"role": "user", "content": "x"}]);
+    let body = json!({"messages": user, "response_format": {"type": "json_object"}});
+    let (got, dropped) = translated(wanted(OPENAI, ANTHROPIC), &body);
+    assert_eq!((got.get("output_config"), dropped.as_slice()), (None, &["response_format".to_owned()][..]));
+    let body = json!({"messages": user, "max_tokens": 5, "thinking": {"type": "adaptive"}});
+    let (got, dropped) = translated(Wanted { model: "gpt-4o", ..wanted(ANTHROPIC, OPENAI) }, &body);
+    assert_eq!((got.get("reasoning_effort"), dropped.as_slice()), (None, &["thinking".to_owned()][..]));
+    let (got, dropped) = translated(Wanted { model: "gpt-5", ..wanted(ANTHROPIC, OPENAI) }, &body);
+    assert_eq!((&got["reasoning_effort"], dropped.len()), (&json!("high"), 0));
 }
 
 fn message() -> Value {
