@@ -200,12 +200,12 @@ async fn hear(mut flow: Flow<UnixStream>, out: mpsc::Sender<Said>, overlap: Opti
     });
     loop {
         let heard = tokio::select! {
+            biased;
             heard = flow.hear::<Reply>() => heard,
             () = &mut listening, if overlaps => {
                 overlaps = false;
-                if flow.say(&Ask::Enough).await.is_err() {
-                    return;
-                }
+                // An elder that has gone already may have left something to be read.
+                let _ = flow.say(&Ask::Enough).await;
                 continue;
             }
         };
