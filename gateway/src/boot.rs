@@ -60,10 +60,7 @@ pub fn run(input: Input, takeover: Option<Takeover>, inherited: Option<Inherited
     let Inheritance { offers: mut inherited, states, elders } = inheritance;
     let supervisor = Arc::new(Supervisor::from_env(predecessor.is_some()));
 
-    let upstreams = Arc::new(Upstreams::new(&statics));
-    let compiler = Compiler::new(upstreams.clone(), statics.clone());
-    let state = State::new(compiler.clone());
-    telemetry.mcp_servers(Arc::new(move || compiler.servers.figures()));
+    let (upstreams, state) = plans(&statics, &telemetry);
     let status = Arc::new(Status::default());
     let key_sets = upstreams.key_sets(state.keep(), &status);
     let catalogs = Catalogs::new(statics.model_catalog.clone(), status.clone());
@@ -124,6 +121,15 @@ pub fn run(input: Input, takeover: Option<Takeover>, inherited: Option<Inherited
     server.run(RunArgs { shutdown_signal: Box::new(SharedLife(life.clone())) });
     crate::mcp::end_all();
     ended(&telemetry, &life)
+}
+
+/// Where plans are compiled, and what they lead to.
+fn plans(statics: &Arc<Statics>, telemetry: &Telemetry) -> (Arc<Upstreams>, Arc<State>) {
+    let upstreams = Arc::new(Upstreams::new(statics));
+    let compiler = Compiler::new(upstreams.clone(), statics.clone());
+    let state = State::new(compiler.clone());
+    telemetry.mcp_servers(Arc::new(move || compiler.servers.figures()));
+    (upstreams, state)
 }
 
 /// What the whole process has one of.

@@ -140,6 +140,9 @@ async fn every_dialects_stream_is_guarded() {
     let text = json!([{"role": "user", "content": "hello"}]);
     for (kind, path, body) in [
         ("openAI: {}", "/v1/responses", json!({"model": "m", "input": "hello", "stream": true})),
+        // Translated on the way: what the client is to read is what is looked through.
+        ("anthropic: {}", CHAT, chat("m", true)),
+        ("openAI: {}", "/v1/messages", json!({"model": "m", "max_tokens": 9, "messages": text, "stream": true})),
         ("anthropic: {}", "/v1/messages", json!({"model": "m", "max_tokens": 9, "messages": text, "stream": true})),
         (
             "gemini: {}",

@@ -185,6 +185,17 @@ impl Lowering<'_> {
         found
     }
 
+    /// Paths that a `custom` provider has for kinds of requests.
+    fn format_paths(&mut self, path: &str, of: &Of) {
+        let Of::Custom(custom) = of else { return };
+        let written = custom.formats.iter().enumerate();
+        let wrong = written.filter_map(|(at, it)| Some((at, it.path.as_ref().filter(|it| !it.starts_with('/'))?)));
+        for (at, text) in wrong {
+            let at = format!("{path}.provider.custom.formats[{at}].path");
+            self.problem(at, format!("`{text}` is not a path: it begins with `/`"));
+        }
+    }
+
     /// The provider, with a backend of its own below `owner`.
     pub(super) fn ai_provider(&mut self, path: &str, owner: &BackendKey, it: Written) -> Option<AiProvider> {
         let Written { name, known, host, path_override, path_prefix, policies, further, serves, priority, internal } =
@@ -199,6 +210,7 @@ impl Lowering<'_> {
                 );
             }
         }
+        self.format_paths(path, &known.of);
         let origin = match (&known.of, &host) {
             (_, Some(host)) => host.as_str(),
             (Of::Profile(profile), None) => profile.origin,
