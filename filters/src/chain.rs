@@ -250,6 +250,7 @@ fn at_once(policy: &Policy, exchange: &mut Exchange<'_>) -> Option<Verdict> {
         | Policy::Health(_)
         // Once the message is read, by who reads it.
         | Policy::McpAuthorization(_)
+        | Policy::McpGuardrails(_)
         | Policy::McpPinning(_)
         | Policy::McpTools(_)
         | Policy::NetworkAuthorization(_)

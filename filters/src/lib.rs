@@ -64,6 +64,7 @@ pub mod jwt_auth;
 pub mod local_rate_limit;
 pub mod mcp_authentication;
 pub mod mcp_authorization;
+pub mod mcp_guardrails;
 pub mod mcp_pinning;
 pub mod mcp_tools;
 pub mod network_authorization;
@@ -183,6 +184,7 @@ unit::units! {
     FrontendTcp             = "frontendTcp"            in frontend_tcp     @ Setting;
     FrontendTls             = "frontendTls"            in frontend_tls     @ Setting;
     Health                  = "health"                 in health           @ Setting;
+    McpGuardrails           = "mcpGuardrails"          in mcp_guardrails   @ Setting;
     McpPinning              = "mcpPinning"             in mcp_pinning      @ Setting;
     McpTools                = "mcpTools"               in mcp_tools        @ Setting;
     NetworkAuthorization    = "networkAuthorization"   in network_authorization @ Setting;

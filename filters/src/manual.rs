@@ -174,6 +174,7 @@ mod the_example_on_the_page_of {
         local_rate_limit: "local_rate_limit/mod.rs", "localRateLimit", local_rate_limit::Config, local_rate_limit::Config::lower;
         network_ext_authz: "network_ext_authz.rs", "networkExtAuthz", network_ext_authz::Config, network_ext_authz::Policy::lower;
         mcp_authentication: "mcp_authentication/mod.rs", "mcpAuthentication", mcp_authentication::Config, mcp_authentication::Config::lower;
+        mcp_guardrails: "mcp_guardrails.rs", "mcpGuardrails", mcp_guardrails::Config, mcp_guardrails::Config::lower;
         mcp_pinning: "mcp_pinning/mod.rs", "mcpPinning", mcp_pinning::Config, mcp_pinning::Config::lower;
         mcp_tools: "mcp_tools/mod.rs", "mcpTools", mcp_tools::Config, mcp_tools::Config::lower;
         network_authorization: "network_authorization.rs", "networkAuthorization", network_authorization::Config, network_authorization::Policy::lower;

@@ -63,6 +63,7 @@ fn acts_at_backends(kind: Kind) -> bool {
         | Kind::FrontendTcp
         | Kind::FrontendTls
         | Kind::Health
+        | Kind::McpGuardrails
         | Kind::McpPinning
         | Kind::McpTools
         | Kind::NetworkAuthorization

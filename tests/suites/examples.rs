@@ -30,7 +30,7 @@ fn expected(name: &str) -> (&str, u16) {
         "url-rewrite" => ("/shop/x", 200),
         // A request of no MCP client.
         "llm" => ("/v1/models", 200),
-        "mcp" | "mcp-authorization" | "mcp-openapi" | "mcp-pinning" | "mcp-tools" => ("/mcp", 406),
+        "mcp" | "mcp-authorization" | "mcp-guardrails" | "mcp-openapi" | "mcp-pinning" | "mcp-tools" => ("/mcp", 406),
         "mcp-authentication" => ("/mcp", 401),
         _ => ("/x", 200),
     }

@@ -4,6 +4,8 @@
 mod authentication;
 #[path = "mcp/federation.rs"]
 mod federation;
+#[path = "mcp/guardrails.rs"]
+mod guardrails;
 #[path = "mcp/hostile.rs"]
 mod hostile;
 #[path = "mcp/limits.rs"]

@@ -47,6 +47,12 @@ pub trait Callout: Send + Sync {
     /// Envoy's `RateLimitService/ShouldRateLimit`.
     fn rate_limit<'a>(&'a self, target: &'a Arc<Target>, asked: RateLimit<'a>) -> Call<'a, Limited>;
 
+    /// `ExtMcp/CheckRequest` and `CheckResponse`.
+    fn guard<'a>(&'a self, target: &'a Arc<Target>, guard: Guard<'a>) -> Call<'a, Guarded> {
+        let _ = (target, guard);
+        nobody()
+    }
+
     /// Any request of HTTP, for a policy of this kind.
     fn http<'a>(&'a self, target: &'a Arc<Target>, kind: Kind, request: HttpRequest<'a>) -> Call<'a, HttpAnswer>;
 }
@@ -56,6 +62,7 @@ pub trait Callout: Send + Sync {
 pub enum Kind {
     ExtAuthz,
     RateLimit,
+    ExtMcp,
 }
 
 impl Kind {
@@ -63,6 +70,7 @@ impl Kind {
         match self {
             Self::ExtAuthz => "ExtAuthz",
             Self::RateLimit => "RateLimit",
+            Self::ExtMcp => "ExtMcp",
         }
     }
 }
@@ -218,6 +226,38 @@ pub struct LimitStatus {
     pub limit: Option<(u32, Option<Unit>)>,
     pub remaining: u32,
     pub reset: Option<Duration>,
+}
+
+/// A question about a message of MCP.
+pub struct Guard<'a> {
+    /// It is the result that is looked at, else the parameters.
+    pub answered: bool,
+    /// Names of the servers that are meant.
+    pub services: &'a [&'a str],
+    pub method: &'a str,
+    pub metadata: &'a Map<String, Value>,
+    /// Parameters or result, as JSON.
+    pub message: &'a str,
+    pub facts: &'a Facts,
+}
+
+/// What a guardrail says. Nothing in it has been judged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Guarded {
+    Pass,
+    /// Other parameters, or another result, as JSON.
+    Mutated(String),
+    Refused(Refusal),
+}
+
+/// Why a message is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Of JSON-RPC.
+    pub code: i32,
+    pub reason: String,
+    /// An error of JSON-RPC in their place, as JSON.
+    pub error: Option<String>,
 }
 
 /// A request of HTTP. The authority is the gateway's to write unless `host` is among the headers.

@@ -94,6 +94,7 @@ policy_set! {
     RoutePolicies {
         ai = "ai": filters::ai::Config => unit!(ai, Ai);
         a2a = "a2a": filters::a2a::Config => unit!(a2a, A2a);
+        mcp_guardrails = "mcpGuardrails": filters::mcp_guardrails::Config => unit!(mcp_guardrails, McpGuardrails);
         mcp_pinning = "mcpPinning": filters::mcp_pinning::Config => unit!(mcp_pinning, McpPinning);
         mcp_tools = "mcpTools": filters::mcp_tools::Config => unit!(mcp_tools, McpTools);
         mcp_authentication = "mcpAuthentication": filters::mcp_authentication::Config => unit!(mcp_authentication, McpAuthentication);
@@ -140,6 +141,7 @@ policy_set! {
     BackendPolicies at Site::Backend {
         ai = "ai": filters::ai::Config => unit!(ai, Ai);
         a2a = "a2a": filters::a2a::Config => unit!(a2a, A2a);
+        mcp_guardrails = "mcpGuardrails": filters::mcp_guardrails::Config => unit!(mcp_guardrails, McpGuardrails);
         mcp_pinning = "mcpPinning": filters::mcp_pinning::Config => unit!(mcp_pinning, McpPinning);
         mcp_tools = "mcpTools": filters::mcp_tools::Config => unit!(mcp_tools, McpTools);
         mcp_authorization = "mcpAuthorization": filters::mcp_authorization::Config => |config, scope| filters::mcp_authorization::Policy::lower(config, scope).map(Policy::McpAuthorization);
@@ -210,6 +212,7 @@ policy_set! {
     /// Any policy that can be attached on its own.
     AnyPolicies {
         a2a = "a2a": filters::a2a::Config => unit!(a2a, A2a);
+        mcp_guardrails = "mcpGuardrails": filters::mcp_guardrails::Config => unit!(mcp_guardrails, McpGuardrails);
         mcp_pinning = "mcpPinning": filters::mcp_pinning::Config => unit!(mcp_pinning, McpPinning);
         mcp_tools = "mcpTools": filters::mcp_tools::Config => unit!(mcp_tools, McpTools);
         mcp_authentication = "mcpAuthentication": filters::mcp_authentication::Config => unit!(mcp_authentication, McpAuthentication);

@@ -11,6 +11,7 @@ use protocols::sse::Event;
 use super::events::Events;
 use super::fault::Fault;
 use super::feed::{Coming, Feed};
+use super::guard::Guards;
 use super::modern::running::Run;
 use super::modern::seam::Abandon;
 use super::modern::{inputs, running};
@@ -175,6 +176,8 @@ async fn part(writing: &mut Writing<'_>, talk: &Talk, call: &Call, answer: Answe
     let Call { target, seam, .. } = call;
     match answer {
         Answer::Message(message) => {
+            let looked_at = Box::pin(Guards::result_of(call.guards.as_ref(), message, &seam.sent));
+            let message = writing.out.next(looked_at).await?;
             return writing.whole((talk, target), checked(talk, target, message, seam)).await;
         }
         Answer::Accepted => return Ok(End::Fault(Fault::Silent)),
@@ -200,6 +203,8 @@ async fn part(writing: &mut Writing<'_>, talk: &Talk, call: &Call, answer: Answe
             Some(Err(fault)) => return Ok(End::Fault(fault)),
         };
         resumable |= event.id.is_some();
+        let looked_at = Box::pin(Guards::result_of(call.guards.as_ref(), event.data, &seam.sent));
+        let event = Event { data: writing.out.next(looked_at).await?, ..event };
         match passed(talk, target, event, seam) {
             Passed::Nothing => {}
             Passed::Event(event) => writing.event(talk, target, event).await?,
@@ -262,6 +267,8 @@ impl Ongoing {
                 }
             };
             *resumable |= event.id.is_some();
+            let data = Guards::result_of(call.guards.as_ref(), event.data, &seam.sent).await;
+            let event = Event { data, ..event };
             match passed(talk, target, event, seam) {
                 Passed::Nothing => {}
                 Passed::Event(event) => return Coming::Event { last: last(&event), event, from: None },

@@ -20,6 +20,7 @@ mod fault;
 mod federation;
 mod feed;
 mod going;
+mod guard;
 mod handshake;
 mod kin;
 mod legacy;

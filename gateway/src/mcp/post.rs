@@ -15,6 +15,7 @@ use protocols::mcp::transport::{self, SESSION_ID};
 use protocols::mcp::{Edits, List, Message, Shape, Version, answer, message, task};
 
 use super::fault::Fault;
+use super::guard::Guards;
 use super::modern::door;
 use super::route::{Bound, Nowhere};
 use super::rules::{Noun, Rules, Subject};
@@ -179,7 +180,7 @@ pub(super) async fn request(
             || !rules.is_empty()
             || talk.shaping.is_some())
     {
-        return listed(session, ctx, talk, (list, &message, id, &rules)).await;
+        return listed(proxy, session, ctx, talk, (list, &message, id, &rules)).await;
     }
     if method == "tasks/list" && talk.federation.single().is_none() {
         let result = reply::while_there(session, ctx, Box::pin(fan::tasks(talk))).await?;
@@ -197,7 +198,7 @@ pub(super) async fn request(
     match bound.and_then(|bound| judged(session, ctx, (&message, bound), &rules)) {
         Ok(bound) => match Box::pin(limits::refusal(proxy, session, ctx, id)).await {
             Some(refused) => reply::write(session, ctx, refused).await,
-            None => Box::pin(relay::request(proxy, session, ctx, talk, (bound, id, method))).await,
+            None => Box::pin(guarded(proxy, session, ctx, talk, (bound, id, &message))).await,
         },
         Err(Nowhere { code, text }) => {
             let is_modern = talk.is_modern();
@@ -208,6 +209,32 @@ pub(super) async fn request(
             reply::write(session, ctx, reply::message(status, Reason::InvalidRequest, text)).await
         }
     }
+}
+
+/// Has guardrails look at a message that may go on.
+async fn guarded(
+    proxy: &Proxy,
+    session: &mut Session,
+    ctx: &mut Ctx,
+    talk: &Talk,
+    (mut bound, id, message): (Bound, &str, &Message<'_>),
+) -> Result<()> {
+    let method = message.method();
+    let guards = Guards::of(proxy, session, ctx, (method, ctx.mcp.as_deref()), &[&*bound.target.name]);
+    if let Some(guards) = &guards {
+        match reply::while_there(session, ctx, Box::pin(guards.request(&bound.body))).await? {
+            Ok(Some(body)) => bound.body = body,
+            Ok(None) => {}
+            Err(error) => return refused_by_guard(session, ctx, id, &error).await,
+        }
+    }
+    Box::pin(relay::request(proxy, session, ctx, talk, relay::Asked { bound, id, method, guards })).await
+}
+
+async fn refused_by_guard(session: &mut Session, ctx: &mut Ctx, id: &str, error: &str) -> Result<()> {
+    let text = answer::error_object(id, error);
+    told::ended(ctx, Ended::of_bytes(text.as_bytes()));
+    reply::write(session, ctx, reply::message(200, Reason::Authorization, text)).await
 }
 
 /// A call of one of the three tools that stand for all.
@@ -271,6 +298,7 @@ fn judged(
 }
 
 async fn listed(
+    proxy: &Proxy,
     session: &mut Session,
     ctx: &mut Ctx,
     talk: &Talk,
@@ -283,11 +311,17 @@ async fn listed(
         match reply::while_there(session, ctx, Box::pin(fan::lists(talk, list))).await? {
             Ok(answers) => {
                 let noun = Noun::of(list);
-                let result = fan::shown(talk, list, &answers, |target, name| {
+                let mut result = fan::shown(talk, list, &answers, |target, name| {
                     let subject = || Subject { noun, name: name.to_owned() };
                     rules.is_empty()
                         || rules.shows(session, ctx, &rules::object(message.method(), target, &subject(), None))
                 });
+                if let Some(guards) = Guards::of_list(proxy, session, ctx, talk, message.method()) {
+                    match reply::while_there(session, ctx, Box::pin(guards.list(&mut result))).await? {
+                        Ok(()) => {}
+                        Err(error) => return refused_by_guard(session, ctx, id, &error).await,
+                    }
+                }
                 let mut text = Vec::with_capacity(result.len() + id.len() + 100);
                 text.extend_from_slice(br#"{"jsonrpc":"2.0","id":"#);
                 text.extend_from_slice(id.as_bytes());

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 
 use super::fault::Fault;
 use super::going::{self, Going};
+use super::guard::Guards;
 use super::modern::running;
 use super::modern::seam::{self, Abandon, Seam, Step};
 use super::reply;
@@ -23,13 +24,21 @@ use super::told::{self, Ended};
 use super::{Target, audit, own_auth, target};
 use crate::proxy::{Ctx, Proxy};
 
+/// What a client asks, and whoever has to look at the answer.
+pub(super) struct Asked<'a> {
+    pub bound: Bound,
+    pub id: &'a str,
+    pub method: &'a str,
+    pub guards: Option<Guards>,
+}
+
 /// Sends a request to its server and passes the answer on.
 pub(super) async fn request(
     proxy: &Proxy,
     session: &mut Session,
     ctx: &mut Ctx,
     talk: &Talk,
-    (bound, id, method): (Bound, &str, &str),
+    Asked { bound, id, method, guards }: Asked<'_>,
 ) -> Result<()> {
     let Bound { target, body, subject } = bound;
     told::whose(ctx, &target, subject.as_ref());
@@ -41,14 +50,16 @@ pub(super) async fn request(
     let begun = reply::while_there(session, ctx, begun).await?;
     let answer = match begun {
         Ok(Begun { answer: Answer::Stream(events), call, abandon }) => {
-            let call = Call { cancelled, ..call };
+            let call = Call { cancelled, guards, ..call };
             let going = Going { answer: Answer::Stream(events), call, abandon, run };
             return Box::pin(going::stream(proxy, session, ctx, talk, going)).await;
         }
         Ok(Begun { answer: Answer::Message(message), call, mut abandon }) => {
+            let looked_at = Box::pin(Guards::result_of(guards.as_ref(), message, &call.seam.sent));
+            let message = reply::while_there(session, ctx, looked_at).await?;
             match checked(talk, &target, message, &call.seam) {
                 Ok(Checked::Asks(message)) => {
-                    let call = Call { cancelled, ..call };
+                    let call = Call { cancelled, guards, ..call };
                     let going = Going { answer: Answer::Message(message), call, abandon, run };
                     return Box::pin(going::stream(proxy, session, ctx, talk, going)).await;
                 }
@@ -89,6 +100,7 @@ pub(super) struct Call {
     /// As the server got it.
     pub(super) body: Bytes,
     pub(super) cancelled: Option<Arc<Notify>>,
+    pub(super) guards: Option<Guards>,
 }
 
 struct Begun {
@@ -116,7 +128,7 @@ async fn begin(
             target.send(talk, sending).await?
         }
     };
-    Ok(Begun { answer, call: Call { target: target.clone(), seam, body, cancelled: None }, abandon })
+    Ok(Begun { answer, call: Call { target: target.clone(), seam, body, cancelled: None, guards: None }, abandon })
 }
 
 /// The status with which a fault goes to the client.
@@ -264,6 +276,9 @@ pub(super) fn unasked(talk: &Talk, target: &Target, event: &Event) -> Option<Byt
         return Some(Bytes::new());
     }
     let message = Message::parse(&event.data).ok()?;
+    if talk.guarded && message.shape() == Shape::Response {
+        return None;
+    }
     target::note(target, event);
     if message.method() == "notifications/subscriptions/acknowledged" {
         // It is an answer to what we asked.

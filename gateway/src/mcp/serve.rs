@@ -14,7 +14,7 @@ use protocols::mcp::transport::{self, SESSION_ID};
 use super::federation::Federation;
 use super::shape::Shaping;
 use super::talk::Talk;
-use super::{own_auth, post, reply, sse, stream};
+use super::{guard, own_auth, post, reply, sse, stream};
 use crate::proxy::{Ctx, Proxy, forwarded};
 
 /// Answers the request. What fails on the client's side is an error; everything else is an answer.
@@ -83,6 +83,7 @@ fn talk(proxy: &Proxy, session: &Session, ctx: &Ctx, federation: &Arc<Federation
     let mut talk = Talk::new(of_process, federation.clone(), head, ctx.facts.clone(), route);
     talk.own_auth = own_auth::holds(ctx, federation);
     talk.shaping = Shaping::of(ctx, &proxy.telemetry);
+    talk.guarded = guard::stands(ctx);
     Ok(talk)
 }
 

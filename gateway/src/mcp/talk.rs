@@ -58,6 +58,8 @@ pub(super) struct Talk {
     pub(super) own_auth: bool,
     /// What clients see of tools, where that is not what servers list.
     pub(super) shaping: Option<Arc<Shaping>>,
+    /// Results are looked at first: none goes on of which it is not known what it answers.
+    pub(super) guarded: bool,
 }
 
 impl Talk {
@@ -80,7 +82,19 @@ impl Talk {
         }
         let scope = scope(&federation.name, route, &facts.identity);
         let (head, facts, audience) = (Arc::new(head), Arc::new(facts), OnceLock::new());
-        Self { mcp, federation, world, head, facts, scope, audience, session: None, own_auth: false, shaping: None }
+        Self {
+            mcp,
+            federation,
+            world,
+            head,
+            facts,
+            scope,
+            audience,
+            session: None,
+            own_auth: false,
+            shaping: None,
+            guarded: false,
+        }
     }
 
     /// A digest of what servers could tell clients apart by.
@@ -155,7 +169,7 @@ impl Talk {
 
     /// The same once more, for what goes on when the exchange has ended.
     pub(super) fn again(&self) -> Self {
-        let Self { mcp, federation, world, head, facts, scope, audience, session, own_auth, shaping } = self;
+        let Self { mcp, federation, world, head, facts, scope, audience, session, own_auth, shaping, guarded } = self;
         Self {
             mcp: mcp.clone(),
             federation: federation.clone(),
@@ -167,6 +181,7 @@ impl Talk {
             session: session.clone(),
             own_auth: *own_auth,
             shaping: shaping.clone(),
+            guarded: *guarded,
         }
     }
 

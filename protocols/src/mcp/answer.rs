@@ -35,6 +35,12 @@ pub fn error_with(id: &str, code: i32, message: &str, data: &str) -> String {
     format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":{code},"message":{},"data":{data}}}}}"#, quoted(message))
 }
 
+/// An error that is JSON already.
+pub fn error_object(id: &str, error: &str) -> String {
+    let id = if id.is_empty() { "null" } else { id };
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#)
+}
+
 /// A request; `params` is JSON or empty.
 pub fn request(id: &str, method: &str, params: &str) -> String {
     let method = quoted(method);

@@ -8,7 +8,7 @@
 //! | `ipAccess` | nobody is let in |
 //! | `authorization`, `networkAuthorization`, `networkExtAuthz`, `extAuthz` of a backend | everybody is refused |
 //! | `a2a` | `a2a` as nothing written has it |
-//! | `mcpAuthorization`, `mcpPinning`, `mcpTools` | nothing of MCP servers is there for anybody |
+//! | `mcpAuthorization`, `mcpGuardrails`, `mcpPinning`, `mcpTools` | nothing of MCP servers is there for anybody |
 //! | another filter, or a kind that is not known, above the backend | 500 for all that the target governs |
 //! | `backendTLS`, or a kind that is not known, at a backend | TLS that no certificate satisfies |
 //! | a setting | nothing: the default holds |
@@ -148,7 +148,7 @@ fn closed(kind: Option<Kind>, target: &Target) -> Option<Policy> {
         // Ids that were sealed go on being opened.
         Some(Kind::A2a) => Some(Policy::A2a(a2a::Policy::default())),
         // Of a backend, too: nothing of its servers is shown. What says which tools there are closes them all.
-        Some(Kind::McpAuthorization | Kind::McpPinning | Kind::McpTools) => {
+        Some(Kind::McpAuthorization | Kind::McpGuardrails | Kind::McpPinning | Kind::McpTools) => {
             nobody(Site::Mcp).map(mcp_authorization::Policy).map(Policy::McpAuthorization)
         }
         // What would have been looked through does not pass at all.

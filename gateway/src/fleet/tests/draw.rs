@@ -1,6 +1,6 @@
 //! Documents drawn from the JSON schema, and what of it an accepted document holds.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
@@ -15,6 +15,64 @@ pub(super) struct Draw<'a> {
     schema: &'a Value,
     state: u64,
     folder: &'a Path,
+    /// What it is led to, if to anything.
+    way: Option<&'a Way>,
+}
+
+/// Steps from each key to one that a document is to hold.
+pub(super) struct Way(BTreeMap<String, usize>);
+
+impl Way {
+    /// The way to a key, as `Definition.key`.
+    pub(super) fn to(schema: &Value, wanted: &str) -> Self {
+        let mut above: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (owner, definition) in
+            schema["$defs"].as_object().into_iter().flatten().chain([(&"Document".to_owned(), schema)])
+        {
+            for (key, property) in properties(definition) {
+                for inner in beneath(schema, property, owner) {
+                    above.entry(inner).or_default().push(format!("{owner}.{key}"));
+                }
+            }
+        }
+        let mut steps = BTreeMap::from([(wanted.to_owned(), 0)]);
+        let mut open = VecDeque::from([(wanted.to_owned(), 0)]);
+        while let Some((key, distance)) = open.pop_front() {
+            for next in above.get(&key).into_iter().flatten() {
+                if !steps.contains_key(next) {
+                    steps.insert(next.clone(), distance + 1);
+                    open.push_back((next.clone(), distance + 1));
+                }
+            }
+        }
+        Self(steps)
+    }
+
+    fn steps(&self, key: &str) -> usize {
+        self.0.get(key).copied().unwrap_or(usize::MAX)
+    }
+}
+
+/// The properties of a definition and of its alternatives.
+fn properties(schema: &Value) -> Vec<(&String, &Value)> {
+    let alternatives = ["oneOf", "anyOf"].iter().filter_map(|it| schema[*it].as_array()).flatten();
+    let own = schema["properties"].as_object().into_iter().flatten();
+    own.chain(alternatives.flat_map(properties)).collect()
+}
+
+/// The keys that stand first in a value, as `Definition.key`.
+fn beneath(root: &Value, schema: &Value, owner: &str) -> BTreeSet<String> {
+    if let Some(name) = reference(schema) {
+        let inner = definition(root, name);
+        return beneath(root, inner, if is_object(inner) { name } else { owner });
+    }
+    let mut keys: BTreeSet<String> = properties(schema).iter().map(|it| format!("{owner}.{}", it.0)).collect();
+    let alternatives = branches(schema).unwrap_or_default();
+    let inner = ["items", "additionalProperties"].iter().filter_map(|it| schema.get(it)).filter(|it| it.is_object());
+    for schema in alternatives.iter().chain(inner) {
+        keys.extend(beneath(root, schema, owner));
+    }
+    keys
 }
 
 /// Where a value stands: the definition that holds it, and its key there; `[]` and `{}` for items and entries.
@@ -26,8 +84,25 @@ struct Spot {
 }
 
 impl<'a> Draw<'a> {
-    pub(super) fn new(schema: &'a Value, seed: u64, folder: &'a Path) -> Self {
-        Self { schema, state: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15), folder }
+    pub(super) fn new(schema: &'a Value, seed: u64, folder: &'a Path, way: Option<&'a Way>) -> Self {
+        Self { schema, state: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15), folder, way }
+    }
+
+    /// Steps from a value to what the document is led to.
+    fn steps(&self, schema: &Value, owner: &str) -> usize {
+        let Some(way) = self.way else { return usize::MAX };
+        beneath(self.schema, schema, owner).iter().map(|it| way.steps(it)).min().unwrap_or(usize::MAX)
+    }
+
+    /// The one of some that is nearest, most often.
+    fn nearest<T>(&mut self, some: impl IntoIterator<Item = (usize, T)>) -> Option<T> {
+        let nearest = some.into_iter().min_by_key(|it| it.0).filter(|it| it.0 < usize::MAX)?;
+        (self.below(4) > 0).then_some(nearest.1)
+    }
+
+    fn nearest_key(&mut self, owner: &str, keys: impl Iterator<Item = String>) -> Option<String> {
+        let way = self.way?;
+        self.nearest(keys.map(|it| (way.steps(&format!("{owner}.{it}")), it)))
     }
 
     /// SplitMix64.
@@ -51,9 +126,11 @@ impl<'a> Draw<'a> {
     pub(super) fn document(&mut self) -> Value {
         let sections = self.schema["properties"].as_object().unwrap().clone();
         let mut document = Map::new();
+        let led = self.nearest_key("Document", sections.keys().cloned());
         for (key, section) in &sections {
             // Static settings do not travel.
-            if key == "config" || self.below(3) > 0 && !hints::large(key) {
+            let is_led = led.as_ref() == Some(key);
+            if key == "config" || self.below(3) > 0 && !hints::large(key) && !is_led {
                 continue;
             }
             let spot = Spot { owner: "Document".to_owned(), key: key.clone(), text: String::new() };
@@ -88,7 +165,11 @@ impl<'a> Draw<'a> {
             };
         }
         if let Some(branches) = branches(schema) {
-            let branch = self.one(&branches).clone();
+            let steps: Vec<_> = branches.iter().map(|it| (self.steps(it, &spot.owner), it.clone())).collect();
+            let branch = match self.nearest(steps) {
+                Some(branch) => branch,
+                None => self.one(&branches).clone(),
+            };
             return self.value(&branch, &spot, depth);
         }
         match kind(schema) {
@@ -96,7 +177,8 @@ impl<'a> Draw<'a> {
             "array" => {
                 let most = hints::length(&spot.owner, &spot.key).unwrap_or(if depth < 3 { 3 } else { 4 });
                 let inner = Spot { key: format!("{}[]", spot.key), ..spot.clone() };
-                let length = self.below(most);
+                let least = usize::from(self.steps(&schema["items"], &spot.owner) < usize::MAX);
+                let length = self.below(most).max(least);
                 (0..length).map(|_| self.value(&schema["items"], &inner, depth + 1)).collect()
             }
             "boolean" => json!(self.below(2) == 0),
@@ -124,7 +206,8 @@ impl<'a> Draw<'a> {
         if let Some(entries) = schema.get("additionalProperties").filter(|it| it.is_object()) {
             let inner = Spot { key: format!("{}{{}}", spot.key), ..spot.clone() };
             let most = if hints::large(&spot.key) { 6 } else { 3 };
-            for _ in 0..self.below(most) {
+            let least = usize::from(self.steps(entries, &spot.owner) < usize::MAX);
+            for _ in 0..self.below(most).max(least) {
                 let keys = hints::keys(&spot.owner, &spot.key);
                 let key = (*self.one(keys)).to_owned();
                 map.insert(key, self.value(entries, &inner, depth + 1));
@@ -137,7 +220,11 @@ impl<'a> Draw<'a> {
     fn chosen(&mut self, optional: &[&String], spot: &Spot) -> BTreeSet<String> {
         let mut chosen = BTreeSet::new();
         if let Some(group) = hints::exactly_one(&spot.owner, optional).filter(|it| !it.is_empty()) {
-            chosen.insert((*self.one(&group)).clone());
+            let led = self.nearest_key(&spot.owner, group.iter().map(|it| (**it).clone()));
+            chosen.insert(match led {
+                Some(key) => key,
+                None => (*self.one(&group)).clone(),
+            });
             let beside: Vec<_> = optional.iter().filter(|it| !group.contains(it)).collect();
             chosen.extend(beside.into_iter().filter(|_| self.below(2) == 0).map(|it| (*it).clone()));
             return chosen;
@@ -146,6 +233,7 @@ impl<'a> Draw<'a> {
         let few = if optional.len() > 6 { optional.len() / 3 } else { 2 };
         let share = hints::share(&spot.owner).unwrap_or(few);
         chosen.extend(optional.iter().filter(|_| self.below(share) == 0).map(|it| (*it).clone()));
+        chosen.extend(self.nearest_key(&spot.owner, optional.iter().map(|it| (*it).clone())));
         chosen.extend(hints::always(&spot.owner).iter().map(|it| (*it).to_owned()));
         let needed: Vec<_> = chosen.iter().filter_map(|it| hints::needs(&spot.owner, it)).collect();
         chosen.extend(needed.into_iter().map(str::to_owned));
@@ -193,6 +281,10 @@ pub(super) struct Seen(BTreeSet<String>);
 impl Seen {
     pub(super) fn merge(&mut self, other: Self) {
         self.0.extend(other.0);
+    }
+
+    pub(super) fn holds(&self, key: &str) -> bool {
+        self.0.contains(key)
     }
 
     pub(super) fn visit(&mut self, schema: &Value, document: &Value) {

@@ -31,14 +31,6 @@ pub(super) const UNREACHABLE: &[&str] = &[
     "McpStdio.maxCpuSeconds",
     "McpStdio.maxInstances",
     "McpStdio.maxMemory",
-    // Hold only beside others of one provider: the draw seldom meets them.
-    "AnyPolicies.mcpAuthentication",
-    "McpAuthentication.clientSecret",
-    "McpOpenApi.port",
-    "McpPlace.port",
-    "McpProvider.authentik",
-    "McpProvider.keycloak",
-    "McpProvider.okta",
     // Providers and ways that this version refuses by name.
     "AiProvider.tokenize",
     "AiProviderKind.azure",
@@ -46,37 +38,6 @@ pub(super) const UNREACHABLE: &[&str] = &[
     "AiProviderKind.copilot",
     "AiProviderKind.vertex",
     "LlmRouting.conditional",
-    // The draw does not meet them yet: models that name each other, keys that sign.
-    "A2aCard.sign",
-    "A2aCard.verify",
-    "A2aCardSign.alg",
-    "A2aCardSign.kid",
-    "A2aCardSign.signingKey",
-    "A2aCardVerify.jwks",
-    "AiBackend.pathOverride",
-    "AiGroup.providers",
-    "AiProvider.hostOverride",
-    "AiProvider.name",
-    "AiProvider.pathOverride",
-    "AiProvider.pathPrefix",
-    "AiProvider.policies",
-    "AiProvider.provider",
-    "AiProviderKind.cohere",
-    "AiProviderKind.custom",
-    "AiProviderKind.deepinfra",
-    "AiProviderKind.fireworks",
-    "AiProviderKind.togetherai",
-    "TcpRoute.namespace",
-    "LlmFailover.targets",
-    "LlmPriority.model",
-    "LlmPriority.priority",
-    "LlmRouting.failover",
-    "LlmRouting.weighted",
-    "LlmVirtualModel.name",
-    "LlmVirtualModel.routing",
-    "LlmWeight.model",
-    "LlmWeight.weight",
-    "LlmWeighted.targets",
 ];
 
 /// Whether a key is never drawn: it means nothing outside a file, or is refused beside what is good.
@@ -142,6 +103,7 @@ pub(super) fn exactly_one<'a>(owner: &str, optional: &[&'a String]) -> Option<Ve
         "McpPlace" => &["port", "path"],
         "BackendAuth" => &["credentials"],
         "McpApiSchema" | "AiGuardRule" => &[],
+        "McpProcessor" => &["policies", "metadata", "failureMode"],
         _ => return None,
     };
     Some(optional.iter().copied().filter(|it| !beside.contains(&it.as_str()) && *it != "condition").collect())
@@ -173,6 +135,7 @@ pub(super) fn alone(owner: &str) -> Option<(&'static str, &'static [&'static str
 pub(super) fn keys(owner: &str, key: &str) -> &'static [&'static str] {
     match (owner, key) {
         ("Document", "gateways") => &["default", "g1", "g2", "tcp"],
+        ("McpProcessor", "methods{}") => &["tools/call", "*/list"],
         ("JwtAuth", _) => &["x-user", "x-mail"],
         ("Ai", "modelAliases") => &["fast", "gpt-*"],
         ("Service", _) | (_, "services{}") => &["80", "8080", "443"],
@@ -268,6 +231,7 @@ fn mcp(owner: &str, key: &str) -> Option<&'static [&'static str]> {
         ("McpAuthentication", "expression") => &["request.headers['x-a']"],
         ("McpAuthentication", "requiredScopes[]") | ("McpStepUp", "scopes[]") => &["a", "b:c"],
         ("McpStepUp", "when") => &["has(mcp.tool)", "mcp.tool.name == 'a'"],
+        ("McpProcessor", "metadata{}") => &["jwt.sub", "mcp.tool.name"],
         ("McpPinning" | "McpApprovals", "approvals") => &[PINS],
         ("McpPinning" | "McpApprovals", "file") => &["{dir}/pins.json"],
         ("McpToolsTarget", "target") => &["a", "b.c"],

@@ -249,6 +249,10 @@ impl Lowering<'_> {
         let model = known.model.map(Into::into);
         let Paths { system, key: place, base, formats } =
             paths(known.of, path_prefix.as_deref(), path_override.as_deref());
+        for (at, it) in formats.iter().enumerate().filter(|it| !it.1.path.starts_with('/')) {
+            let text = format!("`{}` does not begin with `/`", it.path);
+            self.problem(format!("{path}.provider.custom.formats[{at}].path"), text);
+        }
         Some(AiProvider {
             name: name.into(),
             backend: BackendRef::Backend(key),

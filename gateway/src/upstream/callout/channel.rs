@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 
 use super::super::dial::Flow;
 use super::super::{EndpointId, Lease, Template};
+use super::gather::Gather;
 
 /// Longest head of an answer, trailers included.
 const HEAD_BYTES_MAX: u32 = 64 * 1024;
@@ -160,7 +161,8 @@ async fn drive<T>(connection: h2::client::Connection<T>, channel: &Channel, numb
 where
     T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
 {
-    let mut connection = pin!(connection);
+    let connection = pin!(connection);
+    let mut connection = Gather::new(connection);
     let ended = loop {
         match tokio::time::timeout(idle.max(IDLE_MIN), &mut connection).await {
             Ok(ended) => break ended,

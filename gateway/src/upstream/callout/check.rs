@@ -13,131 +13,138 @@ use prost::Message;
 use prost_types::Timestamp;
 use serde_json::{Map, Value};
 
-use super::pb::auth::attribute_context::{HttpRequest, Pair, Peer, Request};
 use super::pb::auth::check_response::HttpResponse;
-use super::pb::auth::{AttributeContext, CheckRequest, CheckResponse, DeniedHttpResponse, OkHttpResponse};
+use super::pb::auth::{CheckResponse, DeniedHttpResponse, OkHttpResponse};
 use super::pb::core::header_value_option::HeaderAppendAction;
 use super::pb::core::{self, HeaderValue, HeaderValueOption, Metadata, SocketAddress};
 use super::value;
+use super::wire::Wire;
 
 pub(super) const METHOD: &str = "/envoy.service.auth.v3.Authorization/Check";
 
 /// Says whether `body` is all of it, as servers of this protocol expect.
 const PARTIAL: &str = "x-envoy-auth-partial-body";
+/// `HttpRequest.headers`.
+const HEADERS: u32 = 3;
 
-pub(super) fn encode(check: &Check<'_>) -> CheckRequest {
-    let Check { head, facts, headers, body, context, metadata } = check;
-    let mut pairs = pairs(head, facts, headers);
-    let (mut text, mut raw) = (String::new(), Bytes::new());
-    if let Some(body) = body {
-        pairs.push(pair(PARTIAL, if body.partial { "true" } else { "false" }));
-        if body.packed {
-            raw = body.bytes.clone();
-        } else {
-            text = String::from_utf8_lossy(body.bytes).into_owned();
-        }
+/// The question in its frame; the numbers are those of `envoy.service.auth.v3`.
+pub(super) fn encode(check: &Check<'_>) -> Bytes {
+    let mut wire = Wire::new();
+    wire.within(1, |wire| attributes(wire, check));
+    wire.finish()
+}
+
+/// `AttributeContext`.
+fn attributes(wire: &mut Wire, check: &Check<'_>) {
+    let Check { facts, context, metadata, .. } = check;
+    wire.within(1, |wire| source(wire, facts));
+    // Of the address that was dialled, only the port is known.
+    wire.within(2, |wire| wire.within(1, |wire| address(wire, "", facts.port)));
+    wire.within(4, |wire| {
+        wire.message(1, &now());
+        wire.within(2, |wire| request(wire, check));
+    });
+    for (key, value) in *context {
+        pair(wire, 10, key, value.as_bytes());
     }
-    let request = HttpRequest {
-        id: head.headers.get("x-request-id").map(|it| lossy(it.as_bytes())).unwrap_or_default(),
-        method: head.method.to_string(),
-        headers: pairs,
-        path: path(head).to_owned(),
-        host: host(head),
-        scheme: facts.scheme().to_owned(),
-        size: length(&head.headers),
-        protocol: protocol(head.version).to_owned(),
-        body: text,
-        raw_body: raw,
-    };
-    let attributes = AttributeContext {
-        source: Some(source(facts)),
-        // Of the address that was dialled, only the port is known.
-        destination: Some(Peer { address: Some(address(String::new(), facts.port)), ..Peer::default() }),
-        request: Some(Request { time: Some(now()), http: Some(request) }),
-        context_extensions: context.iter().map(|(key, value)| pair(key, value)).collect(),
-        metadata_context: (!metadata.is_empty()).then(|| namespaces(metadata)),
-        tls_session: None,
-    };
-    CheckRequest { attributes: Some(attributes) }
+    if !metadata.is_empty() {
+        wire.message(11, &namespaces(metadata));
+    }
+}
+
+/// `AttributeContext.HttpRequest`.
+fn request(wire: &mut Wire, check: &Check<'_>) {
+    let Check { head, facts, headers, body, .. } = check;
+    wire.text(1, head.headers.get("x-request-id").map_or(b"", |it| it.as_bytes()));
+    wire.text(2, head.method.as_str().as_bytes());
+    pairs(wire, head, facts, headers);
+    if let Some(body) = body {
+        pair(wire, HEADERS, PARTIAL, if body.partial { b"true" } else { b"false" });
+    }
+    wire.text(4, path(head).as_bytes());
+    wire.text(5, host(head));
+    wire.text(6, facts.scheme().as_bytes());
+    wire.number(9, length(&head.headers).cast_unsigned());
+    wire.text(10, protocol(head.version).as_bytes());
+    match body {
+        Some(body) if body.packed => wire.bytes(12, body.bytes),
+        Some(body) => wire.text(11, body.bytes),
+        None => {}
+    }
 }
 
 /// The client, and who its certificate says it is: a name of the certificate, or its subject.
-fn source(facts: &Facts) -> Peer {
-    let principal = facts.identity.peer.as_ref().map(|it| {
-        let id = it.spiffe.as_ref().map(|it| &it.id).or_else(|| it.names.first());
-        id.unwrap_or(&it.subject).to_string()
-    });
-    let principal = principal.unwrap_or_default();
+fn source(wire: &mut Wire, facts: &Facts) {
     let port = facts.whereabouts.client_port.unwrap_or_default();
-    let address = address(facts.client.to_canonical().to_string(), port);
-    Peer { address: Some(address), principal, certificate: String::new() }
+    wire.within(1, |wire| address(wire, &facts.client.to_canonical().to_string(), port));
+    if let Some(it) = &facts.identity.peer {
+        let id = it.spiffe.as_ref().map(|it| &it.id).or_else(|| it.names.first());
+        wire.text(4, id.unwrap_or(&it.subject).as_bytes());
+    }
 }
 
-fn address(address: String, port: u16) -> core::Address {
+/// `Address` of a socket. A port is one of several ways to say where: it stands there even if it is none.
+fn address(wire: &mut Wire, address: &str, port: u16) {
     let port_specifier = Some(core::socket_address::PortSpecifier::PortValue(port.into()));
-    let socket = SocketAddress { address, port_specifier };
-    core::Address { address: Some(core::address::Address::SocketAddress(socket)) }
+    wire.message(1, &SocketAddress { address: address.to_owned(), port_specifier });
 }
 
 /// Headers of one name are one pair, joined as RFC 9110 section 5.3 says; pseudo headers as well.
-fn pairs(head: &RequestHeader, facts: &Facts, wanted: &Headers) -> Vec<Pair> {
+fn pairs(wire: &mut Wire, head: &RequestHeader, facts: &Facts, wanted: &Headers) {
     let pseudo = |name: &str| {
         Some(match name {
-            ":method" => head.method.to_string(),
-            ":path" => path(head).to_owned(),
+            ":method" => head.method.as_str().as_bytes(),
+            ":path" => path(head).as_bytes(),
             ":authority" => host(head),
-            ":scheme" => facts.scheme().to_owned(),
+            ":scheme" => facts.scheme().as_bytes(),
             _ => return None,
         })
     };
     match wanted {
         Headers::All => {
-            let mut pairs = Vec::with_capacity(head.headers.len() + 5);
             for name in [":authority", ":method", ":path", ":scheme"] {
-                pairs.extend(pseudo(name).map(|value| Pair { key: name.to_owned(), value }));
+                pair(wire, HEADERS, name, pseudo(name).unwrap_or_default());
             }
-            let joined = head.headers.keys().filter(|name| *name != HOST);
-            pairs.extend(joined.filter_map(|name| joined_pair(&head.headers, name.as_str())));
-            pairs
+            for name in head.headers.keys().filter(|name| *name != HOST) {
+                joined(wire, &head.headers, name.as_str());
+            }
         }
         Headers::These { names } => {
-            let one = |name: &String| match pseudo(name) {
-                Some(value) => Some(Pair { key: name.clone(), value }),
-                None if name == HOST.as_str() => Some(Pair { key: name.clone(), value: host(head) }),
-                None => joined_pair(&head.headers, name),
-            };
-            names.iter().filter_map(one).collect()
+            for name in names {
+                match pseudo(name) {
+                    Some(value) => pair(wire, HEADERS, name, value),
+                    None if name == HOST.as_str() => pair(wire, HEADERS, name, host(head)),
+                    None => joined(wire, &head.headers, name),
+                }
+            }
         }
     }
 }
 
-fn joined_pair(headers: &HeaderMap, name: &str) -> Option<Pair> {
+fn joined(wire: &mut Wire, headers: &HeaderMap, name: &str) {
     let mut values = headers.get_all(name).iter();
-    let mut value = lossy(values.next()?.as_bytes());
-    for next in values {
-        value.push_str(if name == COOKIE.as_str() { "; " } else { "," });
-        value.push_str(&String::from_utf8_lossy(next.as_bytes()));
-    }
-    Some(Pair { key: name.to_owned(), value })
+    let Some(first) = values.next() else { return };
+    let Some(second) = values.next() else { return pair(wire, HEADERS, name, first.as_bytes()) };
+    let between: &[u8] = if name == COOKIE.as_str() { b"; " } else { b"," };
+    let all: Vec<&[u8]> = [first, second].into_iter().chain(values).map(|it| it.as_bytes()).collect();
+    pair(wire, HEADERS, name, &all.join(between));
 }
 
-fn pair(key: &str, value: &str) -> Pair {
-    Pair { key: key.to_owned(), value: value.to_owned() }
-}
-
-/// The message holds text only.
-fn lossy(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
+fn pair(wire: &mut Wire, tag: u32, key: &str, value: &[u8]) {
+    wire.within(tag, |wire| {
+        wire.text(1, key.as_bytes());
+        wire.text(2, value);
+    });
 }
 
 fn path(head: &RequestHeader) -> &str {
     head.uri.path_and_query().map_or("/", |it| it.as_str())
 }
 
-fn host(head: &RequestHeader) -> String {
+fn host(head: &RequestHeader) -> &[u8] {
     match head.uri.authority() {
-        Some(authority) => authority.to_string(),
-        None => head.headers.get(HOST).map(|it| lossy(it.as_bytes())).unwrap_or_default(),
+        Some(authority) => authority.as_str().as_bytes(),
+        None => head.headers.get(HOST).map_or(b"", |it| it.as_bytes()),
     }
 }
 

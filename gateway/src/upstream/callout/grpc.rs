@@ -19,7 +19,7 @@ use super::{ATTEMPTS_MAX, Callouts};
 use crate::upstream::{Lease, Outcome};
 
 /// What precedes a message: whether it is compressed, and its length.
-const PREFIX: usize = 5;
+pub(super) const PREFIX: usize = 5;
 
 /// A try that gave no answer.
 struct Miss {
@@ -31,15 +31,14 @@ struct Miss {
     again: bool,
 }
 
-/// Asks, and gives back the bytes of the one message of the answer.
-pub(super) async fn unary<M: Message>(
+/// Asks with a message behind its prefix, and gives back the bytes of the one message of the answer.
+pub(super) async fn unary(
     callouts: &Callouts,
     line: &Line,
     method: &'static str,
-    message: &M,
+    frame: Bytes,
     facts: &Facts,
 ) -> Result<Bytes, Fault> {
-    let frame = frame(message);
     let head = head(line, method, facts)?;
     let health = line.effective.health();
     let mut tried = Vec::new();
@@ -70,7 +69,7 @@ pub(super) async fn unary<M: Message>(
 }
 
 /// The message behind its prefix.
-fn frame<M: Message>(message: &M) -> Bytes {
+pub(super) fn frame<M: Message>(message: &M) -> Bytes {
     let length = message.encoded_len();
     let mut frame = BytesMut::with_capacity(PREFIX + length);
     frame.put_u8(0);

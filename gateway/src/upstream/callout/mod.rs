@@ -2,7 +2,7 @@
 //! clusters, endpoints, DNS, health and TLS terms as traffic.
 //!
 //! [`line`] resolves a target once for each plan that changed something about it; [`channel`] keeps
-//! one HTTP/2 connection for each endpoint, which all calls of gRPC share ([`grpc`]); [`exchange`]
+//! one HTTP/2 connection for each endpoint, which all calls of gRPC share ([`grpc`], [`gather`]); [`exchange`]
 //! sends requests of HTTP through Pingora's connector. [`check`] and [`rate_limit`] say in messages
 //! of those protocols what a policy asks, and read the answers; nothing outside this folder knows
 //! the messages.
@@ -13,11 +13,14 @@
 mod channel;
 mod check;
 mod exchange;
+mod gather;
 mod grpc;
 mod line;
+mod mcp;
 mod pb;
 mod rate_limit;
 mod value;
+mod wire;
 
 #[cfg(test)]
 mod tests;
@@ -25,7 +28,9 @@ mod tests;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use filters::callout::{self, Call, Check, Checked, Fault, HttpAnswer, HttpRequest, Kind, Limited, RateLimit, Target};
+use filters::callout::{
+    self, Call, Check, Checked, Fault, Guard, Guarded, HttpAnswer, HttpRequest, Kind, Limited, RateLimit, Target,
+};
 use pingora_core::connectors::ConnectorOptions;
 use pingora_core::connectors::http::Connector;
 use tokio::sync::Semaphore;
@@ -122,7 +127,7 @@ impl<'a> Caller<'a> {
 impl callout::Callout for Caller<'_> {
     fn check<'a>(&'a self, target: &'a Arc<Target>, check: Check<'a>) -> Call<'a, Checked> {
         Box::pin(self.bounded(Kind::ExtAuthz, target, async move |line| {
-            let answer = grpc::unary(self.callouts, &line, check::METHOD, &check::encode(&check), check.facts).await?;
+            let answer = grpc::unary(self.callouts, &line, check::METHOD, check::encode(&check), check.facts).await?;
             check::decode(answer)
         }))
     }
@@ -130,9 +135,17 @@ impl callout::Callout for Caller<'_> {
     fn rate_limit<'a>(&'a self, target: &'a Arc<Target>, asked: RateLimit<'a>) -> Call<'a, Limited> {
         Box::pin(self.bounded(Kind::RateLimit, target, async move |line| {
             let facts = asked.facts;
-            let message = rate_limit::encode(asked);
-            let answer = grpc::unary(self.callouts, &line, rate_limit::METHOD, &message, facts).await?;
+            let message = grpc::frame(&rate_limit::encode(asked));
+            let answer = grpc::unary(self.callouts, &line, rate_limit::METHOD, message, facts).await?;
             rate_limit::decode(answer)
+        }))
+    }
+
+    fn guard<'a>(&'a self, target: &'a Arc<Target>, asked: Guard<'a>) -> Call<'a, Guarded> {
+        Box::pin(self.bounded(Kind::ExtMcp, target, async move |line| {
+            let question = mcp::Question::of(&asked);
+            let answer = grpc::unary(self.callouts, &line, question.path(), question.frame(), asked.facts).await?;
+            mcp::decode(asked.answered, answer)
         }))
     }
 

@@ -5,6 +5,7 @@ mod generated {
     include!(concat!(env!("OUT_DIR"), "/callouts.rs"));
 }
 
+pub(super) use generated::agentgateway::dev::ext_mcp as mcp;
 pub(super) use generated::envoy::config::core::v3 as core;
 pub(super) use generated::envoy::extensions::common::ratelimit::v3 as descriptor;
 pub(super) use generated::envoy::service::auth::v3 as auth;

@@ -34,6 +34,7 @@ mod jwt_auth;
 mod local_rate_limit;
 mod mcp_authentication;
 mod mcp_authorization;
+mod mcp_guardrails;
 mod mcp_pinning;
 mod mcp_tools;
 mod mode;
@@ -64,6 +65,7 @@ pub(super) fn encode(policy: &Policy) -> Wire {
         Policy::NetworkExtAuthz(it) => Wire::NetworkExtAuthz(network_ext_authz::encode(it)),
         Policy::NetworkAuthorization(it) => Wire::NetworkAuthorization(network_authorization::encode(it)),
         Policy::McpAuthentication(it) => Wire::McpAuthentication(mcp_authentication::encode(it)),
+        Policy::McpGuardrails(it) => Wire::McpGuardrails(mcp_guardrails::encode(it)),
         Policy::McpPinning(it) => Wire::McpPinning(mcp_pinning::encode(it)),
         Policy::McpTools(it) => Wire::McpTools(mcp_tools::encode(it)),
         Policy::McpAuthorization(it) => Wire::McpAuthorization(mcp_authorization::encode(it)),
@@ -116,6 +118,7 @@ pub(super) fn decode(wire: Wire, scope: &mut Scope<'_>) -> Option<Policy> {
         Wire::NetworkExtAuthz(it) => network_ext_authz::decode(it, scope).map(Policy::NetworkExtAuthz),
         Wire::NetworkAuthorization(it) => network_authorization::decode(it, scope).map(Policy::NetworkAuthorization),
         Wire::McpAuthentication(it) => mcp_authentication::decode(it, scope).map(Policy::McpAuthentication),
+        Wire::McpGuardrails(it) => mcp_guardrails::decode(it, scope).map(Policy::McpGuardrails),
         Wire::McpPinning(it) => mcp_pinning::decode(it, scope).map(Policy::McpPinning),
         Wire::McpTools(it) => mcp_tools::decode(it, scope).map(Policy::McpTools),
         Wire::McpAuthorization(it) => mcp_authorization::decode(it, scope).map(Policy::McpAuthorization),
@@ -170,6 +173,7 @@ pub(super) fn kind(wire: &Wire) -> Option<Kind> {
         Wire::Authorization(_) => Kind::Authorization,
         Wire::NetworkAuthorization(_) => Kind::NetworkAuthorization,
         Wire::McpAuthentication(_) => Kind::McpAuthentication,
+        Wire::McpGuardrails(_) => Kind::McpGuardrails,
         Wire::McpPinning(_) => Kind::McpPinning,
         Wire::McpTools(_) => Kind::McpTools,
         Wire::McpAuthorization(_) => Kind::McpAuthorization,

@@ -141,6 +141,7 @@ pub(super) fn of(kind: Kind, site: Site) -> BoxedStrategy<Policy> {
         Kind::Cors => lowered(site, cors(), cors::Config::lower, Policy::Cors),
         Kind::JwtAuth => lowered(site, jwt_auth(), jwt_auth::Config::lower, Policy::JwtAuth),
         Kind::McpAuthentication => mcp_authentication(site),
+        Kind::McpGuardrails => lowered(site, tools::guardrails(), mcp_guardrails::Config::lower, Policy::McpGuardrails),
         Kind::McpPinning => lowered(site, tools::pinning(), mcp_pinning::Config::lower, Policy::McpPinning),
         Kind::McpTools => lowered(site, tools::tools(), mcp_tools::Config::lower, Policy::McpTools),
         Kind::BasicAuth => lowered(site, basic_auth(), basic_auth::Config::lower, Policy::BasicAuth),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use filters::{mcp_pinning, mcp_tools};
+use filters::{mcp_guardrails, mcp_pinning, mcp_tools};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -20,6 +20,22 @@ pub(super) fn pinning() -> impl Strategy<Value = mcp_pinning::Config> {
         on_change,
         on_suspect,
     })
+}
+
+pub(super) fn guardrails() -> impl Strategy<Value = mcp_guardrails::Config> {
+    use mcp_guardrails::{Config, FailureMode, Phase, ProcessorConfig};
+    let phase = select(&[Phase::Off, Phase::Request, Phase::Response, Phase::Full][..]);
+    let methods = vec((one_of(&["tools/call", "*/list", "a*", "*"]), phase), 1..3);
+    let metadata = vec((one_of(&["user", "é"]), one_of(&["jwt.sub", "mcp.tool.name"])), 0..3);
+    let processor = (one_of(&["one", "two"]), methods, metadata, any::<bool>());
+    let processor = processor.prop_map(|(backend, methods, metadata, open)| ProcessorConfig {
+        backend: Some(backend),
+        methods: methods.into_iter().collect(),
+        metadata: metadata.into_iter().collect(),
+        failure_mode: if open { FailureMode::FailOpen } else { FailureMode::FailClosed },
+        ..ProcessorConfig::default()
+    });
+    vec(processor, 1..3).prop_map(|processors| Config { processors })
 }
 
 pub(super) fn tools() -> impl Strategy<Value = mcp_tools::Config> {
