@@ -54,6 +54,9 @@ impl Lowering<'_> {
             providers.extend(self.ai_provider(&at, key, written));
         }
         self.ai_names(path, &providers);
+        if providers.is_empty() && self.problems.len() == before {
+            self.problem(format!("{path}.groups"), "is empty: write at least one provider");
+        }
         if self.problems.len() > before {
             return None;
         }
