@@ -248,13 +248,18 @@ pub(crate) async fn prepare(session: &mut Session, ctx: &mut Ctx, ai: Arc<Ai>) -
             return Ok(Some(reply::refusal(dialect, &nobody)));
         }
     }
-    let mut refused = asked.begin().err().map(|it| Nobody::new(400, it.code(), it.to_string()));
-    let events = uri.query().and_then(|it| parameter(it, "alt")).as_deref() == Some("sse");
-    if asked.operation == Operation::GenerateContent && asked.stream && asked.translation.is_some() && !events {
-        refused = Some(Nobody::new(400, "unsupported_conversion", "what is translated streams with `?alt=sse` alone"));
-    }
+    let refused = asked.begin().err().map(|it| Nobody::new(400, it.code(), it.to_string()));
+    let refused = refused.or_else(|| unstreamable(&asked, uri.query()));
     ctx.ai = Some(Box::new(asked));
     Ok(refused.map(|it| reply::refusal(dialect, &it)))
+}
+
+/// Google's clients may ask for a stream that is one array; what is translated is events alone.
+fn unstreamable(asked: &Asked, query: Option<&str>) -> Option<Nobody> {
+    let streams = asked.operation == Operation::GenerateContent && asked.stream && asked.translation.is_some();
+    let events = query.and_then(|it| parameter(it, "alt")).as_deref() == Some("sse");
+    (streams && !events)
+        .then(|| Nobody::new(400, choose::UNSUPPORTED, "what is translated streams with `?alt=sse` alone"))
 }
 
 /// Whether who asks may ask for a model by this name.
