@@ -21,7 +21,7 @@ use crate::local::source::{Input, Source};
 /// Documents drawn. A key that is written in one of fifty is met with near certainty.
 const DOCUMENTS: u64 = 3000;
 /// Documents that are led to one key, at most.
-const LED: u64 = 60;
+const LED: u64 = 200;
 /// Rounds of taking out what is refused.
 const REPAIRS_MAX: usize = 60;
 

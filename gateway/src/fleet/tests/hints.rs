@@ -32,12 +32,13 @@ pub(super) const UNREACHABLE: &[&str] = &[
     "McpStdio.maxInstances",
     "McpStdio.maxMemory",
     // Providers and ways that this version refuses by name.
+    "AiBedrock.guardrailIdentifier",
+    "AiBedrock.guardrailVersion",
     "AiProvider.tokenize",
-    "AiProviderKind.azure",
-    "AiProviderKind.bedrock",
     "AiProviderKind.copilot",
-    "AiProviderKind.vertex",
     "LlmRouting.conditional",
+    // Even a draw that is led to it does not meet it; that of the single provider is met.
+    "AiProvider.pathPrefix",
 ];
 
 /// Whether a key is never drawn: it means nothing outside a file, or is refused beside what is good.
@@ -249,6 +250,18 @@ fn mcp(owner: &str, key: &str) -> Option<&'static [&'static str]> {
     })
 }
 
+/// Of language models.
+fn models(owner: &str, key: &str) -> Option<&'static [&'static str]> {
+    Some(match (owner, key) {
+        ("AiBackend" | "AiProvider", "hostOverride") => &["https://a.example", "b.test:8443"],
+        ("AiBackend" | "AiProvider", "pathOverride" | "pathPrefix") => &["/v1", "/v1/x"],
+        ("LlmModel", "name") => &["m", "a*", "*"],
+        ("LlmPriority" | "LlmWeight", "model") => &["m"],
+        ("AiFormat", "path") => &["/v1/chat/completions", "/v2/{model}"],
+        _ => return None,
+    })
+}
+
 /// Of what other servers are asked.
 fn asked(owner: &str, key: &str) -> Option<&'static [&'static str]> {
     Some(match (owner.strip_prefix("Conditional").unwrap_or(owner), key) {
@@ -269,18 +282,15 @@ fn asked(owner: &str, key: &str) -> Option<&'static [&'static str]> {
 
 /// Texts that mean something.
 pub(super) fn texts(owner: &str, key: &str) -> Option<&'static [&'static str]> {
-    if let Some(texts) = credentials(owner, key).or_else(|| asked(owner, key)).or_else(|| mcp(owner, key)) {
+    if let Some(texts) =
+        credentials(owner, key).or_else(|| asked(owner, key)).or_else(|| mcp(owner, key)).or_else(|| models(owner, key))
+    {
         return Some(texts);
     }
     // The terms of an entry are those of the policy.
     Some(match (owner.strip_prefix("Conditional").unwrap_or(owner), key) {
         (_, "condition") if owner.starts_with("Conditional") => WHENS,
         ("Retry", "condition") => CONDITIONS,
-        ("AiBackend" | "AiProvider", "hostOverride") => &["https://a.example", "b.test:8443"],
-        ("AiBackend" | "AiProvider", "pathOverride" | "pathPrefix") => &["/v1", "/v1/x"],
-        ("LlmModel", "name") => &["m", "a*", "*"],
-        ("LlmPriority" | "LlmWeight" | "LlmShare", "model") => &["m"],
-        ("AiFormat", "path") => &["/v1/chat/completions", "/v2/{model}"],
         ("Retry", "precondition") => &["request.method == 'GET'"],
         ("DirectResponse", "bodyExpression") | ("Transformation", "body") => VALUES,
         ("Transformation", "replace") => &["{'x-a': request.path}"],
