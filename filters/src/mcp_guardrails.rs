@@ -7,7 +7,7 @@
 //!   - host: guard.internal:4000
 //!     methods:
 //!       tools/call: full
-//!       "*/list": response
+//!       tools/list: response
 //!     metadata:
 //!       user: jwt.sub
 //!     failureMode: failClosed
