@@ -66,7 +66,7 @@ pub(super) fn rates(rates: &Rates) -> Json {
     named.into_iter().filter_map(|(name, rate)| Some((name.to_owned(), Value::from(rate? as f64 / 1e6)))).collect()
 }
 
-/// What is known of the cost: `exact`, `unpriced`, `missing`.
+/// The bill, where every rate that it needs is known.
 pub(super) fn bill(priced: Option<&Priced>) -> Option<&Bill> {
     match priced? {
         Priced::Exact(bill) => Some(bill),

@@ -3,7 +3,7 @@
 use super::super::Terms;
 use super::super::model::*;
 use super::super::write::{Text, Writer};
-use super::{stop, stop_word, tokens};
+use super::{sealed, stop, stop_word, tokens, tool_use};
 use crate::json::Raw;
 
 /// Reads an answer.
@@ -68,17 +68,11 @@ pub(in super::super) fn encode(answer: &Answer<'_>, terms: &Terms, out: &mut Vec
                 json.end();
             }
             Kind::Sealed(data) => {
-                json.item();
-                json.word("type", "redacted_thinking");
-                json.text("data", data);
+                sealed(json, data);
                 json.end();
             }
             Kind::Call(call) => {
-                json.item();
-                json.word("type", "tool_use");
-                json.text("id", &call.id);
-                json.text("name", &call.name);
-                json.raw("input", &call.input.json());
+                tool_use(json, call);
                 json.end();
             }
             Kind::Image(..) | Kind::Document(..) | Kind::Audio(_) | Kind::Outcome(_) => {}

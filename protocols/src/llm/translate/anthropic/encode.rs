@@ -3,7 +3,7 @@
 use super::super::Target;
 use super::super::model::*;
 use super::super::write::{Text, Writer};
-use super::cache;
+use super::{cache, sealed, tool_use};
 
 /// What an answer may take where the client sets no limit, which this dialect must have.
 const ANSWER_TOKENS: u64 = 4_096;
@@ -281,18 +281,8 @@ fn part(json: &mut Writer<'_>, it: &Part<'_>, dropped: &mut Dropped) {
             json.text("signature", signature);
         }
         Kind::Thought { signature: None, .. } => return dropped.add("messages.reasoning_content"),
-        Kind::Sealed(data) => {
-            json.item();
-            json.word("type", "redacted_thinking");
-            json.text("data", data);
-        }
-        Kind::Call(call) => {
-            json.item();
-            json.word("type", "tool_use");
-            json.text("id", &call.id);
-            json.text("name", &call.name);
-            json.raw("input", &call.input.json());
-        }
+        Kind::Sealed(data) => sealed(json, data),
+        Kind::Call(call) => tool_use(json, call),
         Kind::Outcome(outcome) => {
             json.item();
             json.word("type", "tool_result");

@@ -11,8 +11,8 @@ pub(super) use encode::{encode, is_adaptive, sampled};
 pub(super) use stream::{Decoder, Encoder};
 
 use super::super::Usage;
-use super::model::{Cache, Stop};
-use super::write::Writer;
+use super::model::{Cache, Call, Stop};
+use super::write::{Text, Writer};
 
 fn stop(word: &str) -> Stop {
     match word {
@@ -32,6 +32,22 @@ fn stop_word(stop: Stop) -> &'static str {
         Stop::Call => "tool_use",
         Stop::Refused => "refusal",
     }
+}
+
+/// Begins a block of thoughts that only their provider can read; whoever asks ends it.
+fn sealed(json: &mut Writer<'_>, data: &Text<'_>) {
+    json.item();
+    json.word("type", "redacted_thinking");
+    json.text("data", data);
+}
+
+/// Begins a block of a tool's call; whoever asks ends it.
+fn tool_use(json: &mut Writer<'_>, call: &Call<'_>) {
+    json.item();
+    json.word("type", "tool_use");
+    json.text("id", &call.id);
+    json.text("name", &call.name);
+    json.raw("input", &call.input.json());
 }
 
 /// What was used, as the value of `usage`. What was read from a cache stands beside the rest in this dialect.
