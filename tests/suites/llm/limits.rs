@@ -85,9 +85,11 @@ async fn what_failed_costs_nothing() {
     let backend = Backend::http(|_| async { answer::json(&json!({})) });
     backend.stats().fail_next(5, 400);
     let gateway = Gateway::start(&limited(&local(50), &backend)).await;
-    for _ in 0..5 {
+    for n in 1..=5 {
         let reply = gateway.client().post(CHAT).json(&asking(40)).await.expect_status(400);
         assert_eq!(reply.header("x-ratelimit-remaining"), Some("50"));
+        // What was reserved comes back when the exchange ends, a little after the client has the answer.
+        gateway.wait_access(n).await;
     }
     gateway.stop().await;
 }

@@ -129,6 +129,8 @@ async fn what_was_called_and_how_it_ended_is_in_log_and_metrics() {
     let call = gateway.client().post("/mcp").header("accept", "*/*").header("traceparent", traced);
     call.header("mcp-session-id", client.session.clone().expect("a session")).json(&message).await.expect_status(200);
     assert_eq!(one.backend.stats().last().json()["params"]["_meta"]["traceparent"], traced);
+    // The opening, its notification and the four calls: counted and written after the client has its answer.
+    gateway.wait_access(6).await;
     let metrics = gateway.metrics().await;
     for (labels, count) in [
         (r#"method="tools/call",resource_type="tool",server="a",resource="echo",outcome="ok""#, 2),
