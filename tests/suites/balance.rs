@@ -114,7 +114,7 @@ async fn drained_and_unhealthy_workloads_get_nothing() {
 #[tokio::test]
 async fn an_endpoint_that_fails_is_left_out_for_a_while_and_comes_back() {
     let service = Service::new(2);
-    let policy = "health: { eviction: { duration: 1s, consecutiveFailures: 2 } }";
+    let policy = "health: { eviction: { duration: 5s, consecutiveFailures: 2 } }";
     let gateway = Gateway::start(&service.yaml(policy, "", nothing)).await;
     let client = gateway.client();
     service.backends[0].stats().fail_next(2, 503);
@@ -186,7 +186,7 @@ async fn active_checks_over_http_take_endpoints_out_and_bring_them_back() {
     let port = first.port();
     let second = Backend::setup().on(([127, 0, 0, 3], port).into()).http(|_| async { answer::text(200, "second") });
     let service = Service { backends: vec![first, second], port };
-    let policy = "health: { active: { http: { path: /healthz, expectedStatuses: [200] }, interval: 100ms, timeout: 1s, unhealthyThreshold: 2, healthyThreshold: 1 } }";
+    let policy = "health: { active: { http: { path: /healthz, expectedStatuses: [200] }, interval: 100ms, timeout: 5s, unhealthyThreshold: 2, healthyThreshold: 1 } }";
     let gateway = Gateway::start(&service.yaml(policy, "", nothing)).await;
     let client = gateway.client();
     let twenty = || async {
@@ -236,7 +236,7 @@ async fn active_checks_over_tcp_and_grpc_notice_too() {
     let service = Service { backends: vec![first, second], port };
     for probe in ["grpc: {}", "tcp: {}"] {
         let policy = format!(
-            "health: {{ active: {{ {probe}, interval: 100ms, timeout: 1s, unhealthyThreshold: 1, healthyThreshold: 1 }} }}"
+            "health: {{ active: {{ {probe}, interval: 100ms, timeout: 5s, unhealthyThreshold: 1, healthyThreshold: 1 }} }}"
         );
         let gateway = Gateway::start(&service.yaml(&policy, "", nothing)).await;
         let client = tests::GrpcClient::new(Client::h2c(gateway.addr(0)));

@@ -21,7 +21,11 @@ mod routing;
 mod translate;
 
 use serde_json::{Value, json};
-use tests::{Gateway, MockLlm};
+use tests::backend::answer;
+use tests::client::Streaming;
+use tests::http::{BodySender, channel};
+use tests::{Backend, Gateway, MockLlm};
+use tokio::sync::mpsc;
 
 /// One route to a single provider: `provider` as written, and where it is.
 fn single(provider: &str, host: &str) -> String {
@@ -34,6 +38,30 @@ fn single(provider: &str, host: &str) -> String {
 async fn accounted(gateway: &Gateway, n: usize) -> Value {
     let lines = gateway.wait_access(n).await;
     lines.last().cloned().expect("an access line")
+}
+
+/// A provider whose answers are streams that the test writes, and where their writers come from.
+fn written() -> (Backend, mpsc::UnboundedReceiver<BodySender>) {
+    let (writers, written) = mpsc::unbounded_channel();
+    let backend = Backend::http(move |_| {
+        let (writer, body) = channel();
+        writers.send(writer).expect("the test waits for it");
+        async { answer::event_stream(body) }
+    });
+    (backend, written)
+}
+
+/// Reads on until this text has come.
+async fn until(stream: &mut Streaming, heard: &mut String, text: &str) {
+    while !heard.contains(text) {
+        let piece = stream.chunk().await.expect("the stream goes on").unwrap_or_else(|| panic!("no {text} in {heard}"));
+        heard.push_str(&String::from_utf8_lossy(&piece));
+    }
+}
+
+/// An event of chat completions with this text.
+fn delta(text: &str) -> String {
+    format!("data: {}\n\n", json!({"choices": [{"index": 0, "delta": {"content": text}}]}))
 }
 
 fn chat(model: &str, stream: bool) -> Value {

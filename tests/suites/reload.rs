@@ -328,11 +328,13 @@ fn many(edit: impl Fn(&mut Vec<String>)) -> String {
     format!("gateways: {{default: {{port: 0}}}}\nroutes:\n{}", routes.concat())
 }
 
-/// The field `changes` of the newest load.
-fn changes(gateway: &Gateway) -> u64 {
-    let lines = gateway.logs();
-    let applied = lines.iter().rev().find(|it| it.contains("configuration applied")).expect("a load");
-    serde_json::from_str::<Value>(applied).expect("JSON")["changes"].as_u64().expect("a number of changes")
+/// The field `changes` of the load that is in force; the log may be a little behind the status.
+async fn changes(gateway: &Gateway) -> u64 {
+    let generation = gateway.status().await.generation;
+    let load =
+        |line: &str| serde_json::from_str::<Value>(line).ok().filter(|it| it["message"] == "configuration applied");
+    let line = gateway.wait_log(|line| load(line).is_some_and(|it| it["generation"] == generation)).await;
+    load(&line).and_then(|it| it["changes"].as_u64()).expect("a number of changes")
 }
 
 #[tokio::test]
@@ -343,11 +345,12 @@ async fn one_edited_route_of_many_is_one_change() {
         gateway.reload(&many(|routes| routes[number] = routes[number].replace("v1", version))).await;
         assert_eq!(client.get(&format!("/r{number}")).await.text(), version);
         // The route and its policy, and those of the route whose edit was undone.
-        assert!(changes(&gateway) <= 4, "{} changes for one route", changes(&gateway));
+        let changes = changes(&gateway).await;
+        assert!(changes <= 4, "{changes} changes for one route");
     }
     gateway.reload(&many(|routes| drop(routes.remove(500)))).await;
     client.get("/r500").await.expect_status(404);
-    assert!(changes(&gateway) <= 4, "{}", changes(&gateway));
+    assert!(changes(&gateway).await <= 4, "{}", changes(&gateway).await);
     gateway.stop().await;
 }
 
@@ -362,10 +365,10 @@ async fn of_routes_that_match_alike_the_first_in_the_file_wins_after_an_insertio
     let client = gateway.client();
     gateway.reload(&many(|routes| routes.insert(1_500, extra("later")))).await;
     assert_eq!(client.get("/r1000").await.text(), "v1", "the older one stands first");
-    assert!(changes(&gateway) <= 2, "{}", changes(&gateway));
+    assert!(changes(&gateway).await <= 2, "{}", changes(&gateway).await);
     gateway.reload(&many(|routes| routes.insert(1_000, extra("zz-first")))).await;
     assert_eq!(client.get("/r1000").await.text(), "zz-first", "the inserted one stands first now");
-    assert!(changes(&gateway) <= 4, "{}", changes(&gateway));
+    assert!(changes(&gateway).await <= 4, "{}", changes(&gateway).await);
     gateway
         .reload(&many(|routes| {
             let moved = routes.remove(1_000);

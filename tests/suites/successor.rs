@@ -18,7 +18,7 @@ use tests::{Backend, Client, Gateway, eventually};
 
 fn yaml(backend: &Backend, config: &str) -> String {
     format!(
-        "config:\n  connectionTerminationDeadline: 20s\n{config}frontendPolicies: {{ accessLog: {{ filter: 'response.code >= 400' }} }}\nbinds:\n- port: 0\n  address: 127.0.0.1\n  listeners:\n  - routes:\n    - backends: [{{ host: '{}' }}]\n",
+        "config:\n  connectionTerminationDeadline: 60s\n{config}frontendPolicies: {{ accessLog: {{ filter: 'response.code >= 400' }} }}\nbinds:\n- port: 0\n  address: 127.0.0.1\n  listeners:\n  - routes:\n    - backends: [{{ host: '{}' }}]\n",
         backend.addr()
     )
 }
@@ -216,7 +216,7 @@ async fn failures(gateway: &Gateway) -> f64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_failing_successors_fail_no_request() {
-    let mut bed = Bed::start("  handoffTimeout: 5s\n").await;
+    let mut bed = Bed::start("  handoffTimeout: 15s\n").await;
     let hold = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let (crash, crash_at) = bed.stuck("crash");
     let (killed, killed_at) = bed.stuck("killed");
@@ -224,7 +224,7 @@ async fn ten_failing_successors_fail_no_request() {
     let mut cases = Failing::of_their_own(&bed, hold.local_addr().expect("its address"));
     cases.extend([
         Failing::new("crash after receiving sockets", crash, 4, "signal: 6").struck(crash_at, Signal::ABORT),
-        Failing::new("hang", hang, 4, "not ready within 5s"),
+        Failing::new("hang", hang, 4, "not ready within 15s"),
         Failing::new("SIGKILL in the middle", killed, 4, "signal: 9").struck(killed_at, Signal::KILL),
     ]);
     let mut failed = 0.0;
@@ -319,7 +319,7 @@ async fn generations_that_drain_are_listed_with_what_they_carry() {
     let mut streams = Vec::new();
     for generation in 1..=3_u64 {
         let client = gateway.client();
-        let mut events = client.get("/sse?n=2000&ms=20").events().await;
+        let mut events = client.get("/sse?n=10000&ms=20").events().await;
         events.next().await.expect("an event");
         streams.push((client, events));
         let upgraded = gateway.upgrade(&["--wait"]).await;

@@ -119,12 +119,10 @@ impl Catalogs {
             tracing::warn!(%file, %fault, "a catalogue of models is not taken, what it said before stands");
         }
         self.status.stale("modelCatalog", faults);
-        tracing::info!(
-            models = whole.models(),
-            date = whole.date().unwrap_or_default(),
-            "catalogue of models in force"
-        );
+        let (models, date) = (whole.models(), whole.date().unwrap_or_default().to_owned());
+        // Who reads that it is in force is charged by it.
         self.prices.set(whole);
+        tracing::info!(models, date, "catalogue of models in force");
     }
 }
 

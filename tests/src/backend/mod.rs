@@ -25,6 +25,7 @@ use crate::io::{self, Place, Stream};
 use crate::wait::PATIENCE;
 pub use serve::{Answer, answer};
 pub use stats::{Asked, Connection, Failure, Stats};
+pub use stream::request;
 
 /// A running server. Dropping it closes its socket and its connections.
 pub struct Backend {
@@ -113,7 +114,7 @@ impl Backend {
         Backend::setup().raw(script)
     }
 
-    /// Reads one request head on each connection, writes these bytes, and closes.
+    /// Reads one request on each connection, writes these bytes, and closes.
     pub fn canned(bytes: impl Into<bytes::Bytes>) -> Backend {
         Backend::setup().canned(bytes)
     }

@@ -35,7 +35,7 @@ type Handler = Arc<dyn Fn(Asking) -> BoxFuture<'static, Outcome> + Send + Sync>;
 
 /// Ready-made answers.
 pub mod answer {
-    use super::{Answer, Bytes, HeaderMap, Response, full};
+    use super::{Answer, Body, Bytes, HeaderMap, Response, full};
     use crate::grpc::frame;
     use crate::http::channel;
 
@@ -66,6 +66,12 @@ pub mod answer {
             }
         });
         Response::builder().header("content-type", "application/grpc").body(body).expect("a header that HTTP allows")
+    }
+
+    /// A `text/event-stream` that is written piece by piece.
+    pub fn event_stream(body: Body) -> Answer {
+        let builder = Response::builder().header("content-type", "text/event-stream");
+        builder.body(body).expect("a content type that HTTP allows")
     }
 
     /// A whole `text/event-stream`, one `data:` event each, sent at once.

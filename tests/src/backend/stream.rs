@@ -13,8 +13,10 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use super::{Accepted, Asked};
+use crate::io::Stream;
+use crate::wait::PATIENCE;
 
-const HEAD_BYTES_MAX: usize = 1024 * 1024;
+const REQUEST_BYTES_MAX: usize = 1024 * 1024;
 
 pub(super) async fn echo(accepted: Accepted) {
     let (mut reader, mut writer) = tokio::io::split(accepted.stream);
@@ -24,17 +26,38 @@ pub(super) async fn echo(accepted: Accepted) {
 }
 
 pub(super) async fn canned(mut accepted: Accepted, bytes: Bytes) {
-    let mut head = Vec::new();
-    let mut piece = [0_u8; 4096];
-    while !head.windows(4).any(|it| it == b"\r\n\r\n") && head.len() < HEAD_BYTES_MAX {
-        match accepted.stream.read(&mut piece).await {
-            Ok(0) | Err(_) => return,
-            Ok(n) => head.extend_from_slice(&piece[..n]),
-        }
+    if !request(&mut accepted.stream).await {
+        return;
     }
     // The reader may have had enough before the end.
     let _ = accepted.stream.write_all(&bytes).await;
     let _ = accepted.stream.shutdown().await;
+    // Closed with something unread, a connection is reset, and what was written may be lost.
+    let _ = tokio::time::timeout(PATIENCE, tokio::io::copy(&mut accepted.stream, &mut tokio::io::sink())).await;
+}
+
+/// Reads a request of HTTP/1 to its end: its body as long as its `Content-Length` says. Whether it came whole.
+pub async fn request(stream: &mut Stream) -> bool {
+    let (mut seen, mut piece) = (Vec::new(), [0_u8; 4096]);
+    let mut wanted = None;
+    while wanted.is_none_or(|it| seen.len() < it) && seen.len() < REQUEST_BYTES_MAX {
+        match stream.read(&mut piece).await {
+            Ok(0) | Err(_) => return false,
+            Ok(n) => seen.extend_from_slice(&piece[..n]),
+        }
+        wanted = wanted.or_else(|| {
+            let end = seen.windows(4).position(|it| it == b"\r\n\r\n")? + 4;
+            Some(end + length(&String::from_utf8_lossy(&seen[..end])))
+        });
+    }
+    true
+}
+
+/// What a head says of the length of its body.
+fn length(head: &str) -> usize {
+    let fields = head.lines().filter_map(|it| it.split_once(':'));
+    let length = fields.filter(|it| it.0.eq_ignore_ascii_case("content-length")).last();
+    length.and_then(|it| it.1.trim().parse().ok()).unwrap_or(0)
 }
 
 pub(super) async fn websocket(accepted: Accepted) {

@@ -22,6 +22,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
 use super::events::Events;
+use super::parting;
 use crate::http::{Body, Reply, full};
 use crate::io::{self, Place, TlsFacts};
 use crate::wait::PATIENCE;
@@ -35,7 +36,7 @@ pub struct Client {
     host: String,
     prefix: Bytes,
     deadline: Duration,
-    live: Arc<Mutex<Option<Live>>>,
+    live: Arc<Held>,
     dialled: Arc<AtomicU64>,
 }
 
@@ -62,6 +63,21 @@ enum Speaks {
 enum Sender {
     H1(http1::SendRequest<Body>),
     H2(http2::SendRequest<Body>),
+}
+
+/// The connection, where there is one.
+#[derive(Default)]
+pub(super) struct Held(Mutex<Option<Live>>);
+
+impl Held {
+    /// Closes it unless somebody waits for something over it.
+    pub(super) fn close_idle(&self) {
+        let Ok(mut live) = self.0.try_lock() else { return };
+        let is_idle = |it: &mut Live| matches!(&it.sender, Sender::H1(it) if it.is_ready());
+        if let Some(live) = live.take_if(is_idle) {
+            live.task.abort();
+        }
+    }
 }
 
 struct Live {
@@ -137,7 +153,7 @@ impl Client {
 
     /// Connects now, if not connected, to see whether it can.
     pub async fn connect(&self) -> anyhow::Result<()> {
-        let mut live = self.live.lock().await;
+        let mut live = self.live.0.lock().await;
         if live.as_ref().is_none_or(Live::is_closed) {
             *live = Some(self.dial().await?);
         }
@@ -146,7 +162,7 @@ impl Client {
 
     /// Closes the connection at once, with whatever is going on over it.
     pub async fn disconnect(&self) {
-        if let Some(live) = self.live.lock().await.take() {
+        if let Some(live) = self.live.0.lock().await.take() {
             live.task.abort();
             // An aborted task answers with a cancellation, which is what was asked for.
             let _ = live.task.await;
@@ -155,7 +171,7 @@ impl Client {
 
     /// Whether the connection would carry another request.
     pub async fn is_open(&self) -> bool {
-        self.live.lock().await.as_ref().is_some_and(|it| !it.is_closed())
+        self.live.0.lock().await.as_ref().is_some_and(|it| !it.is_closed())
     }
 
     /// Connections made so far.
@@ -175,7 +191,7 @@ impl Client {
 
     /// What the handshake of the present connection said.
     pub async fn tls_facts(&self) -> Option<TlsFacts> {
-        self.live.lock().await.as_ref().and_then(|it| it.tls.clone())
+        self.live.0.lock().await.as_ref().and_then(|it| it.tls.clone())
     }
 
     async fn dial(&self) -> anyhow::Result<Live> {
@@ -206,11 +222,12 @@ impl Client {
             let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
             (Sender::H1(sender), tokio::spawn(async move { drop(connection.with_upgrades().await) }))
         };
+        parting::remember(&self.place, Arc::downgrade(&self.live));
         Ok(Live { sender, number, asked: 0, tls, task })
     }
 
     async fn exchange(&self, mut request: Request<Body>) -> anyhow::Result<(Response<Incoming>, u64, bool)> {
-        let mut live = self.live.lock().await;
+        let mut live = self.live.0.lock().await;
         let ready = match live.as_mut() {
             Some(it) => it.ready().await,
             None => false,

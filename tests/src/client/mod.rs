@@ -5,6 +5,7 @@
 mod events;
 mod grpc;
 mod http;
+pub(crate) mod parting;
 pub mod proxy;
 mod raw;
 mod websocket;

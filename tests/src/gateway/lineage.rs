@@ -100,7 +100,10 @@ impl Lineage {
     pub async fn stop(mut self) {
         self.gateway.log().assert_no_panic();
         match self.successors.pop() {
-            Some(newest) => newest.stop(PATIENCE).await,
+            Some(newest) => {
+                self.gateway.part().await;
+                newest.stop(PATIENCE).await;
+            }
             None => return self.gateway.stop().await,
         }
         self.drained(PATIENCE).await;

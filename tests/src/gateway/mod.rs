@@ -29,8 +29,9 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 
-use crate::client::Client;
+use crate::client::{self, Client};
 use crate::http::Reply;
+use crate::io::Place;
 use crate::wait::{PATIENCE, poll};
 pub use lineage::{Handover, Lineage};
 pub use log::{Line, Log};
@@ -269,10 +270,23 @@ impl Gateway {
 
     /// Ends it with SIGTERM; panics unless it drains in time, exits with 0 and never panicked.
     pub async fn stop(mut self) {
+        self.part().await;
         self.signal(Signal::TERM);
         let status = self.wait_exit(PATIENCE).await;
         assert!(status.success(), "the gateway ended with {status}; its log:\n{}", self.log.text());
         self.log.assert_no_panic();
+    }
+
+    /// Closes what clients keep open and do not use: it would be waited for until the drain's limit.
+    pub(super) async fn part(&self) {
+        let now = tokio::time::timeout(Duration::from_secs(2), self.try_status()).await;
+        let binds = now.ok().and_then(Result::ok).unwrap_or_else(|| self.known()).binds;
+        for bind in binds.iter().filter(|it| it.state == "listening") {
+            client::parting::part(&match bind.address.strip_prefix("unix:") {
+                Some(path) => Place::Unix(path.into()),
+                None => Place::Tcp(bind.addr()),
+            });
+        }
     }
 
     /// Asks for a successor with SIGHUP and waits until it serves; this process then drains.

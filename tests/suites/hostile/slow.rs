@@ -23,7 +23,7 @@ async fn a_slow_head_is_cut_with_408() {
 
 #[tokio::test]
 async fn a_connection_that_says_nothing_is_closed_at_its_idle_limit() {
-    let rig = Rig::with("{ http: { http1IdleTimeout: 500ms } }").await;
+    let rig = Rig::with("{ http: { http1IdleTimeout: 1500ms } }").await;
     let mut silent = rig.raw().await.deadline(SOON);
     assert!(silent.at_end().await.expect("a clean end"), "closed without a word");
     let mut served = rig.raw().await.deadline(SOON);

@@ -19,20 +19,22 @@ async fn each_failure_has_its_status_and_its_reason() {
         "
 - name: dead
   matches: [{{ path: {{ pathPrefix: /dead }} }}]
-  backends: [{{ host: '{}' }}]
+  backends: [{{ host: '{0}' }}]
 - name: none
   matches: [{{ path: {{ pathPrefix: /none }} }}]
   backends: []
 - name: zero
   matches: [{{ path: {{ pathPrefix: /zero }} }}]
-  backends: [{{ host: '{}', weight: 0 }}]
+  backends: [{{ host: '{1}', weight: 0 }}]
 - name: echo
-  matches: [{{ path: {{ pathPrefix: /reset }} }}, {{ path: {{ pathPrefix: /early-close }} }}, {{ path: {{ pathPrefix: /stall }} }}]
+  matches: [{{ path: {{ pathPrefix: /reset }} }}, {{ path: {{ pathPrefix: /early-close }} }}]
+  backends: [{{ host: '{1}' }}]
+- name: late
+  matches: [{{ path: {{ pathPrefix: /stall }} }}]
   policies: {{ timeout: {{ requestTimeout: 300ms }} }}
-  backends: [{{ host: '{}' }}]
+  backends: [{{ host: '{1}' }}]
 ",
         dead.addr(),
-        echo.addr(),
         echo.addr()
     )))
     .await;
@@ -131,7 +133,7 @@ async fn a_refused_head_is_logged_and_counted_like_any_other() {
     for format in ["json", "text"] {
         let gateway = Gateway::start(&format!(
             "config:\n  logging: {{ format: {format} }}\n\
-             frontendPolicies:\n  http: {{ requestHeaderTimeout: 500ms, maxHeaderBytes: 4096 }}\n  \
+             frontendPolicies:\n  http: {{ requestHeaderTimeout: 2s, maxHeaderBytes: 4096 }}\n  \
              accessLog: {{ add: {{ by: source.address }}, remove: [duration] }}\n{}",
             config::route(&backend, "")
         ))

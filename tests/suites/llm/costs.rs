@@ -89,7 +89,7 @@ async fn a_catalogue_that_is_none_is_refused_where_it_is_written_out() {
 
 #[tokio::test]
 async fn who_leaves_early_is_accounted_for_what_came() {
-    let mock = super::mock(json!([{"text": "a b c d e f g h i j", "pauseMs": 100}])).await;
+    let mock = super::mock(json!([{"text": "word ".repeat(300), "pauseMs": 100}])).await;
     let gateway = Gateway::start(&single("openAI: {}", &mock.url())).await;
     let client = Client::h1(gateway.addr(0));
     let mut stream = client.post("/v1/chat/completions").json(&chat("m", true)).stream().await;
@@ -101,7 +101,7 @@ async fn who_leaves_early_is_accounted_for_what_came() {
     let line = accounted(&gateway, 1).await;
     assert_eq!((&line["reason"], &line["gen_ai.usage.estimated"]), (&json!("ClientGone"), &json!("true")), "{line}");
     let output = line["gen_ai.usage.output_tokens"].as_u64().expect("a number");
-    assert!((2..10).contains(&output), "{line}");
+    assert!((2..300).contains(&output), "{line}");
     assert!(line["gen_ai.usage.input_tokens"].as_u64().is_some_and(|it| it > 10), "{line}");
     gateway.stop().await;
 }

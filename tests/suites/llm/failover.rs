@@ -8,7 +8,7 @@ use super::{accounted, chat, mock};
 /// Two providers, the second one for when the first fails; it has another model.
 fn two(first: &str, second: &MockLlm) -> String {
     format!(
-        "config:\n  logging: {{ format: json }}\nbinds:\n- port: 0\n  address: 127.0.0.1\n  listeners:\n  - routes:\n    - name: ai\n      policies:\n        timeout: {{ backendRequestTimeout: 1s }}\n      backends:\n      - ai:\n          groups:\n          - providers:\n            - name: first\n              provider: {{ openAI: {{}} }}\n              hostOverride: '{first}'\n              policies: {{ backendAuth: {{ key: first-key }} }}\n          - providers:\n            - name: second\n              provider: {{ openAI: {{ model: spare }} }}\n              hostOverride: '{}'\n              policies: {{ backendAuth: {{ key: gateway-key }} }}\n",
+        "config:\n  logging: {{ format: json }}\nbinds:\n- port: 0\n  address: 127.0.0.1\n  listeners:\n  - routes:\n    - name: ai\n      policies:\n        timeout: {{ backendRequestTimeout: 4s }}\n      backends:\n      - ai:\n          groups:\n          - providers:\n            - name: first\n              provider: {{ openAI: {{}} }}\n              hostOverride: '{first}'\n              policies: {{ backendAuth: {{ key: first-key }} }}\n          - providers:\n            - name: second\n              provider: {{ openAI: {{ model: spare }} }}\n              hostOverride: '{}'\n              policies: {{ backendAuth: {{ key: gateway-key }} }}\n",
         second.url()
     )
 }

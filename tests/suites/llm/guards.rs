@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tests::backend::answer;
 use tests::{Backend, Client, Gateway};
 
-use super::{accounted, chat, mock, single};
+use super::{accounted, chat, delta, mock, single, until, written};
 
 const CHAT: &str = "/v1/chat/completions";
 
@@ -160,16 +160,27 @@ async fn every_dialects_stream_is_guarded() {
 
 #[tokio::test]
 async fn harmless_text_is_held_back_by_a_word_at_most() {
-    let mock = mock(json!([{"text": "one two three four five six", "pauseMs": 150}])).await;
+    let (backend, mut writers) = written();
     let ai = "{ promptGuard: { response: [{ regex: { rules: [{ builtin: email }, { builtin: ssn }] } }] } }";
-    let gateway = Gateway::start(&guarded("openAI: {}", &mock.url(), ai)).await;
-    let client = Client::h1(gateway.addr(0));
-    let mut stream = client.post(CHAT).json(&chat("m", true)).stream().await;
-    let mut pieces = 0;
-    while let Some(chunk) = stream.chunk().await.expect("the stream goes on") {
-        pieces += usize::from(!chunk.is_empty());
+    let gateway = Gateway::start(&guarded("openAI: {}", &format!("http://{}", backend.addr()), ai)).await;
+    let words = ["one ", "two ", "three ", "four ", "five ", "six "];
+    let call = gateway.client().post(CHAT).json(&chat("m", true));
+    let (mut stream, writer) = tokio::join!(call.stream(), async {
+        let writer = writers.recv().await.expect("a request");
+        assert!(writer.data(delta(words[0])).await);
+        assert!(writer.data(delta(words[1])).await);
+        writer
+    });
+    let mut heard = String::new();
+    for (n, word) in words.iter().enumerate().take(4) {
+        // One word is under way behind it, and then the next.
+        until(&mut stream, &mut heard, word.trim()).await;
+        assert!(writer.data(delta(words[n + 2])).await);
     }
-    assert!(pieces >= 5, "{pieces} pieces: words were held back");
+    assert!(writer.data("data: [DONE]\n\n").await);
+    drop(writer);
+    until(&mut stream, &mut heard, "[DONE]").await;
+    assert!(words.iter().all(|it| heard.contains(it.trim())), "{heard}");
     gateway.stop().await;
 }
 
@@ -207,7 +218,7 @@ async fn requests_are_changed_in_their_own_places() {
 
 #[tokio::test]
 async fn the_rest_is_read_for_the_account_where_the_client_has_left() {
-    let mock = mock(json!([{"text": "a b c d e f g h i j", "pauseMs": 50}])).await;
+    let mock = mock(json!([{"text": "a b c d e f g h i j", "pauseMs": 400}])).await;
     let gateway = Gateway::start(&guarded("openAI: {}", &mock.url(), "{ clientGone: { drain: 30s } }")).await;
     let client = Client::h1(gateway.addr(0));
     let mut stream = client.post(CHAT).json(&chat("m", true)).stream().await;

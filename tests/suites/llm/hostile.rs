@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use serde_json::json;
-use tests::backend::Accepted;
+use tests::backend::request;
 use tests::{Backend, Gateway, RawClient};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -17,17 +17,6 @@ fn answering(kind: &str, body: &[u8]) -> Backend {
         .expect("memory");
     answer.extend_from_slice(body);
     Backend::canned(answer)
-}
-
-/// Reads the head of a request.
-async fn head(accepted: &mut Accepted) {
-    let (mut seen, mut piece) = (Vec::new(), [0; 4096]);
-    while !seen.windows(4).any(|it| it == b"\r\n\r\n") {
-        match accepted.stream.read(&mut piece).await {
-            Ok(bytes) if bytes > 0 => seen.extend_from_slice(&piece[..bytes]),
-            _ => return,
-        }
-    }
 }
 
 async fn gateway(backend: &Backend, guard: bool) -> Gateway {
@@ -86,7 +75,7 @@ async fn a_line_without_end_takes_no_memory() {
     const BYTES: usize = 96 << 20;
     for guard in [false, true] {
         let backend = Backend::raw(|mut accepted| async move {
-            head(&mut accepted).await;
+            request(&mut accepted.stream).await;
             let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\ndata: ";
             let _ = accepted.stream.write_all(head.as_bytes()).await;
             let piece = vec![b'x'; 1 << 20];
@@ -113,7 +102,7 @@ async fn a_line_without_end_takes_no_memory() {
 #[tokio::test]
 async fn who_closes_early_or_stalls_is_an_error_in_the_clients_dialect() {
     let closing = Backend::raw(|mut accepted| async move {
-        head(&mut accepted).await;
+        request(&mut accepted.stream).await;
     });
     let gateway = gateway(&closing, false).await;
     let reply = gateway.client().post("/v1/chat/completions").json(&chat("m", false)).await.expect_status(502);
@@ -122,7 +111,7 @@ async fn who_closes_early_or_stalls_is_an_error_in_the_clients_dialect() {
     gateway.stop().await;
 
     let mute = Backend::raw(|mut accepted| async move {
-        head(&mut accepted).await;
+        request(&mut accepted.stream).await;
         std::future::pending::<()>().await;
     });
     let document = single("openAI: {}", &format!("http://{}", mute.addr()));

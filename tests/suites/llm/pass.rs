@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use serde_json::json;
 use tests::backend::answer;
-use tests::{Backend, Client, Gateway};
+use tests::{Backend, Gateway};
 
-use super::{accounted, chat, mock, single};
+use super::{accounted, chat, delta, mock, single, until, written};
 
 /// Answers whatever is asked, and remembers it.
 fn provider() -> Backend {
@@ -128,14 +128,23 @@ async fn expressions_read_what_was_used() {
 
 #[tokio::test]
 async fn events_pass_as_they_are_made() {
-    let mock = mock(json!([{"text": "a b c d e f", "pauseMs": 200}])).await;
-    let gateway = Gateway::start(&single("openAI: {}", &mock.url())).await;
-    let client = Client::h1(gateway.addr(0));
-    let mut stream = client.post("/v1/chat/completions").json(&chat("m", true)).stream().await;
-    let mut chunks = 0;
-    while let Some(chunk) = stream.chunk().await.expect("the stream goes on") {
-        chunks += usize::from(!chunk.is_empty());
+    let (backend, mut writers) = written();
+    let gateway = Gateway::start(&single("openAI: {}", &format!("http://{}", backend.addr()))).await;
+    let call = gateway.client().post("/v1/chat/completions").json(&chat("m", true));
+    let (mut stream, writer) = tokio::join!(call.stream(), async {
+        let writer = writers.recv().await.expect("a request");
+        assert!(writer.data(delta("word 0")).await);
+        writer
+    });
+    let mut heard = String::new();
+    for n in 0..6 {
+        // The next one is made when this one has come.
+        until(&mut stream, &mut heard, &format!("word {n}")).await;
+        assert!(writer.data(delta(&format!("word {}", n + 1))).await);
     }
-    assert!(chunks >= 8, "{chunks} pieces: events were held back");
+    assert!(writer.data("data: [DONE]\n\n").await);
+    drop(writer);
+    until(&mut stream, &mut heard, "[DONE]").await;
+    assert!(stream.chunk().await.expect("a proper end").is_none_or(|it| it.is_empty()));
     gateway.stop().await;
 }

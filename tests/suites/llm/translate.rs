@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 use tests::backend::answer;
-use tests::{Backend, Client, Gateway};
+use tests::{Backend, Gateway};
 
-use super::{accounted, mock, single};
+use super::{accounted, mock, single, until, written};
 
 /// A client's dialect: where it asks, and how.
 struct Dialect {
@@ -213,15 +213,30 @@ async fn a_provider_of_another_dialect_takes_over_where_the_first_fails() {
 
 #[tokio::test]
 async fn translated_events_leave_as_they_come() {
-    let mock = mock(json!([{"text": "a b c d e f", "pauseMs": 200}])).await;
-    let gateway = Gateway::start(&single("anthropic: {}", &mock.url())).await;
-    let client = Client::h1(gateway.addr(0));
-    let mut stream = client.post(OPENAI.path).json(&(OPENAI.body)(true)).stream().await;
-    let mut chunks = 0;
-    while let Some(chunk) = stream.chunk().await.expect("the stream goes on") {
-        chunks += usize::from(!chunk.is_empty());
+    let (backend, mut writers) = written();
+    let gateway = Gateway::start(&single("anthropic: {}", &format!("http://{}", backend.addr()))).await;
+    let event = |it: Value| format!("event: {}\ndata: {it}\n\n", it["type"].as_str().unwrap_or_default());
+    let text = |n: usize| {
+        let delta = json!({"type": "text_delta", "text": format!("word {n}")});
+        event(json!({"type": "content_block_delta", "index": 0, "delta": delta}))
+    };
+    let call = gateway.client().post(OPENAI.path).json(&(OPENAI.body)(true));
+    let (mut stream, writer) = tokio::join!(call.stream(), async {
+        let writer = writers.recv().await.expect("a request");
+        let start = json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}});
+        for it in [json!({"type": "message_start", "message": {"id": "m"}}), start] {
+            assert!(writer.data(event(it)).await);
+        }
+        assert!(writer.data(text(0)).await);
+        writer
+    });
+    let mut heard = String::new();
+    for n in 0..6 {
+        // The next one is made when this one has come.
+        until(&mut stream, &mut heard, &format!("word {n}")).await;
+        assert!(writer.data(text(n + 1)).await);
     }
-    assert!(chunks >= 7, "{chunks} pieces: events were held back");
+    drop((writer, stream));
     gateway.stop().await;
 }
 

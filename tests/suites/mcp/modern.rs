@@ -308,7 +308,7 @@ async fn calls_are_cancelled_at_servers_of_the_other_era() {
     let Eras { old, new, gateway } = Eras::both().await;
     let elder = McpClient::open(gateway.addr(0), "/mcp").await;
     let mut events = elder.stream("tools/call", json!({"name": "b_hang", "arguments": {}})).await;
-    assert_eq!(new.asked("tools/call"), 1);
+    eventually(PATIENCE, || async { new.asked("tools/call") == 1 }).await;
     let other = json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": "7"}});
     elder.post(&other).await.expect_status(202);
     let stranger = McpClient::open(gateway.addr(0), "/mcp").await;

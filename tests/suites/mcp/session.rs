@@ -161,7 +161,7 @@ async fn what_was_called_and_how_it_ended_is_in_log_and_metrics() {
 #[tokio::test]
 async fn a_session_that_nobody_uses_ends_and_one_that_listens_does_not() {
     let one = McpServer::start("one");
-    let yaml = format!("config:\n  mcp: {{ sessionTtl: 500ms }}\n{}", federation_of(&[("a", &one)], ""));
+    let yaml = format!("config:\n  mcp: {{ sessionTtl: 3s }}\n{}", federation_of(&[("a", &one)], ""));
     let gateway = Gateway::start(&yaml).await;
     let listens = McpClient::open(gateway.addr(0), "/mcp").await;
     let _stream = listens.listen(None).await;

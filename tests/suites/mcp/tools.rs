@@ -65,6 +65,7 @@ async fn a_shaped_list_is_short_and_the_same_bytes_whatever_the_order() {
         (&Value::Null, &Value::Null, &Value::Null)
     );
     let _listening = client.listen(None).await;
+    tests::eventually(tests::wait::PATIENCE, || async { server.listeners() == 1 }).await;
     let before = server.asked("tools/list");
     server.offer(vec![tool("c"), tool("b"), tool("a")]);
     tests::eventually(tests::wait::PATIENCE, || async { list().await == first && server.asked("tools/list") > before })

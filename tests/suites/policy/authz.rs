@@ -141,7 +141,8 @@ async fn a_server_in_trouble_is_met_by_the_failure_mode() {
         [("dead", &dead), ("mute", &mute), ("noise", &noise), ("empty", &empty), ("liar", &liar), ("endless", &endless)]
     {
         for (mode, status) in [("deny", 403), ("{ denyWithStatus: 503 }", 503), ("allow", 200)] {
-            let terms = format!("failureMode: {mode}, policies: {{ http: {{ requestTimeout: 300ms }} }}");
+            let patience = if name == "mute" { "300ms" } else { "15s" };
+            let terms = format!("failureMode: {mode}, policies: {{ http: {{ requestTimeout: {patience} }} }}");
             let yaml = config::routes(&format!(
                 "- matches: [{{ path: {{ pathPrefix: /asked }} }}]\n  policies: {{ {} }}\n  backends: [{{ host: '{}' }}]\n- backends: [{{ host: '{}' }}]\n",
                 policy(server, &terms),

@@ -15,7 +15,12 @@ async fn a_deadline_is_504_where_nothing_was_sent_and_the_backend_is_let_go() {
         "timeout: { backendRequestTimeout: 300ms }",
         "timeout: { requestTimeout: 10s, backendRequestTimeout: 300ms }",
     ] {
-        let gateway = Gateway::start(&config::route(&backend, policy)).await;
+        // What is not to fail has all the time it needs.
+        let gateway = Gateway::start(&config::routes(&format!(
+            "- matches: [{{ path: {{ exact: /stall }} }}]\n  policies: {{ {policy} }}\n  backends: [{{ host: '{0}' }}]\n- backends: [{{ host: '{0}' }}]\n",
+            backend.addr()
+        )))
+        .await;
         for client in [gateway.client(), Client::h2c(gateway.addr(0))] {
             let reply = client.post("/stall").body("hello").await.expect_status(504);
             assert!(reply.text().contains("timeout"), "{}", reply.text());
@@ -44,7 +49,7 @@ async fn a_stream_is_cut_at_its_deadline_and_not_before() {
         }
         let took = started.elapsed().as_secs_f64();
         assert!(took > 0.9, "cut after {took} s");
-        assert!(took < 3.0, "cut after {took} s only");
+        assert!(took < 30.0, "cut after {took} s only, of a thousand");
         assert!(seen > 5, "{seen} events");
     }
     backend.stats().idle(PATIENCE).await;
@@ -74,7 +79,7 @@ async fn statuses_are_tried_again_as_often_as_allowed() {
 #[tokio::test]
 async fn resets_and_silence_are_tried_again() {
     let backend = Backend::echo();
-    let policy = "retry: { attempts: 3, codes: [503], perTryTimeout: 400ms }";
+    let policy = "retry: { attempts: 3, codes: [503], perTryTimeout: 3s }";
     let gateway = Gateway::start(&config::route(&backend, policy)).await;
     for client in [gateway.client(), Client::h2c(gateway.addr(0))] {
         backend.stats().script([Failure::Reset, Failure::Close, Failure::Stall]);
@@ -101,7 +106,7 @@ async fn backoff_waits_longer_each_time_and_never_past_the_deadline() {
     let started = Instant::now();
     let status = gateway.client().get("/x").await.status.as_u16();
     assert!(matches!(status, 503 | 504), "{status}");
-    assert!(started.elapsed().as_secs() < 5);
+    assert!(started.elapsed().as_secs() < 30, "the minute is not waited for");
     gateway.stop().await;
 }
 

@@ -11,15 +11,16 @@ use ir::{BackendKey, BackendRef, ObjectName, Target};
 use tests::backend::{Asked, answer};
 use tests::control::objects::{backend, policy, route, without};
 use tests::pb::{field, holds, number};
+use tests::wait::PATIENCE;
 use tests::{Backend, Client};
 use tokio::io::AsyncReadExt;
 
 use super::{pair, word};
 
-/// The server, which gets half a second for an answer.
-fn server() -> Arc<Server> {
+/// The server, which gets so long for an answer.
+fn server(patience: Duration) -> Arc<Server> {
     let backend = BackendRef::Backend(BackendKey::new("server"));
-    let terms = backend_http::Policy { request_timeout: Some(Duration::from_millis(500)), ..Default::default() };
+    let terms = backend_http::Policy { request_timeout: Some(patience), ..Default::default() };
     Arc::new(Server { backend, policies: level(vec![Policy::BackendHttp(terms)]) })
 }
 
@@ -27,9 +28,9 @@ fn of(route: &str) -> Target {
     Target::Route(ObjectName::new("default", route))
 }
 
-fn authz() -> Policy {
+fn authz(patience: Duration) -> Policy {
     Policy::ExtAuthz(ext_authz::Policy {
-        target: server(),
+        target: server(patience),
         protocol: ext_authz::Protocol::Grpc(ext_authz::Grpc::default()),
         failure: ext_authz::Failure::Deny(503),
         headers: Headers::All,
@@ -39,13 +40,13 @@ fn authz() -> Policy {
     })
 }
 
-fn quota() -> Policy {
+fn quota(patience: Duration) -> Policy {
     let parse = |text| Expression::parse(text, &Vocabulary::of(Site::Request)).expect("an expression");
     let entries = vec![("user".into(), parse("request.headers[\"x-user\"]"))];
     let descriptor =
         remote_rate_limit::Descriptor { entries, unit: Default::default(), cost: Some(parse("2")), limit: None };
     Policy::RemoteRateLimit(remote_rate_limit::Policy {
-        target: server(),
+        target: server(patience),
         domain: "shop".into(),
         descriptors: vec![descriptor],
         fail_open: false,
@@ -69,7 +70,7 @@ async fn a_control_plane_says_whom_to_ask_and_no_longer() {
     let (asked, echo) = (Backend::http(refuse), Backend::echo());
     control.applied([backend("server", asked.addr()), backend("echo", echo.addr()), route("all", "/", "echo")]).await;
     client.get("/").header("x-user", "eve").await.expect_status(200);
-    for (attached, refused) in [(authz(), 403), (quota(), 429)] {
+    for (attached, refused) in [(authz(PATIENCE), 403), (quota(PATIENCE), 429)] {
         let attached = policy("asked", of("all"), attached);
         control.applied([attached.clone()]).await;
         client.get("/").header("x-user", "eve").await.expect_status(refused);
@@ -79,7 +80,7 @@ async fn a_control_plane_says_whom_to_ask_and_no_longer() {
     }
     assert_eq!(asked.stats().requests(), 4);
     // A server that is not there any more is what the failure mode is for.
-    control.applied([policy("asked", of("all"), authz()), without(&backend("server", asked.addr()))]).await;
+    control.applied([policy("asked", of("all"), authz(PATIENCE)), without(&backend("server", asked.addr()))]).await;
     client.get("/").header("x-user", "bob").await.expect_status(503);
     gateway.stop().await;
 }
@@ -123,7 +124,8 @@ async fn servers_that_misbehave_are_what_the_failure_mode_is_for_and_harm_nobody
     let h2 = Client::h2c(gateway.listens("b").await);
     for (name, server) in hostile().await {
         control.applied([backend("server", server.addr())]).await;
-        for (attached, why) in [(authz(), "extAuthz: "), (quota(), "remoteRateLimit: ")] {
+        let patience = if name == "mute" { Duration::from_millis(500) } else { PATIENCE };
+        for (attached, why) in [(authz(patience), "extAuthz: "), (quota(patience), "remoteRateLimit: ")] {
             let attached = policy("asked", of("asked"), attached);
             control.applied([attached.clone()]).await;
             let reached = echo.stats().requests();
@@ -149,7 +151,7 @@ async fn servers_that_misbehave_are_what_the_failure_mode_is_for_and_harm_nobody
 
 /// Bytes of a policy with this server, which is named in a way that nobody understands.
 fn without_a_server(key: &str, target: Target) -> Bytes {
-    let whole = xds::codec::encode(&policy(key, target, authz())).expect("an object");
+    let whole = xds::codec::encode(&policy(key, target, authz(PATIENCE))).expect("an object");
     // The key of the backend, as a field of its own: one that no version has takes its place.
     let named = field(1, "server");
     let at = whole.windows(named.len()).position(|it| it == named).expect("the key");
@@ -178,7 +180,7 @@ async fn of_a_backend_a_question_that_never_was_understood_lets_nobody_through()
     client.get("/").await.expect_status(200);
     assert_eq!((echo.stats().requests(), asked.stats().requests()), (reached, 0));
     // Understood it is what it says; broken again, the last that was understood stays.
-    control.applied([policy("guard", target.clone(), authz())]).await;
+    control.applied([policy("guard", target.clone(), authz(PATIENCE))]).await;
     client.get("/guarded").await.expect_status(200);
     control.put("policy/guard", Some(without_a_server("guard", target)));
     control.answered().await;
