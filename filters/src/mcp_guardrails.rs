@@ -51,9 +51,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 use crate::Scope;
-use crate::callout::{Reference, Target, Terms};
+use crate::callout::{Target, asks_a_server};
 use crate::expr::{Expression, Site, Vocabulary};
-use crate::lower::ServicePort;
 
 /// Processors of one policy.
 pub const PROCESSORS_MAX: usize = 16;
@@ -69,31 +68,21 @@ pub struct Config {
     pub processors: Vec<ProcessorConfig>,
 }
 
-/// One server that is asked.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(rename = "McpProcessor")]
-pub struct ProcessorConfig {
-    /// The server: `name:port`, `ip:port` or `unix:/path`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub host: Option<String>,
-    /// The server, as the name of an entry of `backends`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub backend: Option<String>,
-    /// The server, as a service and its port.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub service: Option<ServicePort>,
-    /// Terms on which the server is asked.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub policies: Option<Terms>,
-    /// When it is asked, by method or pattern.
-    pub methods: BTreeMap<String, Phase>,
-    /// CEL by name, for the server.
-    #[serde(default)]
-    pub metadata: BTreeMap<String, String>,
-    /// What becomes of a message about which it cannot be asked.
-    #[serde(default)]
-    pub failure_mode: FailureMode,
+asks_a_server! {
+    /// One server that is asked.
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+    #[serde(rename_all = "camelCase", deny_unknown_fields)]
+    #[schemars(rename = "McpProcessor")]
+    pub struct ProcessorConfig {
+        /// When it is asked, by method or pattern.
+        pub methods: BTreeMap<String, Phase>,
+        /// CEL by name, for the server.
+        #[serde(default)]
+        pub metadata: BTreeMap<String, String>,
+        /// What becomes of a message about which it cannot be asked.
+        #[serde(default)]
+        pub failure_mode: FailureMode,
+    }
 }
 
 /// When a processor is asked.
@@ -151,9 +140,7 @@ impl Config {
 
 impl ProcessorConfig {
     fn lower(mut self, scope: &mut Scope<'_>) -> Option<Processor> {
-        let (host, backend) = (self.host.take(), self.backend.take());
-        let (service, policies) = (self.service.take(), self.policies.take());
-        let target = Reference { host, backend, service, policies }.lower(scope);
+        let target = self.server().lower(scope);
         self.asking(target, scope)
     }
 

@@ -39,40 +39,29 @@ use pingora_http::RequestHeader;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::callout::Terms;
+use crate::callout::asks_a_server;
 use crate::exchange::Mode;
 use crate::expr::{Needs, Site};
 use crate::ext_authz::{self, CacheConfig, FailureConfig, ProtocolConfig};
-use crate::lower::ServicePort;
 use crate::quota::mode::ModeConfig;
 use crate::{Exchange, Facts, Outside, Scope, Verdict};
 
-/// Ask a server of one's own whether a client may connect.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-#[schemars(rename = "NetworkExtAuthz")]
-pub struct Config {
-    /// The server: `name:port`, `ip:port` or `unix:/path`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub host: Option<String>,
-    /// The server, as the name of an entry of `backends`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub backend: Option<String>,
-    /// The server, as a service and its port.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub service: Option<ServicePort>,
-    /// Terms on which the server is asked.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub policies: Option<Terms>,
-    /// How it is asked.
-    pub protocol: NetworkProtocolConfig,
-    /// What becomes of a connection about which the server cannot be asked.
-    pub failure_mode: NetworkFailureMode,
-    /// Whether decisions are put into effect.
-    pub mode: ModeConfig,
-    /// Remember answers.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cache: Option<CacheConfig>,
+asks_a_server! {
+    /// Ask a server of one's own whether a client may connect.
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+    #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+    #[schemars(rename = "NetworkExtAuthz")]
+    pub struct Config {
+        /// How it is asked.
+        pub protocol: NetworkProtocolConfig,
+        /// What becomes of a connection about which the server cannot be asked.
+        pub failure_mode: NetworkFailureMode,
+        /// Whether decisions are put into effect.
+        pub mode: ModeConfig,
+        /// Remember answers.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub cache: Option<CacheConfig>,
+    }
 }
 
 /// How a server is asked about a connection.
@@ -134,15 +123,12 @@ pub struct Judgement {
 }
 
 impl Policy {
-    pub fn lower(config: Config, scope: &mut Scope<'_>) -> Option<Self> {
-        let Config { host, backend, service, policies, protocol, failure_mode, mode, cache } = config;
+    pub fn lower(mut config: Config, scope: &mut Scope<'_>) -> Option<Self> {
+        let server = config.server();
+        let Config { protocol, failure_mode, mode, cache, .. } = config;
         let NetworkProtocolConfig::Http(NetworkHttpConfig { path, body, add_request_headers }) = protocol;
         let http = ext_authz::HttpConfig { path, body, add_request_headers, ..Default::default() };
         let config = ext_authz::Config {
-            host,
-            backend,
-            service,
-            policies,
             protocol: ProtocolConfig::Http(http),
             failure_mode: match failure_mode {
                 NetworkFailureMode::Deny => FailureConfig::Deny,
@@ -152,7 +138,7 @@ impl Policy {
             cache,
             ..ext_authz::Config::default()
         };
-        config.lower_at(Site::Connection, scope).map(Self)
+        server.asked(scope, |target, scope| config.asking(target, Site::Connection, scope)).map(Self)
     }
 
     /// Whether the certificate of the client has to be known.

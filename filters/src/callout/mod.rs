@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::Facts;
+pub(crate) use target::asks_a_server;
 pub use target::{Reference, Target, Terms, level, only_requests};
 
 /// How long a call may take where nothing is said.

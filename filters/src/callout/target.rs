@@ -66,17 +66,43 @@ pub struct Terms {
     pub tcp: Option<crate::backend_tcp::Config>,
 }
 
-impl Reference {
-    /// Takes the keys of a reference out of a configuration that has them beside others.
-    pub fn take(
-        host: &mut Option<String>,
-        backend: &mut Option<String>,
-        service: &mut Option<ServicePort>,
-        policies: &mut Option<Terms>,
-    ) -> Self {
-        Self { host: host.take(), backend: backend.take(), service: service.take(), policies: policies.take() }
-    }
+/// A configuration that names the server it asks: the keys of a [`Reference`] come before its own. (`serde` does not
+/// deny unknown fields of a struct that is flattened into another.)
+macro_rules! asks_a_server {
+    ($(#[$attribute:meta])* pub struct $name:ident { $($own:tt)* }) => {
+        $(#[$attribute])*
+        pub struct $name {
+            /// The server: `name:port`, `ip:port` or `unix:/path`.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub host: Option<String>,
+            /// The server, as the name of an entry of `backends`.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub backend: Option<String>,
+            /// The server, as a service and its port.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub service: Option<$crate::lower::ServicePort>,
+            /// Terms on which the server is asked.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub policies: Option<$crate::callout::Terms>,
+            $($own)*
+        }
 
+        impl $name {
+            /// Takes the server out of it.
+            fn server(&mut self) -> $crate::callout::Reference {
+                $crate::callout::Reference {
+                    host: self.host.take(),
+                    backend: self.backend.take(),
+                    service: self.service.take(),
+                    policies: self.policies.take(),
+                }
+            }
+        }
+    };
+}
+pub(crate) use asks_a_server;
+
+impl Reference {
     /// The policy that asks this server: `policy` makes it of the target, where there is one, and reports what else is
     /// wrong.
     pub fn asked<P>(

@@ -11,10 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use super::policy::{Body, Cache, Failure, Grpc, Http, Policy, Protocol};
 use crate::Scope;
-use crate::callout::{Headers, Reference, Target, Terms, is_ours};
+use crate::callout::{Headers, Target, asks_a_server, is_ours};
 use crate::expr::{Expression, Site, Vocabulary};
 use crate::head;
-use crate::lower::ServicePort;
 use crate::quota::mode::ModeConfig;
 
 /// Bytes of a body sent unless written.
@@ -26,39 +25,29 @@ const ENTRIES_MAX: u32 = 1_000_000;
 /// Status of a failure unless written.
 const STATUS_DEFAULT: u16 = 403;
 
-/// Ask a server of one's own whether a request may go on.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-#[schemars(rename = "ExtAuthz")]
-pub struct Config {
-    /// The server: `name:port`, `ip:port` or `unix:/path`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub host: Option<String>,
-    /// The server, as the name of an entry of `backends`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub backend: Option<String>,
-    /// The server, as a service and its port.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub service: Option<ServicePort>,
-    /// Terms on which the server is asked.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub policies: Option<Terms>,
-    /// How it is asked.
-    pub protocol: ProtocolConfig,
-    /// What becomes of a request about which the server cannot be asked.
-    pub failure_mode: FailureConfig,
-    /// Headers that the server is told: all of them over gRPC, `authorization` over HTTP unless written. Also
-    /// `:method`, `:path`, `:authority`, `:scheme`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub include_request_headers: Vec<String>,
-    /// Send the body too, or its beginning.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub include_request_body: Option<BodyConfig>,
-    /// Whether decisions are put into effect.
-    pub mode: ModeConfig,
-    /// Remember answers.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cache: Option<CacheConfig>,
+asks_a_server! {
+    /// Ask a server of one's own whether a request may go on.
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+    #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+    #[schemars(rename = "ExtAuthz")]
+    pub struct Config {
+        /// How it is asked.
+        pub protocol: ProtocolConfig,
+        /// What becomes of a request about which the server cannot be asked.
+        pub failure_mode: FailureConfig,
+        /// Headers that the server is told: all of them over gRPC, `authorization` over HTTP unless written. Also
+        /// `:method`, `:path`, `:authority`, `:scheme`.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        pub include_request_headers: Vec<String>,
+        /// Send the body too, or its beginning.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub include_request_body: Option<BodyConfig>,
+        /// Whether decisions are put into effect.
+        pub mode: ModeConfig,
+        /// Remember answers.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub cache: Option<CacheConfig>,
+    }
 }
 
 /// How an authorization server is asked.
@@ -169,8 +158,7 @@ impl Config {
 
     /// As [`Self::lower`], for expressions that are evaluated there.
     pub fn lower_at(mut self, site: Site, scope: &mut Scope<'_>) -> Option<Policy> {
-        let server = Reference::take(&mut self.host, &mut self.backend, &mut self.service, &mut self.policies);
-        server.asked(scope, |target, scope| self.asking(target, site, scope))
+        self.server().asked(scope, |target, scope| self.asking(target, site, scope))
     }
 
     /// The policy that asks this target, whatever is written of one.

@@ -7,41 +7,30 @@ use serde::{Deserialize, Serialize};
 
 use super::filter::{Descriptor, Policy, Unit};
 use crate::Scope;
-use crate::callout::{Reference, Target, Terms};
+use crate::callout::{Target, asks_a_server};
 use crate::expr::{Expression, Site, Vocabulary};
-use crate::lower::ServicePort;
 use crate::quota::mode::ModeConfig;
 
 const DESCRIPTORS_MAX: usize = 64;
 const ENTRIES_MAX: usize = 16;
 
-/// Ask a rate limit server whether a request is within its quota.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(rename = "RemoteRateLimit")]
-pub struct Config {
-    /// The server: `name:port`, `ip:port` or `unix:/path`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub host: Option<String>,
-    /// The server, as the name of an entry of `backends`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub backend: Option<String>,
-    /// The server, as a service and its port.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub service: Option<ServicePort>,
-    /// Terms on which the server is asked.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub policies: Option<Terms>,
-    /// Which of the server's sets of limits.
-    pub domain: String,
-    /// What quotas are counted by; at most 64.
-    pub descriptors: Vec<DescriptorConfig>,
-    /// What becomes of a request about which the server cannot be asked.
-    #[serde(default)]
-    pub failure_mode: FailureMode,
-    /// Whether decisions are put into effect.
-    #[serde(default)]
-    pub mode: ModeConfig,
+asks_a_server! {
+    /// Ask a rate limit server whether a request is within its quota.
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+    #[serde(rename_all = "camelCase", deny_unknown_fields)]
+    #[schemars(rename = "RemoteRateLimit")]
+    pub struct Config {
+        /// Which of the server's sets of limits.
+        pub domain: String,
+        /// What quotas are counted by; at most 64.
+        pub descriptors: Vec<DescriptorConfig>,
+        /// What becomes of a request about which the server cannot be asked.
+        #[serde(default)]
+        pub failure_mode: FailureMode,
+        /// Whether decisions are put into effect.
+        #[serde(default)]
+        pub mode: ModeConfig,
+    }
 }
 
 /// What a quota is counted by.
@@ -102,8 +91,7 @@ pub enum FailureMode {
 
 impl Config {
     pub fn lower(mut self, scope: &mut Scope<'_>) -> Option<Policy> {
-        let server = Reference::take(&mut self.host, &mut self.backend, &mut self.service, &mut self.policies);
-        server.asked(scope, |target, scope| self.asking(target, scope))
+        self.server().asked(scope, |target, scope| self.asking(target, scope))
     }
 
     /// The policy that asks this target, whatever is written of one.

@@ -31,39 +31,41 @@ impl Asked {
     }
 }
 
+/// The parts of a price under the names that expressions know them by.
+macro_rules! parts {
+    ($($name:literal $part:ident)*) => {
+        fn billed(bill: &Bill) -> impl Iterator<Item = (&'static str, &Cost)> {
+            let Bill { rates: _, $($part),* } = bill;
+            [$(($name, $part)),*].into_iter()
+        }
+
+        fn rated(rates: &Rates) -> impl Iterator<Item = (&'static str, Option<u64>)> {
+            let Rates { $($part),* } = *rates;
+            [$(($name, $part)),*].into_iter()
+        }
+    };
+}
+
+parts! {
+    "input" input
+    "output" output
+    "cacheRead" cache_read
+    "cacheWrite" cache_write
+    "reasoning" reasoning
+    "inputAudio" input_audio
+    "outputAudio" output_audio
+}
+
 /// `llm.cost` of expressions: dollars.
 pub(super) fn cost(bill: &Bill) -> Json {
-    let Bill { rates: _, input, cache_read, cache_write, input_audio, output, reasoning, output_audio } = bill;
-    let mut object = Json::new();
-    let mut put = |name: &str, cost: &Cost| object.insert(name.to_owned(), Value::from(cost.dollars()));
-    put("total", &bill.total());
-    for (name, part) in [
-        ("input", input),
-        ("output", output),
-        ("cacheRead", cache_read),
-        ("cacheWrite", cache_write),
-        ("reasoning", reasoning),
-        ("inputAudio", input_audio),
-        ("outputAudio", output_audio),
-    ] {
-        put(name, part);
-    }
-    object
+    let total = bill.total();
+    let all = std::iter::once(("total", &total)).chain(billed(bill));
+    all.map(|(name, cost)| (name.to_owned(), Value::from(cost.dollars()))).collect()
 }
 
 /// `llm.costRates` of expressions: dollars for a million tokens.
 pub(super) fn rates(rates: &Rates) -> Json {
-    let Rates { input, output, cache_read, cache_write, reasoning, input_audio, output_audio } = *rates;
-    let named = [
-        ("input", input),
-        ("output", output),
-        ("cacheRead", cache_read),
-        ("cacheWrite", cache_write),
-        ("reasoning", reasoning),
-        ("inputAudio", input_audio),
-        ("outputAudio", output_audio),
-    ];
-    named.into_iter().filter_map(|(name, rate)| Some((name.to_owned(), Value::from(rate? as f64 / 1e6)))).collect()
+    rated(rates).filter_map(|(name, rate)| Some((name.to_owned(), Value::from(rate? as f64 / 1e6)))).collect()
 }
 
 /// The bill, where every rate that it needs is known.
