@@ -174,11 +174,11 @@ async fn attend(mut child: Child, target: Text, ending: oneshot::Receiver<()>, l
     let group = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
     tokio::select! {
         status = child.wait() => {
-            let status = status.map(|it| it.to_string()).unwrap_or_default();
-            tracing::info!(target_name = &*target, status, "an MCP server has ended");
             if let Some(line) = line.upgrade() {
                 line.ended();
             }
+            let status = status.map(|it| it.to_string()).unwrap_or_default();
+            tracing::info!(target_name = &*target, status, "an MCP server has ended");
         }
         _ = ending => {
             // Its input has ended with the line.

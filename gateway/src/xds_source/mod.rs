@@ -161,15 +161,16 @@ impl XdsSource {
         let patch = std::mem::take(&mut update.patch);
         let (changes, refused) = (patch.len(), update.refused.len());
         let waiting = self.put(patch);
+        // Before the control plane hears that its word is in force: then everybody is told so.
+        let first = !matches!(
+            std::mem::replace(&mut *self.provenance.lock(), Provenance::ControlPlane),
+            Provenance::ControlPlane
+        );
         update.answer(Vec::new(), waiting);
         drop(turn);
         if changes > 0 {
             self.changed.notify_one();
         }
-        let first = !matches!(
-            std::mem::replace(&mut *self.provenance.lock(), Provenance::ControlPlane),
-            Provenance::ControlPlane
-        );
         drop(self.ready.lock().take());
         if first {
             tracing::info!(changes, refused, address = %self.settings.address, "the control plane has spoken");
