@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
-/// Long enough for anything that does not wait on purpose, on a busy two-core machine.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+/// Long enough for anything that does not wait on purpose, on a slow and busy two-core machine.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Polls `probe` until it answers `true`; panics at the caller's line when `deadline` passes first.
 #[track_caller]

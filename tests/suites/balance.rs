@@ -1,7 +1,6 @@
 //! Which endpoint takes a request: services and workloads, scores, health, affinity, locality, names and sockets.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use tests::backend::answer;
 use tests::wait::PATIENCE;
@@ -352,7 +351,7 @@ async fn a_name_that_does_not_resolve_harms_only_itself() {
     let client = gateway.client();
     let lost = tokio::spawn(gateway.client().get("/lost").try_send());
     client.get("/").await.expect_status(200);
-    let lost = within(Duration::from_secs(20), lost).await.expect("the client").expect("an answer");
+    let lost = within(PATIENCE, lost).await.expect("the client").expect("an answer");
     assert_eq!(lost.status, 503, "{}", lost.text());
     client.get("/").await.expect_status(200);
     let lines = gateway.wait_access(3).await;

@@ -187,9 +187,9 @@ async fn a_server_that_leaves_answers_what_it_was_asked_and_accepts_no_more() {
     accepted.read_exact(&mut first).await.unwrap();
     assert_eq!(&first, b"HTTP/1.1 200");
     accepted.write_all(b"GET /version HTTP/1.1\r\nhost: loc").await.unwrap();
-    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    tokio::time::sleep(std::time::Duration::from_millis(400)).await;
     server.leave.send_replace(true);
-    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    tokio::time::sleep(std::time::Duration::from_millis(400)).await;
     accepted.write_all(b"alhost\r\n\r\n").await.unwrap();
     let mut rest = String::new();
     accepted.read_to_string(&mut rest).await.unwrap();

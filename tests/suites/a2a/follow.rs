@@ -48,7 +48,14 @@ async fn a_task_stays_with_its_agent_in_both_versions_and_bindings() {
     let list = client.get("/rest/tasks?contextId=mine").await.expect_status(200).json();
     assert_eq!(list["asked"], "mine", "a context of the client's own goes on as it is");
     assert!(!list.to_string().contains("task-"), "{list}");
-    assert!(all.iter().all(|it| it.backend.stats().requests() > 0), "all of them are drawn");
+    // Draws are random: each of four is missed a hundred times in a row once in 10^12 runs.
+    let drawn = || all.iter().all(|it| it.backend.stats().requests() > 0);
+    for _ in 0..100 {
+        if !drawn() {
+            ask(&client, "SendMessage", message(json!({}))).await;
+        }
+    }
+    assert!(drawn(), "all of them are drawn");
     gateway.stop().await;
 }
 

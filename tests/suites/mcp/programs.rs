@@ -45,7 +45,7 @@ async fn programs_are_started_for_a_session_and_gone_with_it() {
     assert_eq!(before.len(), 1);
     let killed = rustix::process::Pid::from_raw(before[0].try_into().expect("a process")).expect("not 0");
     rustix::process::kill_process(killed, rustix::process::Signal::KILL).expect("it lives");
-    eventually(PATIENCE, || async { children(gateway.pid()) != before }).await;
+    gateway.wait_log(|it| it.contains("an MCP server has ended")).await;
     assert_eq!(client.text("demo_add", json!({"a": 1, "b": 1})).await, "2", "another one is started");
     client.end().await.expect_status(200);
     eventually(PATIENCE, || async { children(gateway.pid()).is_empty() }).await;
