@@ -55,8 +55,8 @@ pub async fn request(stream: &mut Stream) -> bool {
 
 /// What a head says of the length of its body.
 fn length(head: &str) -> usize {
-    let fields = head.lines().filter_map(|it| it.split_once(':'));
-    let length = fields.filter(|it| it.0.eq_ignore_ascii_case("content-length")).next_back();
+    let mut fields = head.lines().filter_map(|it| it.split_once(':'));
+    let length = fields.find(|it| it.0.eq_ignore_ascii_case("content-length"));
     length.and_then(|it| it.1.trim().parse().ok()).unwrap_or(0)
 }
 
