@@ -29,6 +29,10 @@
 //! Should the endpoint be gone, any other of the backend is asked. A context id that a client made up goes on as it is, and
 //! comes back so. `plain` leaves all ids alone.
 //!
+//! **Lists of tasks.** Where a route has several agents, `ListTasks` goes through them one after the other, in the order of
+//! the backends: a page holds tasks of one agent, and its `nextPageToken`, sealed as ids are, leads to the next page of that
+//! agent or to the first of the next. `totalSize` is one agent's. A list of one context is asked of the agent that has it.
+//!
 //! **Push notifications.** With `checked` (unless written) the URL that an agent is to send news to has to be one that the
 //! egress rule allows: `http` or `https`, a public address after DNS, or one of `config.egressAllow`. `refused` lets none
 //! pass, `unchecked` all. Ids in the news are the agent's own, for it sends them itself.

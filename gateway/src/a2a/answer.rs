@@ -14,17 +14,21 @@ use pingora_proxy::Session;
 use protocols::a2a::answer::{Kind as Why, Refusal};
 use protocols::a2a::card::Relocation;
 use protocols::a2a::id::Pin;
+use protocols::a2a::shape::NEXT_PAGE;
 use protocols::a2a::walk::Walk;
 use protocols::a2a::{Method, Place, Seen, Version};
-use protocols::json::{self, Raw};
+use protocols::json::{self, Raw, quoted};
+use protocols::mcp::modern::add_members;
 use protocols::mcp::{Edits, Message};
 
 use super::cards::{self, Cards, Key};
 use super::names::Names;
+use super::read::pin_of;
 use super::report::{Answered, Outcome};
 use super::stream::Stream;
 use super::talk::{Kind, Talk, is_json};
 use super::{card, refuse};
+use crate::plan::BackendTarget;
 use crate::proxy::{Ctx, Proxy, forwarded};
 use crate::random::affinity_key;
 use crate::session::{Finish, RESPONSE_REFUSED};
@@ -54,6 +58,7 @@ fn begun(
     let backend = ctx.backend().map_or(0, |it| affinity_key(it.target.name().as_bytes()));
     let endpoint = ctx.attempt.lease.as_ref().map_or(0, |it| affinity_key(it.endpoint_text().as_bytes()));
     talk.names.pin = Pin { backend, endpoint };
+    talk.names.next = if talk.lists_all { next(ctx) } else { None };
     talk.stream = None;
     let has_body = session.req_header().method != Verb::HEAD && !matches!(head.status.as_u16(), 101 | 204 | 205 | 304);
     let coded = head.headers.get(CONTENT_ENCODING).is_some_and(|it| !it.as_bytes().eq_ignore_ascii_case(b"identity"));
@@ -93,6 +98,13 @@ fn begun(
         keep: talk.is_card().then(|| (proxy.a2a.cards.clone(), cards::key(session, ctx, talk))),
     };
     Ok(Some(Box::new(move |head, body| whole.finish(head, body))))
+}
+
+/// The agent after the one that answers.
+fn next(ctx: &Ctx) -> Option<Pin> {
+    let backends = &ctx.resolved.as_ref()?.backends;
+    let mut after = backends.iter().skip(ctx.backend? + 1);
+    after.find(|it| matches!(it.target, BackendTarget::Cluster { .. })).map(pin_of)
 }
 
 /// Where the agent is for clients.
@@ -251,6 +263,16 @@ pub(super) fn walked(
     let mut place = |place: Place, text: &str| names.show(place, text);
     let mut walk = Walk::new(&mut place);
     walk.value(part, method.answer())?;
-    let Walk { seen, edits, .. } = walk;
+    let Walk { seen, mut edits, .. } = walk;
+    if method == Method::ListTasks
+        && part.kind() == json::Kind::Object
+        && let Some(token) = names.next_agent()?
+    {
+        // An empty one may be there already.
+        match NEXT_PAGE.iter().find_map(|it| part.get(it)) {
+            Some(held) => edits.replace(held.range(), quoted(&token)),
+            None => add_members(part, &format!(r#""nextPageToken":{}"#, quoted(&token)), &mut edits),
+        }
+    }
     Ok(((!edits.is_empty()).then(|| whole.edited(edits)), seen))
 }

@@ -21,11 +21,27 @@ pub(super) struct Names {
     pub(super) pin: Pin,
     /// Ids of the agent's, as the client knows them: what it asked about comes back as it wrote it.
     known: Vec<(Of, String, String)>,
+    /// The agent whose tasks come after those of this one.
+    pub(super) next: Option<Pin>,
+    /// This agent has more.
+    has_more: bool,
 }
 
 impl Names {
     pub(super) fn new(ring: Arc<Ring>, sealed: bool) -> Self {
-        Self { ring, sealed, scope: [0; 32], pin: Pin { backend: 0, endpoint: 0 }, known: Vec::new() }
+        Self {
+            ring,
+            sealed,
+            scope: [0; 32],
+            pin: Pin { backend: 0, endpoint: 0 },
+            known: Vec::new(),
+            next: None,
+            has_more: false,
+        }
+    }
+
+    pub(super) fn are_sealed(&self) -> bool {
+        self.sealed
     }
 
     /// What a client wrote as the agent knows it, and where that was found.
@@ -47,8 +63,15 @@ impl Names {
                 Ok(None)
             }
             Err(_) if of == Of::Context => Err(Refusal::new(Kind::InvalidParams, "the context is not known")),
+            Err(_) if of == Of::Page => Err(Refusal::new(Kind::InvalidParams, "the page token is not known")),
             Err(_) => Err(Refusal::task_not_found()),
         }
+    }
+
+    /// What a list of tasks says that this agent has no more of: where those of the next begin.
+    pub(super) fn next_agent(&self) -> Result<Option<String>, Refusal> {
+        let Some(pin) = self.next.filter(|_| self.sealed && !self.has_more) else { return Ok(None) };
+        self.sealed_at(Of::Page, pin, "").map(Some)
     }
 
     /// The agent's own id for what a client wrote in this exchange.
@@ -63,6 +86,10 @@ impl Names {
             let Some(own) = rest::task_of_name(text) else { return Ok(None) };
             return Ok(Some(rest::name_with(text, &self.shown(of, own)?)));
         }
+        if of == Of::Page {
+            self.has_more = true;
+            return self.sealed_at(of, self.pin, text).map(Some);
+        }
         self.shown(of, text).map(Some)
     }
 
@@ -70,10 +97,14 @@ impl Names {
         if let Some((.., shown)) = self.known.iter().find(|(it, known, _)| *it == of && known == own) {
             return Ok(shown.clone());
         }
-        let sealed = id::seal(&self.ring, of, self.pin, own, &self.scope)
-            .map_err(|fault| Refusal::new(Kind::AgentResponse, format!("an id of the agent's: {fault}")))?;
+        let sealed = self.sealed_at(of, self.pin, own)?;
         self.know(of, own, &sealed);
         Ok(sealed)
+    }
+
+    fn sealed_at(&self, of: Of, pin: Pin, own: &str) -> Result<String, Refusal> {
+        id::seal(&self.ring, of, pin, own, &self.scope)
+            .map_err(|fault| Refusal::new(Kind::AgentResponse, format!("an id of the agent's: {fault}")))
     }
 
     fn know(&mut self, of: Of, own: &str, shown: &str) {
@@ -108,6 +139,21 @@ mod tests {
             assert_eq!(names(1, 2).open(Place::Task, text), Err(Refusal::task_not_found()), "{text}");
         }
         assert_eq!(names(1, 1).open(Place::PushUrl, "http://a"), Ok(None));
+    }
+
+    #[test]
+    fn a_list_goes_on_with_the_next_agent_where_one_has_no_more() {
+        let next = Pin { backend: 3, endpoint: 0 };
+        let mut first = names(1, 1);
+        first.next = Some(next);
+        let token = first.next_agent().unwrap().unwrap();
+        assert_eq!(names(1, 1).open(Place::PageToken, &token), Ok(Some((String::new(), Some(next)))));
+        let more = first.show(Place::PageToken, "p2").unwrap().unwrap();
+        assert_eq!(names(1, 1).open(Place::PageToken, &more), Ok(Some(("p2".to_owned(), Some(PIN)))));
+        assert_eq!(first.next_agent(), Ok(None), "it has more itself");
+        for (text, scope) in [(&*token, 2), ("p2", 1), (&*names(1, 1).show(Place::Task, "t").unwrap().unwrap(), 1)] {
+            assert_eq!(names(1, scope).open(Place::PageToken, text).unwrap_err().kind, Kind::InvalidParams, "{text}");
+        }
     }
 
     #[test]

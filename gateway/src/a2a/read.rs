@@ -7,7 +7,8 @@ use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, TRANSFER_ENCODING};
 use pingora_proxy::Session;
 use protocols::a2a::answer::{Kind as Why, Refusal};
 use protocols::a2a::frames::{self, Frames};
-use protocols::a2a::id::Of;
+use protocols::a2a::id::{Of, Pin};
+use protocols::a2a::shape::PAGE_TOKEN;
 use protocols::a2a::walk::Walk;
 use protocols::a2a::wire::{Fault, Wire};
 use protocols::a2a::{Method, Place, Seen, Version, rest};
@@ -32,7 +33,7 @@ pub async fn read(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx) -> Result
     talk.names.scope = scope("a2a", route, &ctx.facts.identity);
     let outcome = message(proxy, session, ctx, &mut talk).await;
     let outcome = outcome.map_err(|refusal| refuse::stop(&talk, &refusal));
-    pin(ctx, &talk);
+    pin(ctx, &mut talk);
     ctx.a2a = Some(talk);
     outcome
 }
@@ -82,6 +83,10 @@ fn opened<'t>(
             return Ok(None);
         }
         let Some((own, pin)) = talk.names.open(place, text)? else { return Ok(None) };
+        if place == Place::PageToken {
+            talk.page = pin;
+            return Ok(Some(own));
+        }
         // A task is more than its context.
         if talk.pin.is_none() || Of::place(place) == Some(Of::Task) {
             talk.pin = pin.or(talk.pin);
@@ -143,6 +148,7 @@ fn in_path(
     let (path, query) = (head.uri.path().to_owned(), head.uri.query().map(str::to_owned));
     let task = rest::read(head.method.as_str(), &path).and_then(|it| it.task);
     let context = query.as_deref().and_then(|it| rest::query_value(it, &["contextId", "context_id"]));
+    let lists = asked.0 == Method::ListTasks;
     let (mut seen, body) = match held.is_empty() {
         true => (Seen::default(), None),
         false => {
@@ -165,6 +171,8 @@ fn in_path(
         };
     let (path, task) = open(Place::Task, &path, task)?;
     let (query, context) = open(Place::Context, query.as_deref().unwrap_or_default(), context)?;
+    let page = if lists { rest::query_value(&query, PAGE_TOKEN) } else { None };
+    let (query, _) = open(Place::PageToken, &query, page)?;
     drop(place);
     if changed {
         let target = if query.is_empty() { path } else { format!("{path}?{query}") };
@@ -241,10 +249,22 @@ fn replace(session: &mut Session, ctx: &mut Ctx, bytes: Bytes) {
 }
 
 /// Goes to the backend where that is which the message is about.
-fn pin(ctx: &mut Ctx, talk: &Talk) {
-    let (Some(pin), Some(resolved)) = (talk.pin, &ctx.resolved) else { return };
+fn pin(ctx: &mut Ctx, talk: &mut Talk) {
+    let Some(resolved) = &ctx.resolved else { return };
+    if talk.method == Some(Method::ListTasks) && talk.pin.is_none() && talk.names.are_sealed() {
+        // No agent knows of the others' tasks: the list begins with the first.
+        talk.lists_all = true;
+        let first = resolved.backends.iter().next().filter(|_| resolved.backends.get(1).is_some());
+        talk.pin = talk.page.or(first.map(pin_of));
+    }
+    let Some(pin) = talk.pin else { return };
     let ours = |it: &crate::plan::Backend| affinity_key(it.target.name().as_bytes()) == pin.backend;
     if !ctx.backend().is_some_and(ours) {
         ctx.backend = resolved.backends.position(ours).or(ctx.backend);
     }
+}
+
+/// Any endpoint of a backend.
+pub(super) fn pin_of(backend: &crate::plan::Backend) -> Pin {
+    Pin { backend: affinity_key(backend.target.name().as_bytes()), endpoint: 0 }
 }

@@ -6,6 +6,7 @@ use protocols::a2a::answer::Refusal;
 use protocols::a2a::card::{Relocation, relocated_message};
 use protocols::a2a::events::{self, Events};
 use protocols::a2a::frames::{self, Frames};
+use protocols::a2a::shape::NEXT_PAGE_NUMBER;
 use protocols::a2a::wire::{self, Wire};
 use protocols::a2a::{Method, Place, Version};
 use protocols::json;
@@ -112,11 +113,16 @@ fn pass_frames(
         }
         let mut place = |place: Place, text: &str| talk.names.show(place, text);
         let mut wire = Wire::new(version, &mut place);
-        let changed = wire.message(&message, method.answer()).map_err(|fault| match fault {
+        let mut changed = wire.message(&message, method.answer()).map_err(|fault| match fault {
             wire::Fault::Malformed => "the agent's answer is no message".to_owned(),
             wire::Fault::Refused(refusal) => refusal.text,
         })?;
         let seen = std::mem::take(&mut wire.seen);
+        if method == Method::ListTasks
+            && let Some(token) = talk.names.next_agent().map_err(|it| it.text)?
+        {
+            wire::push_text(NEXT_PAGE_NUMBER, &token, &mut changed);
+        }
         talk.answered.lock().seen.merge(seen);
         frames::write(&changed, out);
     }

@@ -40,6 +40,10 @@ pub struct Talk {
     pub(super) names: Names,
     /// Where what it is about is.
     pub(super) pin: Option<Pin>,
+    /// Where the page of a list is that is asked for.
+    pub(super) page: Option<Pin>,
+    /// Tasks of all agents are listed, one agent after the other.
+    pub(super) lists_all: bool,
     /// Path and query as the client sent them, and as the agent gets them.
     pub(super) public_path: String,
     pub(super) own_path: String,
@@ -58,7 +62,8 @@ impl Talk {
 
     /// The endpoint that what is asked about lives at.
     pub fn endpoint(&self) -> Option<u64> {
-        self.pin.map(|it| it.endpoint)
+        // 0: whichever.
+        self.pin.map(|it| it.endpoint).filter(|it| *it != 0)
     }
 
     pub fn is_card(&self) -> bool {
@@ -98,6 +103,8 @@ pub fn begin(proxy: &Proxy, session: &Session, ctx: &mut Ctx) {
         id: String::new(),
         names: Names::new(proxy.a2a.sessions.ring(), sealed),
         pin: None,
+        page: None,
+        lists_all: false,
         public_path: ctx.original.path.as_str().to_owned(),
         own_path: head.uri.path().to_owned(),
         stream: None,

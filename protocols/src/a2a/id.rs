@@ -9,6 +9,8 @@ use crate::seal::{Fault, Ring};
 const FORMAT: u8 = 2;
 /// Longest id of an agent's that is sealed.
 pub const OWN_BYTES_MAX: usize = 512;
+/// Longest token of a page.
+pub const PAGE_BYTES_MAX: usize = 4096;
 
 /// Whose an id is: digests of the backend's name and of the endpoint's address, the same in every process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +24,8 @@ pub struct Pin {
 pub enum Of {
     Task = 1,
     Context = 2,
+    /// A page of a list: whose it is, and where it begins there.
+    Page = 3,
 }
 
 impl Of {
@@ -30,6 +34,7 @@ impl Of {
         match place {
             Place::Task | Place::TaskName => Some(Self::Task),
             Place::Context => Some(Self::Context),
+            Place::PageToken => Some(Self::Page),
             Place::PushUrl | Place::CardUrl => None,
         }
     }
@@ -40,7 +45,8 @@ const SHORT: u8 = 0x80;
 
 /// The id for clients.
 pub fn seal(ring: &Ring, of: Of, pin: Pin, own: &str, scope: &[u8]) -> Result<String, Fault> {
-    if own.len() > OWN_BYTES_MAX {
+    let most = if of == Of::Page { PAGE_BYTES_MAX } else { OWN_BYTES_MAX };
+    if own.len() > most {
         return Err(Fault::Size);
     }
     let short = uuid(own);

@@ -52,6 +52,8 @@ pub enum Place {
     PushUrl,
     /// Where an agent is reached.
     CardUrl,
+    /// Where a list of tasks goes on.
+    PageToken,
 }
 
 /// Asked about every text at a [`Place`]; may give another.
@@ -93,6 +95,10 @@ const fn field(names: &'static [&'static str], numbers: (u32, u32), what: What) 
 }
 
 const TASK_ID: &[&str] = &["taskId", "task_id"];
+pub const PAGE_TOKEN: &[&str] = &["pageToken", "page_token"];
+pub const NEXT_PAGE: &[&str] = &["nextPageToken", "next_page_token"];
+/// In both versions.
+pub const NEXT_PAGE_NUMBER: u32 = 2;
 const CONTEXT_ID: &[&str] = &["contextId", "context_id"];
 const PUSH_CONFIG: &[&str] =
     &["pushNotificationConfig", "push_notification_config", "pushNotification", "push_notification"];
@@ -136,7 +142,8 @@ pub static EVENT: Shape = Shape {
     by_kind: true,
 };
 
-pub static TASKS: Shape = shape(&[into(&["tasks"], (1, 1), &TASK)]);
+pub static TASKS: Shape =
+    shape(&[into(&["tasks"], (1, 1), &TASK), at(NEXT_PAGE, (2, NEXT_PAGE_NUMBER), Place::PageToken)]);
 
 static PUSH_INNER: Shape = shape(&[at(&["url"], (2, 0), Place::PushUrl)]);
 
@@ -167,7 +174,7 @@ pub static SEND: Shape = shape(&[
 
 pub static TASK_REF: Shape = shape(&[at(&["id"], (0, 2), Place::Task), at(&["name"], (1, 0), Place::TaskName)]);
 
-pub static LIST: Shape = shape(&[at(CONTEXT_ID, (0, 2), Place::Context)]);
+pub static LIST: Shape = shape(&[at(CONTEXT_ID, (0, 2), Place::Context), at(PAGE_TOKEN, (0, 5), Place::PageToken)]);
 
 pub static PUSH_CREATE: Shape = shape(&[
     at(TASK_ID, (0, 3), Place::Task),

@@ -17,6 +17,7 @@ fn marked(place: Place, text: &str) -> String {
         Place::Context => format!("C<{text}>"),
         Place::TaskName => super::rest::name_with(text, "N"),
         Place::PushUrl | Place::CardUrl => format!("U<{text}>"),
+        Place::PageToken => format!("P<{text}>"),
     }
 }
 

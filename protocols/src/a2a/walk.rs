@@ -104,6 +104,6 @@ pub(super) fn note(seen: &mut Seen, place: Place, depth: usize, text: &str) {
         Place::Task => seen.note(Note::Task, depth, text),
         Place::Context => seen.note(Note::Context, depth, text),
         Place::TaskName => seen.note(Note::Task, depth, super::rest::task_of_name(text).unwrap_or_default()),
-        Place::PushUrl | Place::CardUrl => {}
+        Place::PushUrl | Place::CardUrl | Place::PageToken => {}
     }
 }

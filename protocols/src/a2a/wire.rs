@@ -168,6 +168,13 @@ fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
     None
 }
 
+/// Adds a text to a message; of several the last counts.
+pub fn push_text(number: u32, text: &str, out: &mut Vec<u8>) {
+    push_varint(u64::from(number) << 3 | 2, out);
+    push_varint(text.len() as u64, out);
+    out.extend_from_slice(text.as_bytes());
+}
+
 pub(super) fn push_varint(mut value: u64, out: &mut Vec<u8>) {
     while value >= 0x80 {
         out.push((value & 0x7f) as u8 | 0x80);

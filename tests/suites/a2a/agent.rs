@@ -107,6 +107,7 @@ impl State {
                 Some(task) => answer::json(&wrap(task)),
                 None => error(-32001, "no such task"),
             },
+            "ListTasks" => answer::json(&wrap(self.list(params["pageToken"].as_str(), true))),
             "tasks/pushNotificationConfig/set" => answer::json(&wrap(params.clone())),
             _ => error(-32601, "method not found"),
         }
@@ -118,7 +119,11 @@ impl State {
         let body = if asked.body.is_empty() { Value::Null } else { asked.json() };
         let found = match path {
             "/message:send" => self.send(&body["message"], new).ok().flatten().map(|it| json!({ "task": it })),
-            "/tasks" => Some(json!({"tasks": self.all(new), "asked": asked.query("contextId")})),
+            "/tasks" => {
+                let mut list = self.list(asked.query("pageToken").as_deref(), new);
+                list["asked"] = json!(asked.query("contextId"));
+                Some(list)
+            }
             path => path.strip_prefix("/tasks/").and_then(|id| self.task(id.trim_end_matches(":cancel"), new)),
         };
         match found {
@@ -127,9 +132,14 @@ impl State {
         }
     }
 
-    fn all(&self, new: bool) -> Vec<Value> {
-        let ids: Vec<_> = self.tasks.lock().expect("no panic under the lock").keys().cloned().collect();
-        ids.iter().filter_map(|id| self.task(id, new)).collect()
+    /// Two at a time; the token is how many came before.
+    fn list(&self, token: Option<&str>, new: bool) -> Value {
+        let mut ids: Vec<_> = self.tasks.lock().expect("no panic under the lock").keys().cloned().collect();
+        ids.sort();
+        let from: usize = token.filter(|it| !it.is_empty()).map_or(0, |it| it.parse().expect("a token of our own"));
+        let tasks: Vec<_> = ids.iter().skip(from).take(2).filter_map(|id| self.task(id, new)).collect();
+        let next = if from + 2 < ids.len() { (from + 2).to_string() } else { String::new() };
+        json!({"tasks": tasks, "nextPageToken": next, "pageSize": 2, "totalSize": ids.len()})
     }
 
     fn task(&self, id: &str, new: bool) -> Option<Value> {

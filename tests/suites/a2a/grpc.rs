@@ -39,8 +39,18 @@ fn agent(seen: &Arc<Mutex<Vec<Vec<u8>>>>) -> Backend {
         let message = frames.next_message().unwrap_or_default();
         seen.lock().expect("no panic under the lock").push(message.to_vec());
         let task = [field(1, "task-1"), field(2, "context-1"), field(3, [0x08, 3])].concat();
-        let sends = asked.uri.path().ends_with("/SendMessage");
-        async move { answer::grpc(&if sends { field(1, task) } else { task }) }
+        let said = match asked.uri.path() {
+            path if path.ends_with("/SendMessage") => field(1, task),
+            "/lf.a2a.v1.A2AService/GetExtendedAgentCard" => {
+                [field(1, "one"), field(3, field(1, "http://10.0.0.7/rpc")), field(13, field(1, "signed"))].concat()
+            }
+            "/a2a.v1.A2AService/GetAgentCard" => {
+                let more = [vec![0x7a], field(1, field(1, "10.0.0.7:50051"))[1..].to_vec()].concat();
+                [field(1, "one"), field(3, "http://10.0.0.7/rpc"), more].concat()
+            }
+            _ => task,
+        };
+        async move { answer::grpc(&said) }
     })
 }
 
@@ -79,5 +89,37 @@ async fn ids_are_sealed_and_opened_in_messages_of_both_versions() {
     }
     let states = |lines: &[Value]| lines.iter().filter(|it| it["a2a.task.state"] == "completed").count();
     assert_eq!(states(&gateway.wait_access(10).await), 4);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn the_extended_card_names_the_gateway_and_has_no_signature_that_is_false() {
+    let seen = Arc::default();
+    let backend = agent(&seen);
+    let yaml = |card: &str| {
+        format!(
+            "binds:\n- port: 0\n  address: 127.0.0.1\n  listeners:\n  - routes:\n    - policies:\n        a2a: {{{card}}}\n      backends:\n      - host: '{}'\n        policies: {{ http: {{ version: '2' }} }}\n",
+            backend.addr()
+        )
+    };
+    let gateway = Gateway::start(&yaml("")).await;
+    let client = GrpcClient::new(Client::h2c(gateway.addr(0)));
+    let own = gateway.addr(0).to_string();
+    for path in ["/lf.a2a.v1.A2AService/GetExtendedAgentCard", "/a2a.v1.A2AService/GetAgentCard"] {
+        let reply = client.unary(path, &[], &[]).await;
+        assert_eq!(reply.status(), Some(0), "{reply:?}");
+        let card = String::from_utf8_lossy(&reply.messages[0]).into_owned();
+        assert!(card.contains("one") && card.contains(&own), "{card:?}");
+        assert!(!card.contains("10.0.0.7") && !card.contains("signed"), "{card:?}");
+    }
+    gateway.stop().await;
+    // Signatures are of the card's JSON: where they are to be judged, this binding gives none away.
+    let key = tests::issuer::Issuer::new("agent").jwks().to_string();
+    let gateway = Gateway::start(&yaml(&format!(" card: {{ verify: {{ jwks: '{key}' }} }} "))).await;
+    let client = GrpcClient::new(Client::h2c(gateway.addr(0)));
+    let count = seen.lock().expect("no panic under the lock").len();
+    let reply = client.unary("/lf.a2a.v1.A2AService/GetExtendedAgentCard", &[], &[]).await;
+    assert_eq!(reply.status(), Some(9), "{reply:?}");
+    assert_eq!(seen.lock().expect("no panic under the lock").len(), count, "the agent was not asked");
     gateway.stop().await;
 }
