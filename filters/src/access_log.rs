@@ -19,7 +19,10 @@
 //! is what the client got, before compression.
 //!
 //! **MCP.** Of a message that names something `mcp` says what: `mcp.tool.name`, `mcp.tool.target`, `mcp.tool.arguments` (up
-//! to 1 MiB), and once it is answered `mcp.tool.result` or `mcp.tool.error` (of messages up to 64 KiB).
+//! to 1 MiB), and once it is answered `mcp.tool.result` or `mcp.tool.error` (of messages up to 64 KiB). The latter is the
+//! error of the protocol, an object with `code`, `message` and maybe `data`, and is there only where the call was answered
+//! with one; a tool that fails says so in its result (`mcp.tool.result.isError`). The line itself has `mcp.error.code` and
+//! `mcp.error.message` for the one, and `error.type` (`tool_error`) for the other.
 //!
 //! **Order.** Lines of one thread are in order, those of several are not: sort by `time`.
 //!

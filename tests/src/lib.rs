@@ -19,6 +19,7 @@ pub mod issuer;
 pub mod load;
 pub mod manager;
 pub mod mcp;
+mod mcp_listening;
 pub mod mcp_modern;
 pub mod mock_llm;
 pub mod pb;

@@ -11,11 +11,12 @@ use std::sync::{Arc, Mutex};
 
 use http::{Method, Response, StatusCode};
 use serde_json::{Value, json};
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{broadcast, oneshot, watch};
 
 use crate::backend::{Answer, Asked, answer};
 use crate::client::{Call, Events};
 use crate::http::{BodySender, channel, full};
+use crate::mcp_listening::Listening;
 use crate::{Backend, Client, Reply};
 
 /// A server and what it remembers.
@@ -39,43 +40,16 @@ struct State {
     streams: Arc<AtomicUsize>,
     /// Events have no ids, and cannot be asked for again.
     anonymous: AtomicBool,
+    /// A session has one stream, and a second one is refused.
+    single: AtomicBool,
+    /// Requests for streams are not answered.
+    held: watch::Sender<bool>,
+    /// Requests for streams that wait.
+    waiting_streams: AtomicUsize,
     /// Lets calls of `paced` go on.
     paces: broadcast::Sender<()>,
     /// Answers of clients that calls wait for, by id.
     waiting: Mutex<Vec<(Value, oneshot::Sender<Value>)>>,
-}
-
-/// What is said in one session, from when it is first listened to.
-#[derive(Default)]
-struct Listening {
-    said: Vec<Value>,
-    heard: usize,
-    newest: Option<mpsc::UnboundedSender<(usize, Value)>>,
-}
-
-impl Listening {
-    fn say(&mut self, said: Value) {
-        self.said.push(said);
-        self.tell();
-    }
-
-    fn tell(&mut self) {
-        let Some(newest) = &self.newest else { return };
-        for (at, said) in self.said.iter().enumerate().skip(self.heard) {
-            if newest.send((at + 1, said.clone())).is_err() {
-                return;
-            }
-            self.heard = at + 1;
-        }
-    }
-
-    fn listen(&mut self, last: Option<usize>) -> mpsc::UnboundedReceiver<(usize, Value)> {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        self.newest = Some(sender);
-        self.heard = last.unwrap_or(self.heard).min(self.said.len());
-        self.tell();
-        receiver
-    }
 }
 
 impl McpServer {
@@ -100,6 +74,9 @@ impl McpServer {
             listening: Mutex::default(),
             streams: Arc::default(),
             anonymous: AtomicBool::new(false),
+            single: AtomicBool::new(false),
+            held: watch::Sender::new(false),
+            waiting_streams: AtomicUsize::new(0),
             paces: broadcast::channel(64).0,
             waiting: Mutex::default(),
         });
@@ -142,6 +119,21 @@ impl McpServer {
         self.state.anonymous.store(true, Ordering::SeqCst);
     }
 
+    /// Refuses a session a second stream from now on.
+    pub fn single(&self) {
+        self.state.single.store(true, Ordering::SeqCst);
+    }
+
+    /// Answers no request for a stream, or those that wait and all to come.
+    pub fn hold_streams(&self, held: bool) {
+        self.state.held.send_replace(held);
+    }
+
+    /// Requests for streams that wait for an answer.
+    pub fn held_streams(&self) -> usize {
+        self.state.waiting_streams.load(Ordering::SeqCst)
+    }
+
     /// Lets each call of `paced` say one thing more; the third is its answer.
     pub fn pace(&self) {
         let _ = self.state.paces.send(());
@@ -169,7 +161,13 @@ impl State {
         }
         match asked.method {
             Method::GET if self.mute => status(405),
-            Method::GET => self.listen(&asked, session.unwrap_or_default()),
+            Method::GET => {
+                self.waiting_streams.fetch_add(1, Ordering::SeqCst);
+                let free = self.held.subscribe().wait_for(|it| !*it).await.is_ok();
+                self.waiting_streams.fetch_sub(1, Ordering::SeqCst);
+                assert!(free, "the server lives");
+                self.listen(&asked, session.unwrap_or_default())
+            }
             Method::DELETE => {
                 self.sessions.lock().expect("no panic under the lock").remove(&session.unwrap_or_default());
                 status(200)
@@ -186,7 +184,15 @@ impl State {
     fn listen(&self, asked: &Asked, session: String) -> Answer {
         let anonymous = self.anonymous.load(Ordering::SeqCst);
         let last = asked.header("last-event-id").and_then(|it| it.parse().ok()).filter(|_| !anonymous);
-        let mut said = self.listening.lock().expect("no panic under the lock").entry(session).or_default().listen(last);
+        let (mut said, open) = {
+            let mut listening = self.listening.lock().expect("no panic under the lock");
+            let listening = listening.entry(session).or_default();
+            if self.single.load(Ordering::SeqCst) && listening.open.load(Ordering::SeqCst) > 0 {
+                return status(409);
+            }
+            listening.open.fetch_add(1, Ordering::SeqCst);
+            (listening.listen(last), listening.open.clone())
+        };
         let (sender, body) = channel();
         let streams = Arc::clone(&self.streams);
         streams.fetch_add(1, Ordering::SeqCst);
@@ -205,6 +211,7 @@ impl State {
                 () = sender.closed() => {}
             }
             streams.fetch_sub(1, Ordering::SeqCst);
+            open.fetch_sub(1, Ordering::SeqCst);
         });
         stream(body)
     }
@@ -462,6 +469,11 @@ impl McpClient {
             call = call.header("last-event-id", last);
         }
         Events::new(call.stream().await)
+    }
+
+    /// The whole answer to the question for a stream, where that is none.
+    pub async fn resume(&self, last: &str) -> Reply {
+        self.call_over(&Client::h1(self.addr), Method::GET).header("last-event-id", last).await
     }
 
     pub async fn end(&self) -> Reply {

@@ -2,6 +2,8 @@
 
 #[path = "mcp/authentication.rs"]
 mod authentication;
+#[path = "mcp/bound.rs"]
+mod bound;
 #[path = "mcp/federation.rs"]
 mod federation;
 #[path = "mcp/guardrails.rs"]

@@ -1,4 +1,4 @@
-//! `mcpPinning`: tools of MCP servers are those that somebody has looked at.
+//! `mcpPinning`: tools of MCP servers are those that somebody has looked at; prompts and templates of resources as well.
 //!
 //! ```yaml
 //! mcpPinning:
@@ -11,7 +11,12 @@
 //! **Approvals** are JSON, written in place or in a file (`approvals: { file: pins.json }`, watched), that
 //! `agentgateway mcp pin` writes: for each target and tool the definition and its SHA-256. They are made to be kept in
 //! Git: members and tools are in the order of their names, so that a change shows as one. A definition is `name`,
-//! `title`, `description`, `inputSchema`, `outputSchema` and `annotations`, in the one form of RFC 8785.
+//! `title`, `description`, `inputSchema`, `outputSchema` and `annotations`, in the one form of RFC 8785. Prompts are
+//! under `prompts` (`name`, `title`, `description`, `arguments`), templates of resources under `resourceTemplates`
+//! (`uriTemplate`, `name`, `title`, `description`, `mimeType`, `annotations`). Where the file has no such member, nothing
+//! is said of them and all are there; with an empty one, none is approved. What follows holds for the three alike, but that
+//! templates, which nobody calls, are not compared with those of other servers. Resources themselves come and go, and
+//! are not pinned.
 //!
 //! **What happens to a tool.** One that is as approved is shown and may be called, whatever it says. `onChange` is for
 //! one that is approved under its name with another definition, `onNew` for one whose name is not there (a definition
@@ -33,7 +38,7 @@
 //! **Limits.** Approvals of 16 MiB. A list is looked at when it is fetched, not for each client.
 //!
 //! **Telemetry.** A line in the log for each finding, once for each definition, and
-//! `agentgateway_mcp_tool_findings_total` by `finding` (`new`, `renamed`, `changed`, `hidden`, `shadows`, `mentions`) and
+//! `agentgateway_mcp_tool_findings_total` (prompts and templates included) by `finding` (`new`, `renamed`, `changed`, `hidden`, `shadows`, `mentions`) and
 //! `action`.
 
 mod approvals;
@@ -46,7 +51,7 @@ use std::sync::Arc;
 use ir::Text;
 use serde::Serialize;
 
-pub use approvals::{Approvals, Known, render};
+pub use approvals::{Approvals, Definitions, Known, PINNED, render};
 pub use config::{ActionConfig, ApprovalsConfig, Config};
 
 /// Tools as approved, and what happens to others.
@@ -94,5 +99,5 @@ impl Action {
 }
 
 fn count<S: serde::Serializer>(approvals: &Arc<Approvals>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&format_args!("{} tools", approvals.len()))
+    serializer.collect_str(&format_args!("{} definitions", approvals.len()))
 }

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use protocols::json;
+use protocols::mcp::List;
 use protocols::mcp::definition::Definition;
 use serde_json::json;
 
@@ -14,7 +15,8 @@ fn definition(text: &str) -> Definition {
 fn file() -> String {
     let tool = r#"{"name":"echo","description":"says it back","inputSchema":{"type":"object","n":1.0}}"#;
     let tools = BTreeMap::from([("echo".to_owned(), definition(tool))]);
-    render(&BTreeMap::from([("a".to_owned(), tools)]))
+    let targets = BTreeMap::from([("a".to_owned(), tools)]);
+    render(&BTreeMap::from([(List::Tools, targets)]))
 }
 
 #[test]
@@ -30,8 +32,28 @@ fn approvals_are_read_as_they_were_written() {
     ] {
         let definition = definition(text);
         let name = json::parse(text.as_bytes()).unwrap().get("name").unwrap().as_str().unwrap().into_owned();
-        assert_eq!(approvals.judge(target, &name, &definition), known, "{text}");
+        assert_eq!(approvals.judge(List::Tools, (target, &name), &definition), known, "{text}");
     }
+}
+
+#[test]
+fn prompts_are_judged_where_the_file_speaks_of_them() {
+    let prompt = r#"{"name":"greet","arguments":[{"name":"who"}]}"#;
+    let of_prompt = |text: &str| Definition::in_list(List::Prompts, json::parse(text.as_bytes()).unwrap());
+    let tools_alone = Approvals::parse(file().as_bytes()).unwrap();
+    assert_eq!([List::Tools, List::Prompts, List::Templates].map(|it| tools_alone.pins(it)), [true, false, false]);
+    let prompts = BTreeMap::from([("greet".to_owned(), of_prompt(prompt))]);
+    let targets = BTreeMap::from([("a".to_owned(), prompts)]);
+    let text = render(&BTreeMap::from([(List::Prompts, targets)]));
+    let approvals = Approvals::parse(text.as_bytes()).unwrap();
+    assert_eq!((approvals.len(), approvals.pins(List::Prompts), approvals.pins(List::Templates)), (1, true, false));
+    let judge = |text: &str| approvals.judge(List::Prompts, ("a", "greet"), &of_prompt(text));
+    assert_eq!(judge(prompt), Known::Approved);
+    assert_eq!(judge(r#"{"name":"greet","arguments":[{"name":"whom"}]}"#), Known::Changed);
+    assert_eq!(approvals.judge(List::Tools, ("a", "greet"), &of_prompt(prompt)), Known::New, "a tool is no prompt");
+    assert!(Approvals::parse(text.replace("who", "whom").as_bytes()).unwrap_err().contains("`prompts.a.greet`"));
+    let none = Approvals::parse(br#"{"version":1,"prompts":{}}"#).unwrap();
+    assert!(none.pins(List::Prompts), "none is approved");
 }
 
 #[test]

@@ -35,7 +35,7 @@ const PAGES: &[(&str, &str, &str)] = &[
     ("/config/status", "GET, HEAD", "generation, last error, warnings, binds"),
     ("/config/effective", "GET, HEAD", "merged policies of a route: ?route=<key>"),
     ("/backends", "GET, HEAD", "backends, endpoints and their health"),
-    ("/mcp", "GET, HEAD", "MCP servers: health, era, and the age of what they listed last"),
+    ("/mcp", "GET, HEAD", "MCP servers: health, era, and what they listed last: how old, how many, how many tokens"),
     ("/generations", "GET, HEAD", "this process, predecessors that drain, and upgrades"),
     ("/logging", "GET, HEAD, POST", "levels of the log: ?level=info|module=debug,…, ?reset"),
     ("/quitquitquit", "POST", "graceful drain"),

@@ -1,4 +1,5 @@
-//! What a call came to, for the log: `mcp.tool.result` and `mcp.tool.error`, where the log or a label reads `mcp`.
+//! What a call came to, for the log: `mcp.tool.result`, or `mcp.tool.error` with all that the server says in it, where the
+//! log or a label reads `mcp`.
 
 use filters::expr::Needs;
 use serde_json::Value;

@@ -52,6 +52,8 @@ struct Body {
     session: Option<Box<HttpSession>>,
     peer: Box<HttpPeer>,
     connector: Arc<Connector>,
+    /// Our side of the connection is closed.
+    left: bool,
     /// Counted at its endpoint as long as it is read.
     _lease: Lease,
 }
@@ -73,12 +75,13 @@ impl Caller {
         terms: Terms,
     ) -> Result<Reply, Fault> {
         let Terms { deadline, again, affinity } = terms;
+        let copy = || Box::new(head.clone());
         let exchange = async {
-            let first = self.attempt(endpoint, head, body.clone(), affinity).await;
+            let first = self.attempt(endpoint, copy(), body.clone(), affinity).await;
             match first {
                 // A pooled connection that was closed meanwhile says nothing of the request.
                 Err((Fault::Exchange(_), true)) if again => {
-                    self.attempt(endpoint, head, body, affinity).await.map_err(|(fault, _)| fault)
+                    self.attempt(endpoint, copy(), body, affinity).await.map_err(|(fault, _)| fault)
                 }
                 first => first.map_err(|(fault, _)| fault),
             }
@@ -89,11 +92,26 @@ impl Caller {
         }
     }
 
+    /// As [`Self::send`] for what may not be sent twice: nothing is copied for another attempt.
+    pub(super) async fn send_once(
+        &self,
+        endpoint: &Endpoint,
+        head: RequestHeader,
+        body: Bytes,
+        (deadline, affinity): (Duration, Option<u64>),
+    ) -> Result<Reply, Fault> {
+        let attempt = Box::pin(self.attempt(endpoint, Box::new(head), Some(body), affinity));
+        match tokio::time::timeout(deadline, attempt).await {
+            Ok(answered) => answered.map_err(|(fault, _)| fault),
+            Err(_) => Err(Fault::Deadline(deadline)),
+        }
+    }
+
     /// The flag of the fault: the connection had been used before.
     async fn attempt(
         &self,
         endpoint: &Endpoint,
-        head: &RequestHeader,
+        head: Box<RequestHeader>,
         body: Option<Bytes>,
         affinity: Option<u64>,
     ) -> Result<Reply, (Fault, bool)> {
@@ -122,7 +140,11 @@ impl Caller {
                     .map(|head| (head.status, head.headers.clone()))
                     .ok_or((Fault::Silent, reused))?;
                 report(Outcome::judge(status.as_u16(), begun.elapsed()));
-                Ok(Reply { status, headers, body: Body { session: Some(session), peer, connector, _lease: lease } })
+                Ok(Reply {
+                    status,
+                    headers,
+                    body: Body { session: Some(session), peer, connector, left: false, _lease: lease },
+                })
             }
             Err(error) => {
                 if !reused {
@@ -140,11 +162,10 @@ fn connector() -> Arc<Connector> {
 
 async fn exchange(
     session: &mut HttpSession,
-    head: &RequestHeader,
+    mut head: Box<RequestHeader>,
     body: Option<Bytes>,
     tls: bool,
 ) -> pingora_error::Result<()> {
-    let mut head = Box::new(head.clone());
     if let Some(body) = &body {
         head.insert_header(header::CONTENT_LENGTH, body.len())?;
     }
@@ -235,13 +256,22 @@ impl Body {
     }
 
     async fn release(&mut self) {
-        if let Some(session) = self.session.take() {
+        if let Some(session) = self.session.take().filter(|_| !self.left) {
             self.connector.release_http_session(*session, &*self.peer, self.peer.options.idle_timeout).await;
         }
     }
 }
 
 impl HttpEvents {
+    /// Closes our side of the connection, where it has two: a server that writes a stream ends it then. Of HTTP/2 there is
+    /// no such half, and what was on its way would be lost with the whole.
+    pub(super) async fn leave(&mut self) {
+        if let Some(HttpSession::H1(session)) = self.body.session.as_deref_mut() {
+            session.shutdown().await;
+            self.body.left = true;
+        }
+    }
+
     /// The next event; `None` at the end.
     pub(super) async fn next(&mut self) -> Result<Option<Event>, Fault> {
         loop {

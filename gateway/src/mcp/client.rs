@@ -117,13 +117,20 @@ impl Client {
         Ok(text)
     }
 
-    /// Its tools, as it writes them.
+    /// Items of these lists, as it writes them.
     ///
     /// # Errors
     /// The server cannot be reached, or refuses.
-    pub async fn tools(mut self) -> anyhow::Result<Vec<String>> {
+    pub async fn lists(mut self, lists: &[List]) -> anyhow::Result<Vec<(List, String)>> {
         self.begin().await?;
-        let items = self.all(List::Tools).await;
+        let mut items = Ok(Vec::new());
+        for list in lists {
+            let listed = self.all(*list).await;
+            items = items.and_then(|mut items: Vec<_>| {
+                items.extend(listed?.into_iter().map(|it| (*list, it)));
+                Ok(items)
+            });
+        }
         self.end().await;
         items
     }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use protocols::sse::Event;
 use tokio::sync::mpsc;
 
@@ -22,6 +23,11 @@ pub(super) enum Events {
         /// It lives as long as somebody hears it.
         _line: Arc<Line>,
     },
+    /// Of a call in another process, which tells the server as well.
+    Elder {
+        coming: mpsc::Receiver<Event>,
+        out: mpsc::Sender<Bytes>,
+    },
 }
 
 impl Events {
@@ -29,10 +35,19 @@ impl Events {
     pub(super) async fn next(&mut self) -> Result<Option<Event>, Fault> {
         match self {
             Self::Http(events) => events.next().await,
+            Self::Elder { coming, .. } => Ok(coming.recv().await),
             Self::Line { ready, coming, .. } => match ready.pop_front() {
                 Some(event) => Ok(Some(event)),
                 None => Ok(coming.recv().await),
             },
+        }
+    }
+
+    /// Says that nobody listens any more. What was on its way comes still, and then the end.
+    pub(super) async fn leave(&mut self) {
+        match self {
+            Self::Http(events) => events.leave().await,
+            Self::Line { coming, .. } | Self::Elder { coming, .. } => coming.close(),
         }
     }
 

@@ -27,14 +27,17 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 /// An id that no client and no other request has (JSON), in this process or another one.
 pub(super) fn own_id() -> String {
+    format!("{OWN_ID}{:x}-{}\"", process_here(), NEXT_ID.fetch_add(1, Ordering::Relaxed))
+}
+
+fn process_here() -> u32 {
     static PROCESS: OnceLock<u32> = OnceLock::new();
-    let process = PROCESS.get_or_init(|| {
+    *PROCESS.get_or_init(|| {
         let mut bytes = [0; 4];
         // Without randomness there is no TLS either.
         let _ = aws_lc_rs::rand::fill(&mut bytes);
         u32::from_be_bytes(bytes)
-    });
-    format!("{OWN_ID}{process:x}-{}\"", NEXT_ID.fetch_add(1, Ordering::Relaxed))
+    })
 }
 
 /// How they begin.
@@ -42,6 +45,12 @@ const OWN_ID: &str = "\"agw-";
 
 pub(super) fn is_own_id(id: &str) -> bool {
     id.starts_with(OWN_ID)
+}
+
+/// Whether it is such an id (JSON), and of another process.
+pub(super) fn is_of_another(id: &str) -> bool {
+    let process = id.strip_prefix(OWN_ID).and_then(|it| it.split_once('-')).map(|(process, _)| process);
+    process.is_some_and(|it| u32::from_str_radix(it, 16).is_ok_and(|it| it != process_here()))
 }
 
 /// What each server answered, in their order.
@@ -127,7 +136,7 @@ pub(super) async fn items(talk: &Talk, target: &Arc<Target>, list: List) -> Resu
 
 async fn fetch(talk: &Talk, target: &Arc<Target>, list: List) -> Result<Items, Fault> {
     let naming = talk.federation.naming;
-    let shaping = talk.shaping.as_ref().filter(|_| list == List::Tools);
+    let shaping = talk.shaping.as_ref().filter(|it| it.shapes(list));
     let (mut items, mut shaped) = (Items::default(), Vec::new());
     let mut cursor: Option<String> = None;
     for _ in 0..PAGES_MAX {
@@ -146,7 +155,7 @@ async fn fetch(talk: &Talk, target: &Arc<Target>, list: List) -> Result<Items, F
         let document = std::str::from_utf8(&message).unwrap_or_default();
         for (name, item) in list.items(result) {
             match shaping {
-                Some(shaping) => shaped.extend(shaping.tool(naming, target, &name, item)),
+                Some(shaping) => shaped.extend(shaping.item(list, (naming, target), (&name, item), document)),
                 None => {
                     items.items.push((name.into_owned(), list.renamed(naming, &target.name, item, document)));
                 }
@@ -158,7 +167,7 @@ async fn fetch(talk: &Talk, target: &Arc<Target>, list: List) -> Result<Items, F
         }
     }
     Ok(match shaping {
-        Some(shaping) => shaping.items(shaped),
+        Some(shaping) => shaping.items(list, shaped),
         None => items,
     })
 }
@@ -200,10 +209,10 @@ pub(super) fn visible<'a>(
     answers: &'a Answers<Arc<Items>>,
     may: impl Fn(&Target, &str) -> bool,
 ) -> Vec<&'a str> {
-    let hidden = match talk.shaping.as_ref().filter(|_| list == List::Tools) {
+    let hidden = match talk.shaping.as_ref().filter(|it| it.shapes(list)) {
         Some(shaping) => {
             let lists: Vec<_> = answers.iter().map(|(target, it)| (&**target, it.as_deref().ok())).collect();
-            shaping.shadowed(talk.federation.naming, &lists)
+            shaping.shadowed((list, talk.federation.naming), &lists)
         }
         None => HashSet::new(),
     };

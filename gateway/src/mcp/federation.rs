@@ -1,6 +1,6 @@
 //! A backend of kind `mcp` as a plan has it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use filters::Effective;
 use http::HeaderValue;
@@ -16,6 +16,8 @@ pub struct Federation {
     pub terms: McpBackend,
     pub naming: Naming,
     pub targets: Vec<Arc<Target>>,
+    /// The scope of clients that nobody knows, on the route that was asked first.
+    pub(super) of_nobody: OnceLock<(Box<str>, [u8; 32])>,
 }
 
 /// One of the servers.
@@ -56,7 +58,7 @@ impl Federation {
             McpPrefix::Always => Naming { names: true, uris: true, ids: true },
             McpPrefix::Never => Naming { names: false, uris: false, ids: several },
         };
-        Self { name, terms, naming, targets }
+        Self { name, terms, naming, targets, of_nobody: OnceLock::new() }
     }
 
     pub fn target(&self, name: &str) -> Option<&Arc<Target>> {

@@ -4,15 +4,15 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use ir::Text;
 use protocols::mcp::resume::Last;
 use protocols::sse::Event;
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 
 use super::Target;
 use super::events::Events;
 use super::going::Ongoing;
 use super::relay;
+use super::stream::Listening;
 use super::talk::Talk;
 
 /// Ids of servers that are remembered where two processes listen for a moment.
@@ -27,6 +27,8 @@ pub(super) enum Feed {
     Call(Box<Ongoing>),
     /// Nothing comes any more.
     Ended,
+    /// The server has ended it, and what was kept is still to be fetched.
+    Over,
 }
 
 /// What comes next.
@@ -42,6 +44,8 @@ pub(super) enum Coming {
         event: Event,
         last: Option<Last>,
     },
+    /// This server's stream has ended, since it is heard elsewhere.
+    Left(Text),
     End,
 }
 
@@ -51,13 +55,13 @@ pub(super) enum Said {
     Server(Arc<Target>, Event),
     /// By the process that listened before; it is as the client gets it.
     Elder { event: Event, from: Option<(String, String)>, last: Option<Last>, is_last: bool },
+    /// This server's stream has ended, since it is heard elsewhere.
+    Left(Arc<Target>),
 }
 
 pub(super) struct Several {
     pub(super) talk: Arc<Talk>,
-    /// They end with this.
-    pub(super) _listeners: JoinSet<()>,
-    pub(super) coming: mpsc::Receiver<Said>,
+    pub(super) listening: Listening,
     pub(super) places: BTreeMap<String, String>,
     /// Two processes listen for a moment, and what has an id is said once.
     pub(super) seen: Option<VecDeque<(String, String)>>,
@@ -79,6 +83,16 @@ impl Feed {
             Self::Call(call) => Box::pin(call.next()).await,
             // Until the client leaves.
             Self::Ended => std::future::pending().await,
+            Self::Over => Coming::End,
+        }
+    }
+
+    /// The server is listened to elsewhere: its stream is read to its end, and not asked for again.
+    pub(super) async fn leave(&mut self, name: Text) {
+        match self {
+            Self::One { target, events, .. } if target.name == name => events.leave().await,
+            Self::Several(several) => several.listening.departures.leave(name),
+            Self::One { .. } | Self::Call(_) | Self::Ended | Self::Over => {}
         }
     }
 }
@@ -86,8 +100,11 @@ impl Feed {
 impl Several {
     async fn next(&mut self) -> Coming {
         loop {
-            let (event, from) = match self.coming.recv().await {
+            let (event, from) = match self.listening.coming.recv().await {
                 None if self.is_call => return Coming::End,
+                // All of them are heard elsewhere.
+                None if !self.listening.departures.is_empty() => return Coming::End,
+                Some(Said::Left(target)) => return Coming::Left(target.name.clone()),
                 // No server has such a stream: it stays, for what the gateway itself may say.
                 None => std::future::pending().await,
                 Some(Said::Elder { event, last, is_last: true, .. }) => return Coming::Answer { event, last },

@@ -1,13 +1,16 @@
 //! What generations of the gateway that live at once say to each other of sessions: whatever is bound to one of them is
-//! asked for by the other.
+//! asked for by the other, of its one owner where an id names it.
 //!
 //! A process listens at an address that nobody guesses and that its successor inherits; only our own user, and root, may
 //! ask there. The successor, to which all clients come that begin a request, asks its elders for streams that clients go
 //! on with ([`Ask::Follow`]), gives them answers and cancellations that belong to calls under way there
-//! ([`Ask::Told`]), and says to their clients of the first revision what those are to hear ([`Ask::Channel`]). Each tells the others of sessions that have ended ([`Ask::Ended`]).
+//! ([`Ask::Told`]), goes on with calls that wait there for their clients ([`Ask::Fetch`]), and says to their clients of
+//! the first revision what those are to hear ([`Ask::Channel`]). Each tells the others of sessions that have ended
+//! ([`Ask::Ended`]). How a stream passes from one to the other without a gap is in [`super::handover`].
 //! Elders know who they are for by themselves: one that does not says so, and one that has ended is not asked again.
 //! The side that is asked is in [`owner`].
 
+mod fetched;
 mod owner;
 mod wire;
 
@@ -20,24 +23,34 @@ use protocols::mcp::resume::{Last, Place};
 use protocols::mcp::session::Name;
 use protocols::sse::Event;
 use tokio::net::UnixStream;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 
 use super::Mcp;
+use super::events::Events;
 use super::feed::{Feed, Said, Several};
+use super::handover::{self, Elder};
 use super::replay::Claim;
 use super::sse::{Channel, Held};
-use super::stream::{self, From};
+use super::stream::{self, From, Listening};
 use super::talk::Talk;
 use wire::{Address, Ask, Flow, Reply};
 
 use crate::life::transfer::{Moment, Transfer};
 
+pub(super) use wire::Wanted;
+
+/// A call that has waited in another process. The server knows it by the first of each.
+pub(super) enum Fetched {
+    /// It goes on.
+    Events(String, Events),
+    /// Nothing was brought: what its server wants, once more.
+    Again(String, Bytes),
+}
+
 /// Processes that are asked.
 const KIN_MAX: usize = 32;
-/// For an answer.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// How long two processes listen to the same servers, at most.
-const OVERLAP_MAX: Duration = Duration::from_secs(1);
+/// For an answer, of a process that hands everything over at once.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The others.
 #[derive(Default)]
@@ -62,10 +75,11 @@ impl Kin {
         }
     }
 
-    /// Asks one after the other; the first that knows of it, with its answer.
-    async fn ask(&self, ask: &Ask) -> Option<(Flow<UnixStream>, Reply)> {
+    /// Asks the owner, or where nobody is named one after the other; the first that knows of it, with its answer.
+    async fn ask(&self, owner: Option<u64>, ask: &Ask) -> Option<(Flow<UnixStream>, Reply)> {
         // The youngest first: most is bound to it.
-        let others: Vec<Address> = self.others.lock().iter().rev().copied().collect();
+        let mut others: Vec<Address> = self.others.lock().iter().rev().copied().collect();
+        others.retain(|it| owner.is_none_or(|owner| wire::owner_of(it) == owner));
         for address in others {
             let asked = async {
                 let mut flow = Flow::new(wire::connect(&address)?);
@@ -114,20 +128,27 @@ impl Kin {
         }
         let Ok(body) = std::str::from_utf8(body) else { return false };
         let ask = Ask::Told { name: *name, target: target.map(str::to_owned), body: body.to_owned() };
-        matches!(self.ask(&ask).await, Some((_, Reply::Taken)))
+        matches!(self.ask(None, &ask).await, Some((_, Reply::Taken)))
     }
 
     /// What leads to a client whose stream an elder has.
-    pub(super) async fn channel(&self, talk: &Talk, name: Name) -> Option<Arc<Channel>> {
-        if self.is_empty() {
-            return None;
-        }
-        let (flow, reply) = self.ask(&Ask::Channel { name, scope: talk.scope }).await?;
+    pub(super) async fn channel(&self, talk: &Talk, (name, owner): (Name, u64)) -> Option<Arc<Channel>> {
+        let (flow, reply) = self.ask(Some(owner), &Ask::Channel { name, scope: talk.scope }).await?;
         let Reply::Channel { session } = reply else { return None };
         let session = session.and_then(|it| talk.mcp.sessions.open(&it, &talk.scope)).map(|(_, it)| it);
         let (channel, said) = Channel::new(session);
         tokio::spawn(say(flow, talk.again(), (channel.held(), said), name));
         Some(channel)
+    }
+
+    /// Goes on with a call that waits in the process that is its owner. `None`: it does not wait there.
+    pub(super) async fn fetch(&self, owner: u64, wanted: Wanted, brought: Option<String>) -> Option<Fetched> {
+        let (flow, reply) = self.ask(Some(owner), &Ask::Fetch { wanted, brought }).await?;
+        let Reply::Fetched { sent, again } = reply else { return None };
+        Some(match again {
+            Some(message) => Fetched::Again(sent, message.into()),
+            None => Fetched::Events(sent, fetched::events(flow)),
+        })
     }
 
     /// A stream that an elder has kept, to be gone on with here.
@@ -137,31 +158,23 @@ impl Kin {
         }
         let (name, _) = talk.session.as_ref()?;
         let at = place.map(|it| (it.owner, it.track, it.number));
-        let (flow, reply) = self.ask(&Ask::Follow { at, name: *name, scope: talk.scope }).await?;
+        let ask = Ask::Follow { at, name: *name, scope: talk.scope };
+        let (flow, reply) = self.ask(place.map(|it| it.owner), &ask).await?;
         let Reply::Found { is_call, last } = reply else { return None };
         let places = match last.as_deref().and_then(Last::parse) {
             Some(Last::Unasked(known)) => known.into_iter().collect(),
             _ => std::collections::BTreeMap::new(),
         };
-        let ready = Arc::new(Semaphore::new(0));
-        let (mut listeners, coming, sender) = match is_call {
-            true => {
-                let (sender, coming) = mpsc::channel(stream::WAITING_MAX);
-                (tokio::task::JoinSet::new(), coming, sender)
-            }
-            false => stream::listen_from(talk, From { places: &places, only: None, ready: Some(ready.clone()) }),
+        let (arrival, elder) = handover::pair();
+        let (mut listening, sender) = match is_call {
+            true => Listening::new(),
+            false => stream::listen_from(talk, From { places: &places, only: None, arrival: Some(arrival) }),
         };
-        let wanted = u32::try_from(listeners.len()).unwrap_or(u32::MAX);
-        listeners.spawn(hear(flow, sender, (!is_call).then_some((ready, wanted))));
-        let several = Several {
-            talk: talk.clone(),
-            _listeners: listeners,
-            coming,
-            places,
-            seen: Some(Default::default()),
-            is_call,
-        };
-        talk.mcp.replay.begin(talk, Feed::Several(Box::new(several)), is_call)
+        listening.tasks.spawn(hear(flow, sender, elder));
+        let several = Several { talk: talk.clone(), listening, places, seen: Some(Default::default()), is_call };
+        let claim = talk.mcp.replay.begin(talk, Feed::Several(Box::new(several)), is_call)?;
+        claim.continues(at);
+        Some(claim)
     }
 }
 
@@ -189,30 +202,31 @@ async fn say(mut flow: Flow<UnixStream>, talk: Talk, (held, mut said): (Arc<Held
     }
 }
 
-/// What the elder has kept and still hears, until the servers are listened to from here.
-async fn hear(mut flow: Flow<UnixStream>, out: mpsc::Sender<Said>, overlap: Option<(Arc<Semaphore>, u32)>) {
-    let mut overlaps = overlap.is_some();
-    let mut listening = std::pin::pin!(async {
-        match overlap {
-            Some((ready, wanted)) => drop(tokio::time::timeout(OVERLAP_MAX, ready.acquire_many(wanted)).await),
-            None => std::future::pending().await,
-        }
-    });
+/// What the elder has kept and still hears. It is told which servers are listened to from here, and says when it has heard
+/// the last of each.
+async fn hear(mut flow: Flow<UnixStream>, out: mpsc::Sender<Said>, mut elder: Elder) {
     loop {
         let heard = tokio::select! {
             biased;
             heard = flow.hear::<Reply>() => heard,
-            () = &mut listening, if overlaps => {
-                overlaps = false;
+            target = elder.heard() => {
                 // An elder that has gone already may have left something to be read.
-                let _ = flow.say(&Ask::Enough).await;
+                let _ = flow.say(&Ask::Heard { target: target.to_string() }).await;
                 continue;
             }
         };
-        let Ok(Some(Reply::Event { event, from, last, is_last })) = heard else { return };
-        let event = Event { event: event.kind, id: None, retry: event.retry, data: event.data.into() };
-        let last = last.as_deref().and_then(Last::parse);
-        if out.send(Said::Elder { event, from, last, is_last }).await.is_err() {
+        let said = match heard {
+            Ok(Some(Reply::Event { event, from, last, is_last })) => {
+                let event = Event { event: event.kind, id: None, retry: event.retry, data: event.data.into() };
+                Said::Elder { event, from, last: last.as_deref().and_then(Last::parse), is_last }
+            }
+            Ok(Some(Reply::Left { target })) => {
+                elder.left(target.into());
+                continue;
+            }
+            _ => return,
+        };
+        if out.send(said).await.is_err() {
             return;
         }
     }
@@ -233,6 +247,8 @@ impl Transfer for Kinship {
     fn export(&self) -> Vec<u8> {
         let kin = &self.0.kin;
         let own = owner::listen(&self.0);
+        // Calls that wait here are asked for here.
+        self.0.parked.stay(|| self.0.replay.stay());
         let mut all = kin.others.lock().clone();
         all.extend(own);
         all.concat()

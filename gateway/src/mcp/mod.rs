@@ -9,6 +9,7 @@
 //! Sessions are in the id that the client holds (`protocols::mcp::session`); what a process remembers of them beyond that
 //! ([`sessions`]) can be lost without harm. What is known of a server (its lists, whether it fails) is in [`state`].
 
+mod answered;
 mod audit;
 mod call;
 pub mod client;
@@ -21,6 +22,7 @@ mod federation;
 mod feed;
 mod going;
 mod guard;
+mod handover;
 mod handshake;
 mod kin;
 mod legacy;
@@ -55,7 +57,7 @@ pub use kin::Kinship;
 pub use serve::serve;
 pub use sessions::{EndedSessions, SessionKeys, Sessions};
 pub use sse::Channel;
-pub use state::{Figures, Register, State};
+pub use state::{Figures, Listed, Register, State};
 pub use stdio::end_all;
 pub(crate) use talk::{audience, scope};
 pub use told::Told;

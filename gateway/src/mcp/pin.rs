@@ -1,5 +1,5 @@
-//! `agentgateway mcp pin`: asks servers for their tools and writes approvals of them (`mcpPinning`), saying what is new,
-//! gone or changed since the last time, and what is suspicious.
+//! `agentgateway mcp pin`: asks servers for their tools, prompts and templates of resources, and writes approvals of them
+//! (`mcpPinning`), saying what is new, gone or changed since the last time, and what is suspicious.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use filters::backend_auth::{Outgoing, Payload};
-use filters::mcp_pinning::{Approvals, Known, render};
+use filters::mcp_pinning::{Approvals, Definitions, Known, PINNED, render};
 use filters::{Facts, Policy, Snapshot};
 use ir::{BackendKind, BackendRef, McpProcess, McpReach, Target};
 use pingora_http::RequestHeader;
@@ -107,29 +107,32 @@ pub async fn run(places: Places, file: &Path, check: bool) -> anyhow::Result<Out
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", file.display())),
     };
     let approvals = Approvals::parse(&before).map_err(|why| anyhow!("{}: {why}", file.display()))?;
-    let mut targets = kept(&before, &places)?;
+    let mut all = kept(&before, &places)?;
     let mut report = String::new();
     for (name, place) in places {
         let items = match place {
-            Place::Url(client) => client.tools().await,
+            Place::Url(client) => client.lists(&PINNED.map(|(list, _)| list)).await,
             Place::Program(process) => tokio::task::spawn_blocking(move || program(&process)).await?,
             Place::Unreachable(why) => Err(anyhow!("{why}")),
         };
         let items = items.with_context(|| format!("target `{name}`"))?;
-        let tools = targets.entry(name.clone()).or_default();
-        let gone = std::mem::take(tools);
-        for item in &items {
-            let raw = json::parse(item.as_bytes())?;
-            let Some(tool) = raw.get("name").and_then(Raw::as_str) else { continue };
-            let definition = Definition::of(raw);
-            say(&mut report, (&name, &tool), &approvals, (gone.get(&*tool), &definition));
-            tools.insert(tool.into_owned(), definition);
-        }
-        for tool in gone.keys().filter(|it| !tools.contains_key(*it)) {
-            report.push_str(&format!("- {name} {}\n", tool.escape_debug()));
+        for (list, _) in PINNED {
+            let held = all.entry(list).or_default().entry(name.clone()).or_default();
+            let gone = std::mem::take(held);
+            for (_, item) in items.iter().filter(|(of, _)| *of == list) {
+                let raw = json::parse(item.as_bytes())?;
+                let Some(called) = raw.get(list.identity()).and_then(Raw::as_str) else { continue };
+                let definition = Definition::in_list(list, raw);
+                let compared = (gone.get(&*called), &definition);
+                say(&mut report, (list, &name, &called), &approvals, compared);
+                held.insert(called.into_owned(), definition);
+            }
+            for called in gone.keys().filter(|it| !held.contains_key(*it)) {
+                report.push_str(&format!("- {}\n", shown(list, &name, called)));
+            }
         }
     }
-    let after = render(&targets);
+    let after = render(&all);
     let differs = after.as_bytes() != before;
     if differs && !check {
         write(file, &after).with_context(|| format!("cannot write {}", file.display()))?;
@@ -138,41 +141,55 @@ pub async fn run(places: Places, file: &Path, check: bool) -> anyhow::Result<Out
 }
 
 /// What the file holds of everybody else, and of these for comparing.
-fn kept(before: &[u8], places: &Places) -> anyhow::Result<BTreeMap<String, BTreeMap<String, Definition>>> {
+fn kept(before: &[u8], places: &Places) -> anyhow::Result<Definitions> {
     let whole = json::parse(before)?;
-    let mut kept: BTreeMap<String, BTreeMap<String, Definition>> = BTreeMap::new();
-    for (target, tools) in whole.get("targets").map(Raw::members).into_iter().flatten() {
-        let tools = tools
-            .members()
-            .filter_map(|(tool, entry)| Some((tool.into_owned(), Definition::of(entry.get("definition")?))));
-        kept.insert(target.into_owned(), tools.collect());
-    }
-    for name in places.keys() {
-        kept.entry(name.clone()).or_default();
+    let mut kept = Definitions::new();
+    for (list, key) in PINNED {
+        let of_list = kept.entry(list).or_default();
+        for (target, items) in whole.get(key).map(Raw::members).into_iter().flatten() {
+            let items = items.members().filter_map(|(name, entry)| {
+                Some((name.into_owned(), Definition::in_list(list, entry.get("definition")?)))
+            });
+            of_list.insert(target.into_owned(), items.collect());
+        }
+        for name in places.keys() {
+            of_list.entry(name.clone()).or_default();
+        }
     }
     Ok(kept)
 }
 
+/// What a line of the report is about.
+fn shown(list: List, target: &str, name: &str) -> String {
+    let kind = match list {
+        List::Tools => "",
+        List::Prompts => "prompt ",
+        List::Resources => "resource ",
+        List::Templates => "template ",
+    };
+    format!("{target} {kind}{}", name.escape_debug())
+}
+
 fn say(
     report: &mut String,
-    (target, tool): (&str, &str),
+    (list, target, name): (List, &str, &str),
     approvals: &Approvals,
     (before, now): (Option<&Definition>, &Definition),
 ) {
-    let shown = tool.escape_debug();
-    match approvals.judge(target, tool, now) {
+    let shown = shown(list, target, name);
+    match approvals.judge(list, (target, name), now) {
         Known::Approved => {}
-        Known::New => report.push_str(&format!("+ {target} {shown}\n")),
-        Known::Renamed => report.push_str(&format!("+ {target} {shown}: approved under another name before\n")),
+        Known::New => report.push_str(&format!("+ {shown}\n")),
+        Known::Renamed => report.push_str(&format!("+ {shown}: approved under another name before\n")),
         Known::Changed => {
             let changed = before.map(|it| changed(it, now)).unwrap_or_default();
-            report.push_str(&format!("~ {target} {shown}: {}\n", changed.join(", ")));
+            report.push_str(&format!("~ {shown}: {}\n", changed.join(", ")));
         }
     }
     let hidden = json::parse(now.text.as_bytes()).ok().and_then(screen::hidden);
     if let Some(character) = hidden {
         let code = u32::from(character);
-        report.push_str(&format!("! {target} {shown}: holds U+{code:04X}, which people do not see\n"));
+        report.push_str(&format!("! {shown}: holds U+{code:04X}, which people do not see\n"));
     }
 }
 
@@ -197,8 +214,8 @@ fn write(file: &Path, text: &str) -> std::io::Result<()> {
     std::fs::rename(&beside, file)
 }
 
-/// Tools of a program on its standard input and output.
-fn program(process: &McpProcess) -> anyhow::Result<Vec<String>> {
+/// What a program on its standard input and output lists.
+fn program(process: &McpProcess) -> anyhow::Result<Vec<(List, String)>> {
     let mut command = Command::new(&*process.command);
     if process.clear_env {
         command.env_clear();
@@ -214,7 +231,7 @@ fn program(process: &McpProcess) -> anyhow::Result<Vec<String>> {
     asked
 }
 
-fn converse(child: &mut std::process::Child) -> anyhow::Result<Vec<String>> {
+fn converse(child: &mut std::process::Child) -> anyhow::Result<Vec<(List, String)>> {
     let mut input = child.stdin.take().context("no standard input")?;
     let output = child.stdout.take().context("no standard output")?;
     let (sender, lines) = mpsc::sync_channel(16);
@@ -226,7 +243,8 @@ fn converse(child: &mut std::process::Child) -> anyhow::Result<Vec<String>> {
             }
         }
     });
-    let mut ask = |id: &str, method: &str, params: &str| -> anyhow::Result<String> {
+    // `None`: it knows no such method.
+    let mut ask = |id: &str, method: &str, params: &str| -> anyhow::Result<Option<String>> {
         writeln!(input, "{}", answer::request(id, method, params))?;
         loop {
             let line = lines.recv_timeout(LINE_DEADLINE).context("the program does not answer")?;
@@ -235,7 +253,8 @@ fn converse(child: &mut std::process::Child) -> anyhow::Result<Vec<String>> {
                 continue;
             }
             return match (message.result, message.error) {
-                (Some(result), _) => Ok(result.text().to_owned()),
+                (Some(result), _) => Ok(Some(result.text().to_owned())),
+                (None, Some(error)) if error.get("code").is_some_and(|it| it.text() == "-32601") => Ok(None),
                 (None, error) => bail!("it answers with an error: {}", error.map_or("", Raw::text)),
             };
         }
@@ -246,14 +265,17 @@ fn converse(child: &mut std::process::Child) -> anyhow::Result<Vec<String>> {
         env!("CARGO_PKG_VERSION")
     );
     ask("0", "initialize", &opening)?;
-    let (mut items, mut params) = (Vec::new(), String::new());
-    for page in 1..=PAGES_MAX {
-        let result = ask(&page.to_string(), List::Tools.method(), &params)?;
-        let result = json::parse(result.as_bytes())?;
-        items.extend(List::Tools.items(result).map(|(_, item)| item.text().to_owned()));
-        match result.get("nextCursor").and_then(Raw::as_str) {
-            Some(cursor) if !cursor.is_empty() => params = format!(r#"{{"cursor":{}}}"#, quoted(&cursor)),
-            _ => break,
+    let mut items = Vec::new();
+    for (list, _) in PINNED {
+        let mut params = String::new();
+        for page in 1..=PAGES_MAX {
+            let Some(result) = ask(&page.to_string(), list.method(), &params)? else { break };
+            let result = json::parse(result.as_bytes())?;
+            items.extend(list.items(result).map(|(_, item)| (list, item.text().to_owned())));
+            match result.get("nextCursor").and_then(Raw::as_str) {
+                Some(cursor) if !cursor.is_empty() => params = format!(r#"{{"cursor":{}}}"#, quoted(&cursor)),
+                _ => break,
+            }
         }
     }
     Ok(items)

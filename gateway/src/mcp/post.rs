@@ -22,7 +22,7 @@ use super::rules::{Noun, Rules, Subject};
 use super::talk::Talk;
 use super::target::{Opening, Sending, result_of};
 use super::told::{self, Ended};
-use super::{Sessions, Target, fan, limits, own_auth, relay, reply, route, rules, search, serve, step_up};
+use super::{Sessions, Target, answered, fan, limits, own_auth, relay, reply, route, rules, search, serve, step_up};
 use crate::proxy::{Ctx, Proxy, body, request::Stop};
 
 /// The id that our own `initialize` has at servers.
@@ -103,7 +103,7 @@ fn passing() -> Sealed {
         Version::LEGACY,
         env!("CARGO_PKG_VERSION")
     );
-    Sealed { began: Sessions::now(), version: Version::LEGACY, client, servers: Vec::new() }
+    Sealed { began: Sessions::now(), owner: 0, version: Version::LEGACY, client, servers: Vec::new() }
 }
 
 pub(super) async fn in_session(
@@ -128,27 +128,7 @@ pub(super) async fn in_session(
             }
             reply::write(session, ctx, reply::bare(202, Reason::Upstream)).await
         }
-        Shape::Response if talk.session.as_ref().is_some_and(|(name, _)| talk.mcp.inputs.answered(name, &message)) => {
-            reply::write(session, ctx, reply::bare(202, Reason::Upstream)).await
-        }
-        Shape::Response if elsewhere(talk, &message, body).await => {
-            reply::write(session, ctx, reply::bare(202, Reason::Upstream)).await
-        }
-        Shape::Response => {
-            let Some(Bound { target, body, subject: _ }) = route::bind_answer(talk, &message, body) else {
-                let text = answer::error("", answer::INVALID_REQUEST, "an answer to nothing that was asked");
-                return reply::write(session, ctx, reply::message(400, Reason::InvalidRequest, text)).await;
-            };
-            let sent = target.send(talk, Sending { again: false, ..Sending::ours(body) });
-            let answer = match reply::while_there(session, ctx, Box::pin(sent)).await? {
-                Ok(_) => reply::bare(202, Reason::Upstream),
-                Err(fault) => {
-                    relay::note(ctx, &target, &fault);
-                    reply::message(502, Reason::UpstreamFailure, fault.answer("", &target.name))
-                }
-            };
-            reply::write(session, ctx, answer).await
-        }
+        Shape::Response => answered::answer(session, ctx, talk, (message, body)).await,
     }
 }
 
@@ -374,21 +354,6 @@ fn cancel(talk: &Talk, name: Name, message: &Message<'_>, body: &Bytes) {
     tokio::spawn(async move { mcp.kin.told(&name, None, &body).await });
 }
 
-/// Whether an answer was for something that another process of the line has asked, or hears on a line of its own.
-async fn elsewhere(talk: &Talk, message: &Message<'_>, body: &Bytes) -> bool {
-    let Some((name, _)) = talk.session.as_ref().filter(|_| !talk.mcp.kin.is_empty()) else { return false };
-    if message.id.is_some_and(|it| fan::is_own_id(it.text())) {
-        return talk.mcp.kin.told(name, None, body).await;
-    }
-    match route::bind_answer(talk, message, body) {
-        // Whoever has the session with the server can tell it.
-        Some(bound) if bound.target.http().is_ok_and(|it| it.is_some()) => false,
-        Some(bound) if talk.mcp.lines.get(name, &bound.target.name).is_some() => false,
-        Some(bound) => talk.mcp.kin.told(name, Some(&bound.target.name), &bound.body).await,
-        None => talk.mcp.kin.told(name, None, body).await,
-    }
-}
-
 /// Opens a session, which is from then on in the id that the client holds.
 async fn sealed(talk: &Talk, id: &str, message: &Message<'_>) -> filters::Reply {
     let name = Sessions::name();
@@ -446,7 +411,7 @@ pub(super) async fn open(
     };
     let answer = reply::message(200, Reason::Upstream, answer::result(id, &result));
     let servers: Vec<_> = opened.iter_mut().filter_map(|(_, it)| it.take()).collect();
-    (answer, Some(Sealed { began: Sessions::now(), version, client, servers }))
+    (answer, Some(Sealed { began: Sessions::now(), owner: 0, version, client, servers }))
 }
 
 /// Parameters of `initialize` as servers get them: in a version that begins so, and in a size that an id can carry.

@@ -3,14 +3,14 @@
 //!
 //! Each stream is a [`Track`]: numbered events, and a [`Feed`] that they come from. Whoever reads the feed passes its
 //! events on and keeps them; it gives the feed up to whoever claims the track, which is a client that has come back,
-//! here or in a process that has taken over ([`super::heirs`]). What is kept is bounded by [`EVENTS_MAX`] and
+//! here or in a process that has taken over ([`super::kin`]). What is kept is bounded by [`EVENTS_MAX`] and
 //! [`BYTES_MAX`] for one stream, by [`ALL_BYTES_MAX`] and [`TRACKS_MAX`] for all; a client that asks for more than is
 //! kept gets what there is.
 
 use std::collections::{HashMap, VecDeque};
 use std::mem;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use aws_lc_rs::rand;
@@ -59,6 +59,9 @@ pub(super) struct Track {
     scope: [u8; 32],
     /// The answer to one call.
     is_call: bool,
+    /// The place in another process's stream after which this one begins: until its client has got something of it, that
+    /// is what the client asks with.
+    continues: OnceLock<(u64, u64, u64)>,
     kept: Mutex<Kept>,
     all_bytes: Arc<AtomicUsize>,
     /// The feed while nobody reads it.
@@ -119,6 +122,14 @@ impl Claim {
         self.track.after(number)
     }
 
+    /// It begins after this place in a stream of another process.
+    pub(super) fn continues(&self, at: Option<(u64, u64, u64)>) {
+        if let Some(at) = at {
+            // It is new, and begins once.
+            let _ = self.track.continues.set(at);
+        }
+    }
+
     /// The client has got something.
     pub(super) fn wrote(&self) {
         self.track.kept.lock().written = true;
@@ -151,7 +162,17 @@ impl Claim {
     }
 
     /// Listens in the place of a client that has gone, for as long as it may take to come back.
-    pub(super) fn linger(mut self, leaving: Option<watch::Receiver<bool>>) {
+    pub(super) fn linger(self, leaving: Option<watch::Receiver<bool>>) {
+        self.wait(leaving, None);
+    }
+
+    /// The same for a client that has been sent to another process: it does come back, and this one stays for it.
+    pub(super) fn led_away(self) {
+        let seat = self.all.stay();
+        self.wait(None, seat);
+    }
+
+    fn wait(mut self, leaving: Option<watch::Receiver<bool>>, seat: Option<Seat>) {
         let Some(absent) = self.all.absence() else { return };
         self.goes_on = true;
         self.track.kept.lock().absent = true;
@@ -160,7 +181,7 @@ impl Claim {
         tokio::spawn(async move {
             let _absent = absent;
             let there = track.number;
-            if !all.listen(track, (feed, number), leaving).await {
+            if !all.listen(track, (feed, number), (leaving, seat)).await {
                 all.tracks.lock().remove(&there);
             }
         });
@@ -215,6 +236,7 @@ impl Replay {
             name: *name,
             scope: talk.scope,
             is_call,
+            continues: OnceLock::new(),
             kept: Mutex::default(),
             all_bytes: self.bytes.clone(),
             slot: Mutex::default(),
@@ -228,6 +250,14 @@ impl Replay {
     /// The stream of a place, for whose it is.
     pub(super) fn find(&self, track: u64, (name, scope): (&Name, &[u8; 32])) -> Option<Arc<Track>> {
         self.tracks.lock().get(&track).filter(|it| it.name == *name && it.scope == *scope).cloned()
+    }
+
+    /// The stream that goes on from a place in another process's, as far as its client knows.
+    pub(super) fn continued(&self, place: &Place, (name, scope): (&Name, &[u8; 32])) -> Option<Arc<Track>> {
+        let at = (place.owner, place.track, place.number);
+        let tracks = self.tracks.lock();
+        let is_it = |it: &&Arc<Track>| it.continues.get() == Some(&at) && it.name == *name && it.scope == *scope;
+        tracks.values().find(is_it).cloned()
     }
 
     /// A stream of the session's that its client has left before it got anything, so that it can name no place in it.
@@ -292,10 +322,9 @@ impl Replay {
         &self,
         track: Arc<Track>,
         (mut feed, number): (Feed, u64),
-        mut leaving: Option<watch::Receiver<bool>>,
+        (mut leaving, mut seat): (Option<watch::Receiver<bool>>, Option<Seat>),
     ) -> bool {
         let mut until = Instant::now() + ABSENCE;
-        let mut seat: Option<Seat> = None;
         let mut claims = std::pin::pin!(claimed(track.claims.subscribe(), number));
         loop {
             let coming = tokio::select! {
@@ -316,16 +345,19 @@ impl Replay {
                     continue;
                 }
                 () = tokio::time::sleep_until(until) => return false,
-                coming = feed.next() => coming,
+                coming = feed.next(), if !matches!(feed, Feed::Over) => coming,
             };
             match coming {
+                Coming::Left(_) => {}
                 Coming::Event { event, last, .. } => drop(track.keep(self.owner, event, last)),
                 Coming::Answer { event, last } => {
                     track.keep(self.owner, event, last);
                     track.kept.lock().ended = true;
                     feed = Feed::Ended;
                 }
-                Coming::End => return false,
+                Coming::End if track.is_call => return false,
+                // What was said before is still to be fetched.
+                Coming::End => feed = Feed::Over,
             }
         }
     }
@@ -358,7 +390,8 @@ impl Track {
         kept.said += 1;
         let number = kept.said;
         kept.last = last.clone().or_else(|| kept.last.take());
-        let event = Event { id: Some(Place { owner, track: self.number, number, last }.write()), ..event };
+        let place = Place { owner, track: self.number, number, is_call: self.is_call, last };
+        let event = Event { id: Some(place.write()), ..event };
         kept.bytes += event.data.len();
         self.all_bytes.fetch_add(event.data.len(), Ordering::Relaxed);
         kept.events.push_back((number, event.clone()));
@@ -412,65 +445,4 @@ impl Drop for Track {
 }
 
 #[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-
-    use super::*;
-
-    fn track(all: &Replay) -> Track {
-        Track {
-            number: 1,
-            name: Name::default(),
-            scope: [0; 32],
-            is_call: false,
-            kept: Mutex::default(),
-            all_bytes: all.bytes.clone(),
-            slot: Mutex::default(),
-            freed: Notify::new(),
-            claims: watch::Sender::new(0),
-        }
-    }
-
-    fn event(bytes: usize) -> Event {
-        Event::message(Bytes::from(vec![b'x'; bytes]))
-    }
-
-    #[test]
-    fn what_is_kept_has_limits_and_is_given_back() {
-        let all = Replay::new(crate::listen::Drain::new().exit());
-        let one = track(&all);
-        for _ in 0..2 * EVENTS_MAX {
-            one.keep(all.owner, event(1), None);
-        }
-        let kept = one.after(0);
-        assert_eq!(kept.len(), EVENTS_MAX);
-        let newest = kept.last().and_then(|(it, _)| it.id.as_deref()).and_then(Place::parse).expect("a place");
-        assert_eq!((newest.owner, newest.number), (all.owner, 2 * EVENTS_MAX as u64));
-        one.keep(all.owner, event(BYTES_MAX / 2), None);
-        one.keep(all.owner, event(BYTES_MAX / 2 + 1), None);
-        assert_eq!(one.after(0).len(), 1, "two of them are too many");
-        one.keep(all.owner, event(2 * BYTES_MAX), None);
-        assert_eq!(one.after(0).len(), 1, "a large one is kept alone");
-        let other = track(&all);
-        all.bytes.fetch_add(ALL_BYTES_MAX, Ordering::Relaxed);
-        other.keep(all.owner, event(1), None);
-        other.keep(all.owner, event(1), None);
-        assert_eq!(other.after(0).len(), 1, "all of them together have a limit as well");
-        all.bytes.fetch_sub(ALL_BYTES_MAX, Ordering::Relaxed);
-        assert!(one.after(newest.number + 3).is_empty(), "what a client has got is not kept any more");
-        drop((one, other));
-        assert_eq!(all.bytes.load(Ordering::Relaxed), 0);
-    }
-
-    #[test]
-    fn an_answer_is_the_last_event() {
-        let all = Replay::new(crate::listen::Drain::new().exit());
-        let one = track(&all);
-        one.keep(all.owner, event(1), None);
-        one.keep(all.owner, event(1), None);
-        one.kept.lock().ended = true;
-        assert_eq!(one.after(0).iter().map(|it| it.1).collect::<Vec<_>>(), [false, true]);
-        assert_eq!(one.after(1).len(), 1);
-        assert!(one.after(2).is_empty());
-    }
-}
+mod tests;

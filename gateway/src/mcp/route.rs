@@ -90,9 +90,9 @@ async fn named(talk: &Talk, raw: Raw<'_>, body: &Bytes, list: List) -> Result<Bo
 
 /// What the server calls it, where clients may know of it.
 async fn own(talk: &Talk, target: &Arc<Target>, list: List, name: &str) -> Option<String> {
-    let Some(shaping) = talk.shaping.as_ref().filter(|_| list == List::Tools) else { return Some(name.to_owned()) };
-    let own = shaping.own(target, name)?.to_owned();
-    Box::pin(shape::admits(talk, target, &own)).await.then_some(own)
+    let Some(shaping) = talk.shaping.as_ref().filter(|it| it.shapes(list)) else { return Some(name.to_owned()) };
+    let own = if list == List::Tools { shaping.own(target, name)? } else { name }.to_owned();
+    Box::pin(shape::admits(talk, target, (list, &own))).await.then_some(own)
 }
 
 async fn by_uri(talk: &Talk, raw: Raw<'_>, body: &Bytes) -> Result<Bound, Nowhere> {

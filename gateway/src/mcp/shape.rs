@@ -1,5 +1,5 @@
 //! What clients see of tools: those that are approved (`mcpPinning`), under the names and in the length that were chosen
-//! (`mcpTools`).
+//! (`mcpTools`); and of prompts and templates of resources those that are approved.
 //!
 //! A list is shaped when it is fetched, and kept so; what depends on the lists of all servers is judged when they are put
 //! together, over notes that were taken then.
@@ -61,6 +61,15 @@ impl Shaping {
         Some(Arc::new(it))
     }
 
+    /// Whether such a list is another than the server's.
+    pub(super) fn shapes(&self, list: List) -> bool {
+        list == List::Tools || self.pins(list)
+    }
+
+    fn pins(&self, list: List) -> bool {
+        self.pinning().is_some_and(|it| it.approvals.pins(list))
+    }
+
     fn tools(&self) -> Option<&mcp_tools::Policy> {
         match &self.tools.as_ref()?.policy {
             Policy::McpTools(policy) => Some(policy),
@@ -92,15 +101,34 @@ impl Shaping {
         self.tools().and_then(|it| it.shape(&target.name))?.name(own)
     }
 
+    /// An item as clients see it; `None` where they do not.
+    pub(super) fn item(
+        &self,
+        list: List,
+        (naming, target): (Naming, &Target),
+        (own, item): (&str, Raw<'_>),
+        document: &str,
+    ) -> Option<Shaped> {
+        if list == List::Tools {
+            return self.tool(naming, target, own, item);
+        }
+        let note = match self.pinning() {
+            Some(pinning) => Some(self.judge(pinning, (list, target), own, item)?),
+            None => None,
+        };
+        let text = list.renamed(naming, &target.name, item, document);
+        Some(Shaped { name: own.to_owned(), own: own.to_owned(), text, note })
+    }
+
     /// A tool as clients see it; `None` where they do not.
-    pub(super) fn tool(&self, naming: Naming, target: &Target, own: &str, item: Raw<'_>) -> Option<Shaped> {
+    fn tool(&self, naming: Naming, target: &Target, own: &str, item: Raw<'_>) -> Option<Shaped> {
         let shape = self.tools().and_then(|it| it.shape(&target.name));
         let name = match shape {
             Some(shape) => shape.name(own)?,
             None => own,
         };
         let note = match self.pinning() {
-            Some(pinning) => Some(self.judge(pinning, target, own, item)?),
+            Some(pinning) => Some(self.judge(pinning, (List::Tools, target), own, item)?),
             None => None,
         };
         let described = shape.and_then(|it| it.describe.get(own)).map(|it| &**it);
@@ -122,9 +150,9 @@ impl Shaping {
         Some(Shaped { name: name.to_owned(), own: own.to_owned(), text, note })
     }
 
-    /// All tools of a server, as they are kept.
-    pub(super) fn items(&self, mut shaped: Vec<Shaped>) -> Items {
-        if self.tools().is_some_and(|it| it.sort) {
+    /// All items of a server, as they are kept.
+    pub(super) fn items(&self, list: List, mut shaped: Vec<Shaped>) -> Items {
+        if list == List::Tools && self.tools().is_some_and(|it| it.sort) {
             shaped.sort_by(|a, b| a.name.cmp(&b.name));
         }
         let mut items = Items::default();
@@ -135,13 +163,19 @@ impl Shaping {
         items
     }
 
-    fn judge(&self, pinning: &mcp_pinning::Policy, target: &Target, own: &str, item: Raw<'_>) -> Option<Note> {
-        let definition = Definition::of(item);
-        let known = pinning.approvals.judge(&target.name, own, &definition);
+    fn judge(
+        &self,
+        pinning: &mcp_pinning::Policy,
+        (list, target): (List, &Target),
+        own: &str,
+        item: Raw<'_>,
+    ) -> Option<Note> {
+        let definition = Definition::in_list(list, item);
+        let known = pinning.approvals.judge(list, (&target.name, own), &definition);
         let approved = known == Known::Approved;
         let mut strictest = Action::Allow;
         let mut found = |finding: &'static str, action: Action| {
-            self.tell(target, own, &definition.hash, (finding, action));
+            self.tell((list, target), own, &definition.hash, (finding, action));
             strictest = strictest.max(action);
         };
         match known {
@@ -163,25 +197,39 @@ impl Shaping {
     }
 
     /// Once for each definition.
-    fn tell(&self, target: &Target, tool: &str, hash: &[u8; 32], (finding, action): (&'static str, Action)) {
-        if action == Action::Allow || !target.state.is_news(finding, tool, hash) {
+    fn tell(
+        &self,
+        (list, target): (List, &Target),
+        name: &str,
+        hash: &[u8; 32],
+        (finding, action): (&'static str, Action),
+    ) {
+        if action == Action::Allow || !target.state.is_news(finding, name, hash) {
             return;
         }
         self.telemetry.mcp_finding(finding, action.as_str());
         tracing::warn!(
             target_name = &*target.name,
-            tool = %tool.escape_debug(),
+            list = list.key(),
+            name = %name.escape_debug(),
             finding,
             action = action.as_str(),
             sha256 = hex(hash),
-            "a tool is not as approved"
+            "a definition is not as approved"
         );
     }
 
     /// Tools, by position of server and of tool, that are not shown because of other servers' tools.
-    pub(super) fn shadowed(&self, naming: Naming, lists: &[(&Target, Option<&Items>)]) -> HashSet<(usize, usize)> {
+    pub(super) fn shadowed(
+        &self,
+        (list, naming): (List, Naming),
+        lists: &[(&Target, Option<&Items>)],
+    ) -> HashSet<(usize, usize)> {
         let mut hidden = HashSet::new();
         let Some(pinning) = self.pinning().filter(|it| it.on_suspect > Action::Allow) else { return hidden };
+        if list == List::Templates {
+            return hidden;
+        }
         let mut skeletons: HashMap<&str, Vec<(usize, bool)>> = HashMap::new();
         let mut names: HashMap<&str, Vec<usize>> = HashMap::new();
         for (at, (_, items)) in lists.iter().enumerate() {
@@ -211,7 +259,7 @@ impl Shaping {
                     !naming.names && twins.clone().any(|(other, approved)| *other != at && (*approved || *other < at));
                 let mentions = note.mentions.iter().any(|word| is_named(at, word));
                 for finding in [shadows.then_some("shadows"), mentions.then_some("mentions")].into_iter().flatten() {
-                    self.tell(target, own, &note.hash, (finding, pinning.on_suspect));
+                    self.tell((list, target), own, &note.hash, (finding, pinning.on_suspect));
                     if pinning.on_suspect == Action::Quarantine {
                         hidden.insert((at, position));
                     }
@@ -222,12 +270,12 @@ impl Shaping {
     }
 }
 
-/// Whether a tool may be called, as far as approvals go: whether it is in the server's list as clients see it.
-pub(super) async fn admits(talk: &Talk, target: &Arc<Target>, own: &str) -> bool {
-    let Some(shaping) = talk.shaping.as_ref().filter(|it| it.pinning.is_some()) else { return true };
-    let Ok(items) = fan::items(talk, target, List::Tools).await else { return false };
+/// Whether a tool or a prompt may be used, as far as approvals go: whether it is in the server's list as clients see it.
+pub(super) async fn admits(talk: &Talk, target: &Arc<Target>, (list, own): (List, &str)) -> bool {
+    let Some(shaping) = talk.shaping.as_ref().filter(|it| it.pins(list)) else { return true };
+    let Ok(items) = fan::items(talk, target, list).await else { return false };
     let Some(position) = items.items.iter().position(|(it, _)| it == own) else { return false };
-    let key = ListKey::shaped(List::Tools, talk);
+    let key = ListKey::shaped(list, talk);
     let kept: Vec<Option<Arc<Items>>> = talk
         .federation
         .targets
@@ -235,7 +283,7 @@ pub(super) async fn admits(talk: &Talk, target: &Arc<Target>, own: &str) -> bool
         .map(|it| if Arc::ptr_eq(it, target) { Some(items.clone()) } else { it.state.last_list(&key) })
         .collect();
     let lists: Vec<_> = talk.federation.targets.iter().map(|it| &**it).zip(kept.iter().map(Option::as_deref)).collect();
-    let hidden = shaping.shadowed(talk.federation.naming, &lists);
+    let hidden = shaping.shadowed((list, talk.federation.naming), &lists);
     let at = talk.federation.targets.iter().position(|it| Arc::ptr_eq(it, target));
     at.is_some_and(|at| !hidden.contains(&(at, position)))
 }

@@ -135,7 +135,8 @@ pub(super) async fn listen(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx, 
     }
     let name = Sessions::name();
     let began = Sessions::now();
-    let place = Sealed { began, version: Version::V2024_11_05, client: String::new(), servers: Vec::new() };
+    let (owner, version) = (talk.mcp.replay.owner, Version::V2024_11_05);
+    let place = Sealed { began, owner, version, client: String::new(), servers: Vec::new() };
     let Ok(id) = talk.mcp.sessions.seal(&place, name, &talk.scope) else {
         return refuse(session, ctx, 500, "the session cannot be sealed").await;
     };
@@ -173,9 +174,8 @@ async fn unasked(mut talk: Talk, name: Name, channel: Arc<Channel>) {
     talk.session = Some((name, session));
     let talk = Arc::new(talk);
     let places = std::collections::BTreeMap::new();
-    let (_listeners, mut coming, _) =
-        stream::listen_from(&talk, stream::From { places: &places, only: None, ready: None });
-    while let Some(said) = coming.recv().await {
+    let (mut listening, _) = stream::listen_from(&talk, stream::From { places: &places, only: None, arrival: None });
+    while let Some(said) = listening.coming.recv().await {
         let Said::Server(target, event) = said else { continue };
         if let Some(data) = super::relay::unasked(&talk, &target, &event)
             && channel.say(Event::message(data)).await.is_err()
@@ -192,8 +192,8 @@ pub(super) async fn message(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx,
     let Some(id) = id else {
         return refuse(session, ctx, 422, "`sessionId` is missing: begin with GET").await;
     };
-    let name = talk.mcp.sessions.open(id, &talk.scope).map(|(name, _)| name);
-    let Some((name, channel)) = found(&talk, name).await else {
+    let place = talk.mcp.sessions.open(id, &talk.scope).map(|(name, place)| (name, place.owner));
+    let Some((name, channel)) = found(&talk, place).await else {
         return refuse(session, ctx, 404, "session not found").await;
     };
     if !session.req_header().headers.get(CONTENT_TYPE).is_some_and(|it| transport::is_type(it.as_bytes(), JSON)) {
@@ -219,11 +219,11 @@ pub(super) async fn message(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx,
 }
 
 /// What leads to the client: here, or in a process that gives way to this one.
-async fn found(talk: &Talk, name: Option<Name>) -> Option<(Name, Arc<Channel>)> {
-    let name = name?;
+async fn found(talk: &Talk, place: Option<(Name, u64)>) -> Option<(Name, Arc<Channel>)> {
+    let (name, owner) = place?;
     match talk.mcp.channels.get(&name) {
         Some(channel) => Some((name, channel)),
-        None => Some((name, talk.mcp.kin.channel(talk, name).await?)),
+        None => Some((name, talk.mcp.kin.channel(talk, (name, owner)).await?)),
     }
 }
 

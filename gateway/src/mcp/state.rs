@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use ir::{BackendKey, Text};
 use parking_lot::Mutex;
-use protocols::mcp::{List, Naming};
+use protocols::mcp::{List, Naming, slim};
 
 use super::openapi::Known;
 use super::shape::Note;
@@ -69,8 +69,11 @@ impl Register {
             let lists: serde_json::Map<_, _> = it
                 .lists
                 .iter()
-                .map(|(name, (items, age))| {
-                    ((*name).to_owned(), serde_json::json!({"items": items, "ageSeconds": age.as_secs()}))
+                .map(|(name, it)| {
+                    let Listed { items, bytes, age } = it;
+                    let shown = serde_json::json!({"items": items, "bytes": bytes, "tokens": it.tokens(),
+                        "ageSeconds": age.as_secs()});
+                    ((*name).to_owned(), shown)
                 })
                 .collect();
             serde_json::json!({"backend": backend.as_str(), "target": &**target, "up": it.up,
@@ -132,7 +135,7 @@ impl ListKey {
 
     /// As it is for an exchange.
     pub(super) fn shaped(list: List, talk: &Talk) -> Self {
-        let shaping = talk.shaping.as_ref().filter(|_| list == List::Tools);
+        let shaping = talk.shaping.as_ref().filter(|it| it.shapes(list));
         let shape = shaping.map_or(0, |it| it.fingerprint);
         Self { shape, ..Self::new(list, talk.federation.naming, talk.audience()) }
     }
@@ -146,8 +149,24 @@ pub struct Figures {
     /// In a row.
     pub failures: u32,
     pub era: Era,
-    /// Last good lists: items, and how old.
-    pub lists: BTreeMap<&'static str, (usize, Duration)>,
+    /// Last good lists.
+    pub lists: BTreeMap<&'static str, Listed>,
+}
+
+/// A list of a server, as clients see it.
+#[derive(Clone, Copy, Debug)]
+pub struct Listed {
+    pub items: usize,
+    /// Of all definitions.
+    pub bytes: usize,
+    pub age: Duration,
+}
+
+impl Listed {
+    /// About how much of a model's context the definitions take.
+    pub fn tokens(&self) -> usize {
+        slim::tokens(self.bytes)
+    }
 }
 
 /// Items of a server, ready to be sent.
@@ -161,6 +180,7 @@ pub struct Items {
 
 struct Kept {
     items: Arc<Items>,
+    bytes: usize,
     since: Instant,
 }
 
@@ -208,13 +228,14 @@ impl State {
     /// What is known of it, for operators.
     pub fn figures(&self, now: Instant) -> Figures {
         let failures = self.breaker.lock().failures;
-        let mut lists: BTreeMap<&'static str, (usize, Duration)> = BTreeMap::new();
+        let mut lists: BTreeMap<&'static str, Listed> = BTreeMap::new();
         for (key, kept) in self.lists.lock().iter() {
             let age = now.saturating_duration_since(kept.since);
-            let held = lists.entry(key.list.key()).or_insert((kept.items.items.len(), age));
+            let (items, bytes) = (kept.items.items.len(), kept.bytes);
+            let held = lists.entry(key.list.key()).or_insert(Listed { items, bytes, age });
             // Of several audiences the one that was told last.
-            if age < held.1 {
-                *held = (kept.items.items.len(), age);
+            if age < held.age {
+                *held = Listed { items, bytes, age };
             }
         }
         Figures { up: self.is_well(), failures, era: self.era(now), lists }
@@ -285,7 +306,8 @@ impl State {
             let oldest = lists.iter().min_by_key(|(_, it)| it.since).map(|(key, _)| *key);
             oldest.map(|it| lists.remove(&it));
         }
-        lists.insert(key, Kept { items, since: now });
+        let bytes = items.items.iter().map(|(_, text)| text.len()).sum();
+        lists.insert(key, Kept { items, bytes, since: now });
     }
 
     /// The server says that these lists are others now.

@@ -18,12 +18,14 @@ use protocols::mcp::answer;
 use protocols::mcp::resume::{Last, Place};
 use protocols::mcp::transport::LAST_EVENT_ID;
 use protocols::sse::Event;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::events::Events;
 use super::fault::Fault;
 use super::feed::{Coming, Feed, Said, Several};
+use super::handover::{Arrival, Departure, Departures};
+use super::modern::watch::Watch;
 use super::replay::{Claim, raised};
 use super::reply::{self, Stream};
 use super::talk::Talk;
@@ -47,6 +49,11 @@ pub(super) async fn answer(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx, 
         return go_on(proxy, session, ctx, (claim, number)).await;
     }
     let last = match place {
+        Some(Place { is_call: true, last: None, .. }) => {
+            // Another process has it, or had. To wait for an answer here would be to wait for ever.
+            let text = answer::error("", answer::INVALID_REQUEST, "session not found: the answer is not kept here");
+            return reply::write(session, ctx, reply::message(404, Reason::InvalidRequest, text)).await;
+        }
         Some(place) => place.last,
         None => shown.as_deref().and_then(Last::parse),
     };
@@ -73,9 +80,9 @@ pub(super) async fn answer(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx, 
             }
         }
         None => {
-            let (listeners, coming, _) = listen_from(&talk, From { places: &places, only: None, ready: None });
+            let (listening, _) = listen_from(&talk, From { places: &places, only: None, arrival: None });
             let talk = talk.clone();
-            Feed::Several(Box::new(Several { talk, _listeners: listeners, coming, places, seen: None, is_call: false }))
+            Feed::Several(Box::new(Several { talk, listening, places, seen: None, is_call: false }))
         }
     };
     match talk.mcp.replay.begin(&talk, feed, false) {
@@ -91,7 +98,7 @@ async fn kept(talk: &Arc<Talk>, place: Option<&Place>) -> Option<Claim> {
     let whose = (name, &talk.scope);
     let track = match place {
         Some(place) if place.owner == replay.owner => replay.find(place.track, whose),
-        Some(_) => None,
+        Some(place) => replay.continued(place, whose),
         None => replay.unheard(whose),
     };
     match track {
@@ -126,8 +133,8 @@ fn heard(
 /// Writes what was kept after an event, and then what comes.
 async fn go_on(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx, (mut claim, number): (Claim, u64)) -> Result<()> {
     let leaving = crate::listen::conn_info(session).map(|it| it.drain.clone());
-    // A process that is on its way out already is asked because there is no other.
-    let mut ends = leaving.clone().filter(|it| !*it.borrow() && !claim.is_call());
+    let is_followed = !proxy.mcp.kin.is_empty();
+    let mut ends = std::pin::pin!(ends(leaving.clone().filter(|_| !claim.is_call()), is_followed));
     let mut out = match Stream::begin(session, ctx, &proxy.carried, Vec::new()).await {
         Ok(out) => out,
         Err(gone) => {
@@ -149,7 +156,7 @@ async fn go_on(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx, (mut claim, 
                     tokio::select! {
                         biased;
                         () = superseded => Next::Claimed,
-                        () = raised(&mut ends) => Next::Leaves,
+                        () = &mut ends => Next::Leaves,
                         coming = claim.feed.next() => Next::Comes(coming),
                     }
                 };
@@ -157,6 +164,8 @@ async fn go_on(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx, (mut claim, 
                 match next {
                     Ok(Next::Comes(Coming::Event { event, last, .. })) => (claim.keep(event, last), false),
                     Ok(Next::Comes(Coming::Answer { event, last })) => (claim.keep_last(event, last), true),
+                    // It is said to a process that has taken over, and here nobody has.
+                    Ok(Next::Comes(Coming::Left(_))) => continue,
                     Ok(Next::Comes(Coming::End)) => return out.end().await,
                     Ok(Next::Claimed) => {
                         claim.give_up();
@@ -164,7 +173,7 @@ async fn go_on(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx, (mut claim, 
                     }
                     Ok(Next::Leaves) => {
                         // The client goes on with it where the service is now.
-                        claim.linger(leaving);
+                        claim.led_away();
                         return out.end().await;
                     }
                     Err(gone) => {
@@ -186,6 +195,18 @@ async fn go_on(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx, (mut claim, 
     }
 }
 
+/// Until the client is better served by another process.
+async fn ends(leaving: Option<watch::Receiver<bool>>, is_followed: bool) {
+    let leaves = leaving.as_ref().is_some_and(|it| *it.borrow());
+    let mut leaving = leaving.filter(|_| !leaves);
+    match leaves && is_followed {
+        // Its client was quicker than the successor, which takes connections by now.
+        true => tokio::time::sleep(PAUSE).await,
+        // A process that is on its way out already is asked because there is no other.
+        false => raised(&mut leaving).await,
+    }
+}
+
 /// What happens next to a stream.
 enum Next {
     Comes(Coming),
@@ -202,9 +223,9 @@ async fn of_call(
 ) -> Result<()> {
     let places = BTreeMap::from([(target.clone(), id)]);
     // They end with this exchange.
-    let (_listeners, mut receiver, _) = listen_from(&talk, From { places: &places, only: Some(&target), ready: None });
+    let (mut listening, _) = listen_from(&talk, From { places: &places, only: Some(&target), arrival: None });
     let mut out = Stream::begin(session, ctx, &proxy.carried, Vec::new()).await?;
-    while let Some(said) = out.next(std::pin::pin!(receiver.recv())).await? {
+    while let Some(said) = out.next(std::pin::pin!(listening.coming.recv())).await? {
         let Said::Server(target, event) = said else { continue };
         let Some(data) = relay::unasked(&talk, &target, &event) else { continue };
         let id = event.id.as_ref();
@@ -220,87 +241,143 @@ pub(super) struct From<'a> {
     pub(super) places: &'a BTreeMap<String, String>,
     /// Only this one, and only once.
     pub(super) only: Option<&'a str>,
-    /// Gets a permit for each that has been asked; until then another process listens as well.
-    pub(super) ready: Option<Arc<Semaphore>>,
+    /// Another process has listened until now.
+    pub(super) arrival: Option<Arrival>,
 }
 
-/// The streams of servers, for as long as the first is kept; the last is for others who say something in the same stream.
+/// Servers that are listened to, for as long as this is kept.
+pub(super) struct Listening {
+    pub(super) tasks: JoinSet<()>,
+    pub(super) coming: mpsc::Receiver<Said>,
+    pub(super) departures: Departures,
+}
+
+impl Listening {
+    /// What comes from nobody yet.
+    pub(super) fn new() -> (Self, mpsc::Sender<Said>) {
+        let (sender, coming) = mpsc::channel(WAITING_MAX);
+        (Self { tasks: JoinSet::new(), coming, departures: Departures::new() }, sender)
+    }
+}
+
+/// The streams of servers; the sender is for others who say something in the same stream.
 pub(super) fn listen_from(
     talk: &Arc<Talk>,
-    From { places, only, ready }: From<'_>,
-) -> (JoinSet<()>, mpsc::Receiver<Said>, mpsc::Sender<Said>) {
-    let (sender, receiver) = mpsc::channel(WAITING_MAX);
-    let mut listeners = JoinSet::new();
+    From { places, only, arrival }: From<'_>,
+) -> (Listening, mpsc::Sender<Said>) {
+    let (mut listening, sender) = Listening::new();
     for target in &talk.federation.targets {
         if only.is_some_and(|it| it != &*target.name) {
             continue;
         }
         let last = places.get(&*target.name).cloned();
-        let asked = Asked { last, once: only.is_some(), ready: ready.clone() };
-        listeners.spawn(listen(talk.clone(), target.clone(), asked, sender.clone()));
+        let departure = listening.departures.of(&target.name);
+        let asked = Asked { last, once: only.is_some(), arrival: arrival.clone(), departure };
+        listening.tasks.spawn(listen(talk.clone(), target.clone(), asked, sender.clone()));
     }
-    (listeners, receiver, sender)
+    (listening, sender)
 }
 
 struct Asked {
     last: Option<String>,
     once: bool,
-    ready: Option<Arc<Semaphore>>,
+    arrival: Option<Arrival>,
+    departure: Departure,
 }
 
-/// One server's stream, again and again.
+/// One server's stream, again and again, until it is heard elsewhere.
 async fn listen(talk: Arc<Talk>, target: Arc<Target>, asked: Asked, out: mpsc::Sender<Said>) {
-    let Asked { mut last, once, mut ready } = asked;
-    // A server that has one stream for each session takes another as soon as the first is closed.
-    let mut pause = if ready.is_some() { PAUSE_MIN } else { PAUSE };
+    let Asked { mut last, once, mut arrival, mut departure } = asked;
+    // A server that has one stream for each session takes another soon after the first is closed.
+    let mut pause = if arrival.is_some() { PAUSE_MIN } else { PAUSE };
     let watch = talk.session.as_ref().map(|(name, _)| talk.mcp.watches.of(name, &target.name));
-    loop {
-        let changed = async {
-            match &watch {
-                Some(watch) => watch.changed.notified().await,
-                None => std::future::pending().await,
-            }
-        };
+    while !departure.is_due() {
         let listening = Box::pin(target.listen(&talk, last.as_deref())).await;
-        if let Some(ready) = ready.take() {
-            ready.add_permits(1);
-        }
+        let refused = arrival.as_ref().is_some_and(|it| it.asked(&target.name, &listening));
         match listening {
             Ok(Some(events)) => {
                 pause = PAUSE;
-                let passed = tokio::select! {
-                    passed = pass(&target, events, &mut last, &out) => passed,
+                if let Some(mut arrival) = arrival.take() {
+                    arrival.in_order(&target.name).await;
+                }
+                let mut passing = Passing { target: &target, last: &mut last, out: &out, departure: &mut departure };
+                match passing.pass(events, watch.as_deref()).await {
+                    Passed::Ended => {}
                     // Asked anew at once, for something else.
-                    () = changed => continue,
-                };
-                if passed.is_err() {
-                    return;
+                    Passed::Changed => continue,
+                    Passed::Unheard => return,
                 }
             }
-            Ok(None) => return,
-            Err(fault) => tracing::debug!(target_name = &*target.name, error = %fault, "no stream"),
+            Ok(None) => break,
+            Err(fault) => {
+                tracing::debug!(target_name = &*target.name, error = %fault, "no stream");
+                if let Some(mut arrival) = arrival.take_if(|_| refused) {
+                    arrival.left(&target.name).await;
+                    continue;
+                }
+            }
         }
         if once {
             return;
         }
-        tokio::time::sleep(pause).await;
+        tokio::select! {
+            () = departure.due() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
         pause = (pause * 2).min(PAUSE_MAX);
+    }
+    if departure.is_due() {
+        // Nobody may be there to hear it.
+        let _ = out.send(Said::Left(target)).await;
     }
 }
 
-/// The error says that nobody listens any more.
-async fn pass(
-    target: &Arc<Target>,
-    mut events: Events,
-    last: &mut Option<String>,
-    out: &mpsc::Sender<Said>,
-) -> std::result::Result<(), ()> {
-    while let Ok(Some(event)) = events.next().await {
-        if let Some(id) = &event.id {
-            *last = Some(id.clone());
+/// One stream on its way to who hears it.
+struct Passing<'a> {
+    target: &'a Arc<Target>,
+    last: &'a mut Option<String>,
+    out: &'a mpsc::Sender<Said>,
+    departure: &'a mut Departure,
+}
+
+/// Why no more of a stream is passed on.
+enum Passed {
+    Ended,
+    /// Something else is wanted of the server.
+    Changed,
+    /// Nobody listens any more.
+    Unheard,
+}
+
+impl Passing<'_> {
+    /// An event that has been read is passed on, whatever happens meanwhile.
+    async fn pass(&mut self, mut events: Events, watch: Option<&Watch>) -> Passed {
+        let mut leaves = false;
+        let mut changed = std::pin::pin!(async {
+            match watch {
+                Some(watch) => watch.changed.notified().await,
+                None => std::future::pending().await,
+            }
+        });
+        loop {
+            let event = tokio::select! {
+                biased;
+                () = self.departure.due(), if !leaves => {
+                    leaves = true;
+                    events.leave().await;
+                    continue;
+                }
+                event = events.next() => event,
+                () = &mut changed => return Passed::Changed,
+            };
+            let Ok(Some(event)) = event else { return Passed::Ended };
+            if let Some(id) = &event.id {
+                *self.last = Some(id.clone());
+            }
+            let event = Event { data: Bytes::clone(&event.data), ..event };
+            if self.out.send(Said::Server(self.target.clone(), event)).await.is_err() {
+                return Passed::Unheard;
+            }
         }
-        let event = Event { data: Bytes::clone(&event.data), ..event };
-        out.send(Said::Server(target.clone(), event)).await.map_err(drop)?;
     }
-    Ok(())
 }

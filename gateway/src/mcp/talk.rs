@@ -71,16 +71,16 @@ impl Talk {
         facts: Facts,
         route: &str,
     ) -> Self {
-        let mut gone = Vec::new();
+        let mut gone: Vec<HeaderName> = head.headers.keys().filter(|it| OURS.contains(it)).cloned().collect();
         hop::to_remove(&head.headers, false, |name| gone.push(name));
         if !transport::version(&head.headers).ok().flatten().is_some_and(Version::is_modern) {
             // Only that era has headers that repeat arguments, and only there anybody compares them.
             gone.extend(head.headers.keys().filter(|it| param::is_param(it)).cloned());
         }
-        for name in gone.iter().chain(&OURS) {
+        for name in &gone {
             head.remove_header(name);
         }
-        let scope = scope(&federation.name, route, &facts.identity);
+        let scope = scope_of(&federation, route, &facts.identity);
         let (head, facts, audience) = (Arc::new(head), Arc::new(facts), OnceLock::new());
         Self {
             mcp,
@@ -202,6 +202,18 @@ pub(super) fn affinity(session: &Name, target: &Target) -> u64 {
 
 pub(super) fn insert(head: &mut RequestHeader, name: HeaderName, value: HeaderValue) -> Result<(), Fault> {
     head.insert_header(name, value).map_err(|error| Fault::Policy(error.to_string()))
+}
+
+/// [`scope`], remembered for clients that nobody knows.
+fn scope_of(federation: &Federation, route: &str, identity: &Identity) -> [u8; 32] {
+    let Identity { jwt: None, api_key: None, basic: None, peer: None } = identity else {
+        return scope(&federation.name, route, identity);
+    };
+    let digested = || (route.into(), scope(&federation.name, route, identity));
+    match federation.of_nobody.get_or_init(digested) {
+        (known, scope) if **known == *route => *scope,
+        _ => scope(&federation.name, route, identity),
+    }
 }
 
 /// Where and whose something is that clients hold sealed: never twice the same for two of them.

@@ -234,8 +234,11 @@ impl Target {
         let Sending { body, deadline, again } = sending;
         let head = post_head(talk, endpoint, Some(opened), &body)?;
         let deadline = deadline.or_else(|| endpoint.effective.timeout()?.backend_request).unwrap_or(CALL_DEADLINE);
-        let terms = Terms { deadline, again, affinity: talk.affinity(self) };
-        let reply = talk.mcp.caller.send(endpoint, &head, Some(body), terms).await?;
+        let (caller, affinity) = (&talk.mcp.caller, talk.affinity(self));
+        let reply = match again {
+            true => caller.send(endpoint, &head, Some(body), Terms { deadline, again, affinity }).await?,
+            false => caller.send_once(endpoint, head, body, (deadline, affinity)).await?,
+        };
         match reply.status {
             StatusCode::OK => answer_of(reply).await,
             StatusCode::ACCEPTED | StatusCode::NO_CONTENT => {

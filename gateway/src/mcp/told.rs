@@ -1,8 +1,6 @@
 //! What is told of a message when its exchange has ended: fields of the access log, labels of metrics, and the `mcp` of
 //! expressions.
 
-use std::fmt::Write as _;
-
 use filters::expr::Json;
 use ir::Text;
 use protocols::json::Raw;
@@ -81,9 +79,9 @@ impl Told {
 pub(super) fn begun(ctx: &mut Ctx, talk: &Talk, method: &str) {
     let mut session = String::new();
     if let Some((name, _)) = &talk.session {
+        session.reserve(2 * name.len());
         for byte in name {
-            // Writing to a String cannot fail.
-            let _ = write!(session, "{byte:02x}");
+            session.extend([byte >> 4, byte & 15].map(|it| char::from_digit(it.into(), 16).unwrap_or_default()));
         }
     }
     let mut object = Json::new();
@@ -107,13 +105,15 @@ pub(super) fn whose(ctx: &mut Ctx, target: &Target, subject: Option<&Subject>) {
 
 /// It has been answered.
 pub(super) fn ended(ctx: &mut Ctx, ended: Ended) {
-    if let Some(object) = &mut ctx.mcp {
-        if let Some((code, message)) = &ended.error {
-            object.insert("error".to_owned(), json!({"code": code, "message": message}));
-        }
+    if let Some(object) = &mut ctx.mcp
+        && let Some((code, message)) = &ended.error
+    {
+        let error = json!({"code": code, "message": message});
         if let Some(Value::Object(tool)) = object.get_mut("tool") {
-            tool.insert("error".to_owned(), Value::from(ended.failed || ended.error.is_some()));
+            // That the tool itself has failed is in its result (`isError`).
+            tool.insert("error".to_owned(), error.clone());
         }
+        object.insert("error".to_owned(), error);
     }
     if let Some(told) = &mut ctx.told {
         told.ended = ended;
@@ -121,6 +121,9 @@ pub(super) fn ended(ctx: &mut Ctx, ended: Ended) {
 }
 
 fn cut(text: &str) -> String {
+    if text.len() <= TEXT_CHARS_MAX {
+        return text.to_owned();
+    }
     text.chars().take(TEXT_CHARS_MAX).collect()
 }
 

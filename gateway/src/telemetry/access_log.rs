@@ -4,7 +4,7 @@
 //! `listener`, `route_rule`, `route`, `endpoint`, `src.addr`, `http.method`, `http.host`,
 //! `http.path`, `http.version`, `http.status`, `grpc.status`, `tls.sni`, `src.identity`, `jwt.sub`,
 //! `basic.user`, `protocol`, `retry.attempt`; of MCP `mcp.method`, `mcp.target`, `mcp.tool.name` (`prompt`, `resource`),
-//! `mcp.session.id` (its public part), `mcp.tool.error`, `mcp.error.code` and `mcp.error.message`; `gen_ai.*` of requests to
+//! `mcp.session.id` (its public part), `error.type` (`tool_error`), `mcp.error.code` and `mcp.error.message`; `gen_ai.*` of requests to
 //! language models; those of an agent (`a2a.method`, `a2a.task.id`, `a2a.task.state`, `a2a.context.id`, `a2a.result.kind`,
 //! `a2a.response.outcome`, `a2a.response.error_code`); `error`, `reason` (unless the backend answered), `policy` and
 //! `policy.rule` of what refused, `policy.wouldDeny` of what would have in shadow mode
@@ -223,7 +223,8 @@ impl Record<'_> {
         }
         self.text("mcp.session.id", &told.session);
         if told.ended.failed {
-            self.text("mcp.tool.error", "true");
+            // As the conventions of OpenTelemetry have it. `mcp.tool.error` of expressions is an object: a JSON-RPC error.
+            self.text("error.type", "tool_error");
         }
         if let Some((code, message)) = &told.ended.error {
             self.text("mcp.error.code", &code.to_string());

@@ -1,33 +1,49 @@
-//! What a tool says of itself, in one form: for its hash, and for looking at what models are told.
+//! What a tool, a prompt or a template of resources says of itself, in one form: for its hash, and for looking at what
+//! models are told.
 //!
 //! The form is that of RFC 8785 (JCS) but for the exponents of large numbers: members in the order of their names'
-//! UTF-16, no spaces, numbers as short as they can be. It holds `name`, `title`, `description`, `inputSchema`,
-//! `outputSchema` and `annotations`; what else a server sends (`_meta`, icons) tells models nothing.
+//! UTF-16, no spaces, numbers as short as they can be. Of a tool it holds `name`, `title`, `description`, `inputSchema`,
+//! `outputSchema` and `annotations`, of a prompt `arguments` in the place of the schemas, of a template `uriTemplate` and
+//! `mimeType`; what else a server sends (`_meta`, icons) tells models nothing.
 
 use aws_lc_rs::digest::{SHA256, digest};
 
+use super::List;
 use crate::json::{Kind, Raw, quoted};
 
-/// Members that are part of a definition.
-const MEMBERS: [&str; 6] = ["annotations", "description", "inputSchema", "name", "outputSchema", "title"];
+/// Members that are part of a definition, in their order.
+fn members_of(list: List) -> &'static [&'static str] {
+    match list {
+        List::Tools => &["annotations", "description", "inputSchema", "name", "outputSchema", "title"],
+        List::Prompts => &["arguments", "description", "name", "title"],
+        List::Resources => &["annotations", "description", "mimeType", "name", "title", "uri"],
+        List::Templates => &["annotations", "description", "mimeType", "name", "title", "uriTemplate"],
+    }
+}
 
 /// SHA-256.
 pub type Hash = [u8; 32];
 
-/// A tool's definition.
+/// A definition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Definition {
     /// The canonical text.
     pub text: String,
     pub hash: Hash,
-    /// The same without the name: two tools that differ in it alone have one.
+    /// The same without what it is called by: two that differ in it alone have one.
     pub body: Hash,
 }
 
 impl Definition {
+    /// A tool's.
     pub fn of(item: Raw<'_>) -> Self {
-        let text = canonical_of(item, |_| true);
-        let nameless = canonical_of(item, |name| name != "name");
+        Self::in_list(List::Tools, item)
+    }
+
+    /// Of an item of this list.
+    pub fn in_list(list: List, item: Raw<'_>) -> Self {
+        let text = canonical_of(list, item, |_| true);
+        let nameless = canonical_of(list, item, |name| name != list.identity());
         Self { hash: sha256(&text), body: sha256(&nameless), text }
     }
 }
@@ -38,11 +54,11 @@ fn sha256(text: &str) -> Hash {
     out
 }
 
-fn canonical_of(item: Raw<'_>, keeps: impl Fn(&str) -> bool) -> String {
+fn canonical_of(list: List, item: Raw<'_>, keeps: impl Fn(&str) -> bool) -> String {
     let mut out = String::from("{");
-    for name in MEMBERS.into_iter().filter(|it| keeps(it)) {
+    for name in members_of(list).iter().copied().filter(|it| keeps(it)) {
         // Twice: both, so that neither hides behind the other.
-        for (_, value) in item.members().filter(|(key, _)| key == name) {
+        for (_, value) in item.members().filter(|(key, _)| &**key == name) {
             member(&mut out, name, value);
         }
     }
@@ -155,6 +171,19 @@ mod tests {
         assert_ne!(of(plain).hash, renamed.hash);
         assert_eq!(of(plain).body, renamed.body, "known again under another name");
         assert_eq!(hex(&of(plain).hash).len(), 64);
+    }
+
+    #[test]
+    fn prompts_and_templates_have_definitions_of_their_own() {
+        let in_list = |list, text: &str| Definition::in_list(list, json::parse(text.as_bytes()).unwrap());
+        let prompt = r#"{"name":"p","arguments":[{"required":true,"name":"who"}],"inputSchema":{},"icons":[]}"#;
+        let one = in_list(List::Prompts, prompt);
+        assert_eq!(one.text, r#"{"arguments":[{"name":"who","required":true}],"name":"p"}"#);
+        assert_ne!(one.hash, in_list(List::Prompts, r#"{"name":"p","arguments":[{"name":"who"}]}"#).hash);
+        let template = in_list(List::Templates, r#"{"uriTemplate":"a://{x}","name":"n","mimeType":"m"}"#);
+        assert_eq!(template.text, r#"{"mimeType":"m","name":"n","uriTemplate":"a://{x}"}"#);
+        let moved = in_list(List::Templates, r#"{"uriTemplate":"b://{x}","name":"n","mimeType":"m"}"#);
+        assert!(template.hash != moved.hash && template.body == moved.body);
     }
 
     #[test]

@@ -4,8 +4,8 @@
 //! `g<target>:<id>,<target>:<id>` for the stream of what nobody asked for, `p<target>:<id>` for the answer to one call.
 //! The ids of servers are opaque, and written in base64url.
 //!
-//! Where events are kept ([`Place`]), an id says first who keeps them: `<owner>.<track>.<number>`, and after `~` how far
-//! the servers' streams had come, for whoever asks somebody else than the owner.
+//! Where events are kept ([`Place`]), an id says first who keeps them: `<owner>.<track>.<number>`, then `.c` where they are
+//! the answer to a call, and after `~` how far the servers' streams had come, for whoever asks somebody else than the owner.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -14,6 +14,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 pub const ID_BYTES_MAX: usize = 256;
 /// Longest id accepted.
 pub const TEXT_BYTES_MAX: usize = 8 * 1024;
+
+/// Ends the first part of an id of a call's answer.
+const OF_CALL: &str = ".c";
 
 /// How far streams had come.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +69,8 @@ pub struct Place {
     pub track: u64,
     /// The event, from 1.
     pub number: u64,
+    /// It is a call's answer, which nobody else can go on with.
+    pub is_call: bool,
     /// Where the servers were.
     pub last: Option<Last>,
 }
@@ -73,8 +78,8 @@ pub struct Place {
 impl Place {
     /// As clients see it.
     pub fn write(&self) -> String {
-        let Self { owner, track, number, last } = self;
-        let own = format!("{owner:x}.{track:x}.{number:x}");
+        let Self { owner, track, number, is_call, last } = self;
+        let own = format!("{owner:x}.{track:x}.{number:x}{}", if *is_call { OF_CALL } else { "" });
         match last.as_ref().and_then(Last::write) {
             Some(last) => format!("{own}~{last}"),
             None => own,
@@ -86,8 +91,9 @@ impl Place {
             Some((own, last)) => (own, Some(Last::parse(last)?)),
             None => (text, None),
         };
+        let (own, is_call) = own.strip_suffix(OF_CALL).map_or((own, false), |it| (it, true));
         let mut parts = own.split('.').map(|it| u64::from_str_radix(it, 16).ok());
-        let place = Self { owner: parts.next()??, track: parts.next()??, number: parts.next()??, last };
+        let place = Self { owner: parts.next()??, track: parts.next()??, number: parts.next()??, is_call, last };
         parts.next().is_none().then_some(place)
     }
 }
@@ -103,8 +109,20 @@ mod tests {
         for text in ["", "p", "g", "x", "pa", "pa:!", "ga:YQ,", "1", "5d2b_3", "\u{e4}"] {
             assert_eq!(Last::parse(text), None, "{text}");
         }
-        for text in ["", "1", "1.2", "1.2.", "1.2.3.4", "1.2.x", "1.2.3~", "1.2.3~x", "ga:YQ", "1.2.11111111111111111"]
-        {
+        for text in [
+            "",
+            "1",
+            "1.2",
+            "1.2.",
+            "1.2.3.4",
+            "1.2.c",
+            "1.2.3.c.c",
+            "1.2.x",
+            "1.2.3~",
+            "1.2.3~x",
+            "ga:YQ",
+            "1.2.11111111111111111",
+        ] {
             assert_eq!(Place::parse(text), None, "{text}");
         }
         assert_eq!(Last::Unasked(Vec::new()).write(), None);
@@ -123,9 +141,9 @@ mod tests {
         }
 
         #[test]
-        fn places_are_read_as_they_were_written(owner in any::<u64>(), track in any::<u64>(), number in any::<u64>(), id in prop::option::of("\\PC{0,9}")) {
+        fn places_are_read_as_they_were_written(owner in any::<u64>(), track in any::<u64>(), number in any::<u64>(), is_call in any::<bool>(), id in prop::option::of("\\PC{0,9}")) {
             let last = id.map(|id| Last::Call { target: "t".into(), id });
-            let place = Place { owner, track, number, last };
+            let place = Place { owner, track, number, is_call, last };
             prop_assert_eq!(Place::parse(&place.write()), Some(place));
         }
 

@@ -12,13 +12,15 @@ pub const CLIENT_BYTES_MAX: usize = 2 * 1024;
 pub const SERVER_ID_BYTES_MAX: usize = 512;
 
 /// As [`crate::seal`] numbers them.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 3;
 
 /// What an id carries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
     /// Seconds of Unix time.
     pub began: u64,
+    /// The process that has what is bound to one: the stream of a client of the first revision. 0: nothing is.
+    pub owner: u64,
     pub version: Version,
     /// The parameters of `initialize`, to be said again to a server that has forgotten.
     pub client: String,
@@ -54,12 +56,13 @@ impl Session {
     }
 
     fn encode(&self) -> Result<Vec<u8>, Fault> {
-        let Self { began, version, client, servers } = self;
+        let Self { began, owner, version, client, servers } = self;
         if client.len() > CLIENT_BYTES_MAX {
             return Err(Fault::Size);
         }
         let mut out = Vec::with_capacity(64 + client.len() + servers.len() * 64);
         out.extend_from_slice(&began.to_be_bytes());
+        out.extend_from_slice(&owner.to_be_bytes());
         out.push(*version as u8);
         put(&mut out, client)?;
         out.extend_from_slice(&u16::try_from(servers.len()).map_err(|_| Fault::Size)?.to_be_bytes());
@@ -74,6 +77,7 @@ impl Session {
 
     fn decode(bytes: &[u8]) -> Option<Self> {
         let (began, rest) = bytes.split_first_chunk::<8>()?;
+        let (owner, rest) = rest.split_first_chunk::<8>()?;
         let ([version], rest) = rest.split_first_chunk::<1>()?;
         let (client, rest) = take(rest)?;
         let (count, mut rest) = rest.split_first_chunk::<2>()?;
@@ -86,8 +90,8 @@ impl Session {
             servers.push(Opened { target: target.to_owned(), id, version: Version::of_byte(*version)? });
             rest = after;
         }
-        let began = u64::from_be_bytes(*began);
-        Some(Self { began, version: Version::of_byte(*version)?, client: client.to_owned(), servers })
+        let (began, owner) = (u64::from_be_bytes(*began), u64::from_be_bytes(*owner));
+        Some(Self { began, owner, version: Version::of_byte(*version)?, client: client.to_owned(), servers })
     }
 }
 
@@ -117,6 +121,7 @@ mod tests {
         };
         Session {
             began: 1_700_000_000,
+            owner: 0x5d2b,
             version: Version::V2025_11_25,
             client: r#"{"capabilities":{}}"#.to_owned(),
             servers: vec![opened("a", Some("5d2b")), opened("b", None)],
@@ -176,13 +181,13 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_sealed_opens_to_the_same(
-            began in any::<u64>(), client in "\\PC{0,40}",
+            began in any::<u64>(), owner in any::<u64>(), client in "\\PC{0,40}",
             servers in prop::collection::vec(("[a-z]{1,9}", prop::option::of("\\PC{0,20}"), 1_u8..6), 0..5),
         ) {
             let servers = servers.into_iter().map(|(target, id, version)| {
                 Opened { target, id, version: Version::of_byte(version).unwrap() }
             }).collect();
-            let session = Session { began, version: Version::LEGACY, client, servers };
+            let session = Session { began, owner, version: Version::LEGACY, client, servers };
             let ring = Ring::new(&[[7; 32]]);
             let id = ring.seal(&session, [3; 12], b"x").unwrap();
             prop_assert_eq!(ring.open(&id, b"x").unwrap().1, session);

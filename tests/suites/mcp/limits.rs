@@ -1,6 +1,6 @@
 //! Rate limits that count calls of tools, and what the log says of them.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tests::{Gateway, McpClient, McpServer};
 
 use super::federation_of;
@@ -64,19 +64,23 @@ async fn the_log_says_of_calls_what_was_chosen() {
     let server = McpServer::start("one");
     let yaml = federation_of(&[("a", &server)], "");
     let log = "frontendPolicies: { accessLog: { add: { tool: 'mcp.tool.name', args: 'mcp.tool.arguments', \
-               result: 'mcp.tool.result.content[0].text', error: 'mcp.tool.error.message' } } }\n";
+               result: 'mcp.tool.result.content[0].text', error: 'mcp.tool.error.message', \
+               code: 'string(mcp.tool.error.code)', failed: 'string(mcp.tool.result.isError)' } } }\n";
     let gateway = Gateway::start(&format!("{log}{yaml}")).await;
     let client = McpClient::open(gateway.addr(0), "/mcp").await;
     client.call("echo", json!({"x": 1})).await;
     client.call("slow", json!({})).await;
     client.call("nothing", json!({})).await;
-    let has = |wanted: &[(&str, serde_json::Value)]| {
+    client.call("fail", json!({})).await;
+    let has = |wanted: &[(&str, Value)]| {
         gateway.access_lines().iter().any(|line| wanted.iter().all(|(key, value)| line[*key] == *value))
     };
     for wanted in [
         vec![("tool", json!("echo")), ("args", json!(r#"{"x":1}"#)), ("result", json!(r#"one: {"x":1}"#))],
         vec![("tool", json!("slow")), ("result", json!("one: done"))],
-        vec![("tool", json!("nothing")), ("error", json!("Unknown tool: nothing"))],
+        vec![("tool", json!("nothing")), ("error", json!("Unknown tool: nothing")), ("code", json!("-32602"))],
+        // The tool's own failure is a result, and no error of the protocol.
+        vec![("tool", json!("fail")), ("failed", json!("true")), ("error", Value::Null), ("code", Value::Null)],
     ] {
         tests::eventually(tests::wait::PATIENCE, || async { has(&wanted) }).await;
     }

@@ -34,7 +34,7 @@ async fn approved_tools_are_there_and_changed_and_new_ones_are_not() {
     let url = format!("http://{}/mcp", server.backend.addr());
     let file = pins.display().to_string();
     let (code, said) = pin(&[&url, "--target", "a", "-o", &file]).await;
-    assert_eq!((code, &*said), (0, "+ a echo\n+ a fail\n"));
+    assert_eq!((code, &*said), (0, "+ a echo\n+ a fail\n+ a prompt greet\n+ a template memo://one/{n}\n"));
     let written = std::fs::read_to_string(&pins).expect("written");
     assert!(written.contains(r#""description": "Says it back""#), "a reviewer can read it:\n{written}");
     assert_eq!(pin(&[&url, "--target", "a", "-o", &file, "--check"]).await, (0, "nothing has changed\n".to_owned()));
@@ -139,4 +139,36 @@ async fn a_whole_configuration_is_pinned_programs_included() {
     let (code, said) = pin(&["-f", &config.display().to_string(), "-o", &pins.display().to_string()]).await;
     assert!(code == 1 && said.contains("target `web`"), "{code}: {said}");
     assert_eq!(std::fs::read(&pins).expect("the file"), before);
+}
+
+#[tokio::test]
+async fn prompts_and_templates_are_pinned_where_the_file_speaks_of_them() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let pins = folder.path().join("pins.json");
+    let (one, two) = (McpServer::start("one"), McpServer::start("two"));
+    let (file, url) = (pins.display().to_string(), format!("http://{}/mcp", one.backend.addr()));
+    assert_eq!(pin(&[&url, "--target", "a", "-o", &file]).await.0, 0);
+    let gateway = Gateway::start(&pinned(&federation_of(&[("a", &one), ("b", &two)], ""), &pins, "")).await;
+    let client = McpClient::open(gateway.addr(0), "/mcp").await;
+    let prompts = || client.list("prompts/list", "prompts", "name");
+    let templates = || client.list("resources/templates/list", "resourceTemplates", "uriTemplate");
+    assert_eq!(prompts().await, ["a_greet"], "nobody has looked at what the other server has");
+    assert_eq!(templates().await, ["a+memo://one/{n}"]);
+    let said = client.ask("prompts/get", json!({"name": "a_greet"})).await;
+    assert!(said["result"]["messages"].is_array(), "{said}");
+    let refused = client.ask("prompts/get", json!({"name": "b_greet"})).await;
+    assert_eq!(refused["error"]["code"], -32602, "{refused}");
+    assert_eq!(two.asked("prompts/get"), 0, "nothing of it got through");
+    gateway.log().wait(|line| line.contains("\"list\":\"prompts\"") && line.contains("\"finding\":\"new\"")).await;
+    // A file that says nothing of prompts leaves them as they are.
+    let whole: Value = serde_json::from_slice(&std::fs::read(&pins).expect("the file")).expect("JSON");
+    std::fs::write(&pins, json!({"version": 1, "targets": whole["targets"]}).to_string()).expect("written");
+    eventually(PATIENCE, || async { prompts().await == ["a_greet", "b_greet"] }).await;
+    assert_eq!(templates().await.len(), 2);
+    assert_eq!(
+        names(&client).await.iter().filter(|it| it.starts_with("b_")).count(),
+        0,
+        "tools are judged in any case"
+    );
+    gateway.stop().await;
 }

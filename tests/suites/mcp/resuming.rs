@@ -115,7 +115,12 @@ impl Listener {
 
     /// Until this number was heard.
     async fn until(&mut self, wanted: u64) {
-        while self.heard.last() != Some(&wanted) {
+        self.until_each(wanted, 1).await;
+    }
+
+    /// Until this number was heard of so many servers.
+    async fn until_each(&mut self, wanted: u64, servers: usize) {
+        while self.heard.iter().filter(|it| **it == wanted).count() < servers {
             match within(PATIENCE, self.events.next()).await {
                 Ok(Some(event)) => {
                     self.heard.push(number(&event));
@@ -132,12 +137,15 @@ impl Listener {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_upgrade_under_fifty_sessions_loses_repeats_and_renews_nothing() {
-    for anonymous in [false, true] {
+    for (anonymous, single) in [(false, false), (true, false), (true, true)] {
         const SESSIONS: usize = 50;
         const LAST: u64 = 400;
         let (one, two) = (McpServer::start("one"), McpServer::start("two"));
         if anonymous {
             one.anonymous();
+        }
+        if single {
+            one.single();
         }
         let gateway = Gateway::start(&yaml(&[("a", &one), ("b", &two)])).await;
         let addr = gateway.addr(0);
@@ -173,7 +181,7 @@ async fn an_upgrade_under_fifty_sessions_loses_repeats_and_renews_nothing() {
         let mut resumed = 0;
         for talking in talking {
             let listener = talking.await.expect("a client");
-            assert_eq!(listener.heard, (1..=LAST + 1).collect::<Vec<_>>(), "anonymous: {anonymous}");
+            assert_eq!(listener.heard, (1..=LAST + 1).collect::<Vec<_>>(), "anonymous: {anonymous}, single: {single}");
             assert_eq!(listener.client.text("a_echo", json!({})).await, "one: {}");
             resumed += listener.resumed;
         }
@@ -181,6 +189,43 @@ async fn an_upgrade_under_fifty_sessions_loses_repeats_and_renews_nothing() {
         assert!((SESSIONS..=2 * SESSIONS).contains(&resumed), "each was led over: {resumed}");
         assert_eq!(one.asked("initialize"), SESSIONS + 1, "no session was opened anew");
         lineage.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn the_elder_listens_until_the_server_has_answered_the_successor_however_long_that_takes() {
+    let one = McpServer::start("one");
+    one.anonymous();
+    for servers in [vec![("a", &one)], vec![("a", &one), ("b", &one)]] {
+        let gateway = Gateway::start(&yaml(&servers)).await;
+        let addr = gateway.addr(0);
+        let mut listener = Listener::open(addr).await;
+        eventually(PATIENCE, || async { one.listeners() == servers.len() }).await;
+        let mut lineage = Lineage::new(gateway);
+        one.hold_streams(true);
+        lineage.upgrade().await;
+        say(&one, 1);
+        listener.until_each(1, servers.len()).await;
+        eventually(PATIENCE, || async { one.held_streams() == servers.len() }).await;
+        // Longer than any pause that the two processes make.
+        let begun = std::time::Instant::now();
+        let mut number = 1;
+        while begun.elapsed() < Duration::from_secs(2) {
+            number += 1;
+            say(&one, number);
+            listener.until_each(number, servers.len()).await;
+        }
+        assert_eq!((one.held_streams(), lineage.draining().len()), (servers.len(), 1));
+        one.hold_streams(false);
+        lineage.drained(PATIENCE).await;
+        assert_eq!(one.listeners(), servers.len());
+        say(&one, number + 1);
+        listener.until_each(number + 1, servers.len()).await;
+        let expected: Vec<u64> = (1..=number + 1).flat_map(|it| vec![it; servers.len()]).collect();
+        assert_eq!(listener.heard, expected);
+        lineage.stop().await;
+        drop(listener);
+        eventually(PATIENCE, || async { one.listeners() == 0 }).await;
     }
 }
 

@@ -7,9 +7,9 @@ use tests::{Gateway, McpClient, McpServer, eventually};
 
 use super::federation_of;
 
-const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+pub(super) const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 
-fn with_key(yaml: &str, key: &str) -> String {
+pub(super) fn with_key(yaml: &str, key: &str) -> String {
     format!("config:\n  session: {{ key: '{key}' }}\n{yaml}")
 }
 
@@ -146,8 +146,8 @@ async fn what_was_called_and_how_it_ended_is_in_log_and_metrics() {
     let lines = gateway.access_lines();
     let failed = lines.iter().find(|it| it["mcp.tool.name"] == "fail").expect("a line");
     assert_eq!(
-        (&failed["mcp.method"], &failed["mcp.target"], &failed["mcp.tool.error"]),
-        (&json!("tools/call"), &json!("b"), &json!("true"))
+        (&failed["mcp.method"], &failed["mcp.target"], &failed["error.type"]),
+        (&json!("tools/call"), &json!("b"), &json!("tool_error"))
     );
     let session = failed["mcp.session.id"].as_str().expect("a session");
     assert!(session.len() == 24 && !client.session.clone().expect("a session").contains(session), "{session}");
@@ -155,6 +155,16 @@ async fn what_was_called_and_how_it_ended_is_in_log_and_metrics() {
     assert_eq!(unknown["mcp.error.code"], "-32602");
     let servers = gateway.admin("GET", "/mcp").await.expect_status(200).json();
     assert_eq!((&servers["servers"][0]["target"], &servers["servers"][0]["up"]), (&json!("a"), &json!(true)));
+    let listed = client.list("tools/list", "tools", "name").await;
+    let servers = gateway.admin("GET", "/mcp").await.expect_status(200).json();
+    let tools = &servers["servers"][0]["lists"]["tools"];
+    assert_eq!(tools["items"], listed.iter().filter(|it| it.starts_with("a_")).count(), "{servers}");
+    let (bytes, tokens) = (tools["bytes"].as_u64().expect("bytes"), tools["tokens"].as_u64().expect("tokens"));
+    assert!(tokens > 0 && tokens < bytes, "{servers}");
+    let metrics = gateway.metrics().await;
+    let line =
+        metrics.lines().find(|it| it.starts_with("agentgateway_mcp_list_tokens{") && it.contains("server=\"a\""));
+    assert!(line.is_some_and(|it| it.ends_with(&format!(" {tokens}"))), "{line:?}");
     gateway.stop().await;
 }
 

@@ -15,11 +15,9 @@ use tokio::net::{UnixListener, UnixStream};
 use super::super::Mcp;
 use super::super::feed::Coming;
 use super::super::replay::Claim;
-use super::PATIENCE;
 use super::wire::{self, Address, Ask, Flow, Reply, Said};
+use super::{PATIENCE, fetched};
 
-/// How long nothing has to come when the other process listens as well: what servers had sent already is heard here.
-const DREGS: Duration = Duration::from_millis(200);
 /// Conversations at once.
 const TALKS_MAX: usize = 4096;
 /// After a socket that cannot accept.
@@ -33,6 +31,7 @@ pub(super) fn listen(mcp: &Arc<Mcp>) -> Option<Address> {
     }
     let mut address = Address::default();
     rand::fill(&mut address).ok()?;
+    *address.first_chunk_mut()? = mcp.replay.owner.to_be_bytes();
     match wire::bind(&address) {
         Ok(listener) => {
             tokio::spawn(accept(mcp.clone(), listener));
@@ -84,8 +83,9 @@ async fn answer(mcp: &Arc<Mcp>, mut flow: Flow<UnixStream>) -> io::Result<()> {
         }
         Ask::Told { name, target, body } => told(mcp, &name, target.as_deref(), body.into()).await,
         Ask::Follow { at, name, scope } => return follow(mcp, flow, at, (&name, &scope)).await,
+        Ask::Fetch { wanted, brought } => return fetched::pass(mcp, flow, (wanted, brought)).await,
         Ask::Channel { name, scope } => return channel(mcp, flow, name, &scope).await,
-        Ask::Enough | Ask::Say { .. } | Ask::Opened { .. } => false,
+        Ask::Heard { .. } | Ask::Brought { .. } | Ask::Say { .. } | Ask::Opened { .. } => false,
     };
     flow.say(&if taken { Reply::Taken } else { Reply::Unknown }).await
 }
@@ -152,19 +152,12 @@ async fn follow(
 }
 
 async fn pass(mut flow: Flow<UnixStream>, mut claim: Claim) -> io::Result<()> {
-    let mut is_heard_there = false;
     loop {
-        let silence = async {
-            match is_heard_there {
-                true => tokio::time::sleep(DREGS).await,
-                false => std::future::pending().await,
-            }
-        };
         let passed = tokio::select! {
             biased;
             asked = flow.hear::<Ask>() => match asked {
-                Ok(Some(Ask::Enough)) => {
-                    is_heard_there = true;
+                Ok(Some(Ask::Heard { target })) => {
+                    claim.feed.leave(target.into()).await;
                     Ok(false)
                 }
                 Ok(Some(_)) => Ok(false),
@@ -184,10 +177,10 @@ async fn pass(mut flow: Flow<UnixStream>, mut claim: Claim) -> io::Result<()> {
                     let event = claim.keep_last(event, last);
                     flow.say(&said(event, None, true)).await.map(|()| true)
                 }
+                Coming::Left(target) => flow.say(&Reply::Left { target: target.to_string() }).await.map(|()| false),
+                // All that was said here has been passed on.
                 Coming::End => return Ok(()),
             },
-            // It is heard there, and what was said here has been passed on.
-            () = silence => return Ok(()),
         };
         match passed {
             Ok(false) => {}

@@ -15,8 +15,14 @@ use super::super::MESSAGE_BYTES_MAX;
 /// One message of a server's, escaped, and what is around it.
 const FRAME_BYTES_MAX: usize = 2 * MESSAGE_BYTES_MAX;
 
-/// A name in the abstract namespace: it needs no file, and is gone with the process.
-pub(super) type Address = [u8; 16];
+/// A name in the abstract namespace: it needs no file, and is gone with the process. It begins with the owner that ids
+/// name; the rest nobody guesses.
+pub(super) type Address = [u8; 24];
+
+/// Whose address it is.
+pub(super) fn owner_of(address: &Address) -> u64 {
+    address.first_chunk().map_or(0, |it| u64::from_be_bytes(*it))
+}
 
 /// What is asked of another process.
 #[derive(Debug, Serialize, Deserialize)]
@@ -28,10 +34,14 @@ pub(super) enum Ask {
     Ended { name: Name },
     /// The stream at this place (owner, track, number), or one of the session's that its client got nothing of.
     Follow { at: Option<(u64, u64, u64)>, name: Name, scope: [u8; 32] },
-    /// In a stream that is followed: the servers are listened to now.
-    Enough,
+    /// In a stream that is followed: this server is listened to now.
+    Heard { target: String },
     /// A client's answer or cancellation.
     Told { name: Name, target: Option<String>, body: String },
+    /// A call that waits for its client, with what the client brings.
+    Fetch { wanted: Wanted, brought: Option<String> },
+    /// In a call that was fetched: for its server.
+    Brought { told: String },
     /// The stream of a client of the first revision.
     Channel { name: Name, scope: [u8; 32] },
     /// Into that stream.
@@ -61,10 +71,28 @@ pub(super) enum Reply {
         last: Option<String>,
         is_last: bool,
     },
+    /// This server's stream has ended; nothing of it comes any more.
+    Left {
+        target: String,
+    },
+    /// The call has gone on, and its server knows it by this id; or what its server wants first, once more.
+    Fetched {
+        sent: String,
+        again: Option<String>,
+    },
     /// The client's stream is here, with its session, sealed, if it has one yet.
     Channel {
         session: Option<String>,
     },
+}
+
+/// Which of the calls that wait, and whose it has to be.
+#[derive(Debug, Serialize, Deserialize)]
+pub(in crate::mcp) struct Wanted {
+    pub(in crate::mcp) handle: String,
+    pub(in crate::mcp) scope: [u8; 32],
+    pub(in crate::mcp) target: String,
+    pub(in crate::mcp) method: String,
 }
 
 /// An event.

@@ -71,7 +71,7 @@ fn as_session(talk: &Talk, client: String) -> (Name, Sealed) {
     for (to, from) in name.iter_mut().zip(context.finish().as_ref()) {
         *to = *from;
     }
-    (name, Sealed { began: 0, version: VERSION, client, servers: Vec::new() })
+    (name, Sealed { began: 0, owner: 0, version: VERSION, client, servers: Vec::new() })
 }
 
 /// What the servers are and can do together.
