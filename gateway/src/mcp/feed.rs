@@ -11,6 +11,7 @@ use protocols::sse::Event;
 use super::Target;
 use super::events::Events;
 use super::going::Ongoing;
+use super::handover::Farewell;
 use super::relay;
 use super::stream::Listening;
 use super::talk::Talk;
@@ -20,7 +21,7 @@ const SEEN_MAX: usize = 256;
 
 pub(super) enum Feed {
     /// What the only server says unasked.
-    One { talk: Arc<Talk>, target: Arc<Target>, events: Events },
+    One { talk: Arc<Talk>, target: Arc<Target>, events: Events, farewell: Farewell },
     /// What several do.
     Several(Box<Several>),
     /// What comes of a call.
@@ -72,8 +73,17 @@ pub(super) struct Several {
 impl Feed {
     pub(super) async fn next(&mut self) -> Coming {
         match self {
-            Self::One { talk, target, events } => loop {
-                let Ok(Some(event)) = events.next().await else { return Coming::End };
+            Self::One { talk, target, events, farewell } => loop {
+                let event = tokio::select! {
+                    biased;
+                    event = events.next() => event,
+                    () = farewell.silence() => {
+                        farewell.said();
+                        events.leave().await;
+                        continue;
+                    }
+                };
+                let Ok(Some(event)) = event else { return Coming::End };
                 let Some(data) = relay::unasked(talk, target, &event) else { continue };
                 let from = event.id.clone().map(|id| (target.name.to_string(), id));
                 let last = from.clone().map(|it| Last::Unasked(vec![it]));
@@ -88,9 +98,9 @@ impl Feed {
     }
 
     /// The server is listened to elsewhere: its stream is read to its end, and not asked for again.
-    pub(super) async fn leave(&mut self, name: Text) {
+    pub(super) fn leave(&mut self, name: Text) {
         match self {
-            Self::One { target, events, .. } if target.name == name => events.leave().await,
+            Self::One { target, farewell, .. } if target.name == name => farewell.begin(),
             Self::Several(several) => several.listening.departures.leave(name),
             Self::One { .. } | Self::Call(_) | Self::Ended | Self::Over => {}
         }

@@ -1,13 +1,14 @@
 //! How the stream of a server passes from one process to the next.
 //!
 //! **Every event is said to the client exactly once**, whether it has an id or not: by the process that has read it, or by
-//! the one that this process has given it to. No time decides it:
+//! the one that this process has given it to. Signals decide it:
 //!
 //! 1. The successor asks for a stream of its own ([`Arrival`]). Until the server has answered, the elder listens on and
 //!    gives everything it hears to the successor ([`super::kin`]).
 //! 2. When the server has answered, so that it has somewhere else to say what it says from then on, the successor says so,
 //!    and the elder closes its side of the connection ([`Departures`]). It reads on: what was on its way arrives still, and
-//!    the server's own end of the stream is the proof that nothing comes after it.
+//!    the server's own end of the stream is the proof that nothing comes after it. Before that it leaves the server a moment
+//!    of silence ([`QUIET`]) to write what it had queued for the old stream: no server writes more once it sees the close.
 //! 3. The elder says that it has read that end. Only then the successor reads its stream, so that nothing overtakes; a
 //!    server that does not close the old stream is waited for no longer than [`ORDER_MAX`], and both are read after that.
 //!
@@ -20,11 +21,48 @@ use std::time::Duration;
 
 use ir::Text;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 use super::fault::Fault;
 
 /// How long what is said on the new stream waits for the end of the old one.
 const ORDER_MAX: Duration = Duration::from_secs(5);
+
+/// Silence after which a stream that is heard elsewhere is closed.
+const QUIET: Duration = Duration::from_millis(300);
+/// The same where there is no silence: a server that goes on with the old stream has to be told.
+const QUIET_MAX: Duration = Duration::from_secs(2);
+
+/// How far the end of one stream has come.
+#[derive(Default)]
+pub(super) struct Farewell {
+    since: Option<Instant>,
+    said: bool,
+}
+
+impl Farewell {
+    /// The stream is heard elsewhere.
+    pub(super) fn begin(&mut self) {
+        self.since.get_or_insert_with(Instant::now);
+    }
+
+    pub(super) fn has_begun(&self) -> bool {
+        self.since.is_some()
+    }
+
+    /// Our side of the stream is closed.
+    pub(super) fn said(&mut self) {
+        self.said = true;
+    }
+
+    /// Ends when it is time to close it, if nothing comes until then.
+    pub(super) async fn silence(&self) {
+        match self.since.filter(|_| !self.said) {
+            Some(since) => tokio::time::sleep_until((Instant::now() + QUIET).min(since + QUIET_MAX)).await,
+            None => std::future::pending().await,
+        }
+    }
+}
 
 /// In the process that gives way: whose streams are to end, since they are heard elsewhere.
 pub(super) struct Departures(watch::Sender<BTreeSet<Text>>);
@@ -159,12 +197,30 @@ mod tests {
         elder.left(one.clone());
         arrival.left(&one).await;
         assert!(arrival.left(&two).now_or_never().is_none());
-        let begun = tokio::time::Instant::now();
+        let begun = Instant::now();
         arrival.in_order(&two).await;
-        assert_eq!(begun.elapsed(), ORDER_MAX);
+        assert_eq!(begun.elapsed().as_secs(), ORDER_MAX.as_secs());
         drop(elder);
         arrival.left(&two).await;
         assert!(arrival.heard.is_closed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_is_closed_after_a_silence_and_never_twice() {
+        let mut farewell = Farewell::default();
+        assert!(farewell.silence().now_or_never().is_none() && !farewell.has_begun());
+        farewell.begin();
+        let begun = Instant::now();
+        // Something comes all the time.
+        while begun.elapsed() + QUIET < QUIET_MAX {
+            let silent = tokio::time::timeout(QUIET / 2, farewell.silence()).await;
+            assert!(silent.is_err());
+            farewell.begin();
+        }
+        farewell.silence().await;
+        assert_eq!(begun.elapsed().as_secs(), QUIET_MAX.as_secs());
+        farewell.said();
+        assert!(tokio::time::timeout(QUIET_MAX, farewell.silence()).await.is_err());
     }
 
     #[tokio::test]

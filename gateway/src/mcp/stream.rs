@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 use super::events::Events;
 use super::fault::Fault;
 use super::feed::{Coming, Feed, Said, Several};
-use super::handover::{Arrival, Departure, Departures};
+use super::handover::{Arrival, Departure, Departures, Farewell};
 use super::modern::watch::Watch;
 use super::replay::{Claim, raised};
 use super::reply::{self, Stream};
@@ -75,7 +75,7 @@ pub(super) async fn answer(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx, 
             let last = places.get(&*target.name).map(String::as_str);
             let listening = reply::while_there(session, ctx, Box::pin(target.listen(&talk, last))).await?;
             match heard(ctx, &target, listening) {
-                Ok(events) => Feed::One { talk: talk.clone(), target, events },
+                Ok(events) => Feed::One { talk: talk.clone(), target, events, farewell: Farewell::default() },
                 Err(refused) => return reply::write(session, ctx, *refused).await,
             }
         }
@@ -352,7 +352,7 @@ enum Passed {
 impl Passing<'_> {
     /// An event that has been read is passed on, whatever happens meanwhile.
     async fn pass(&mut self, mut events: Events, watch: Option<&Watch>) -> Passed {
-        let mut leaves = false;
+        let mut farewell = Farewell::default();
         let mut changed = std::pin::pin!(async {
             match watch {
                 Some(watch) => watch.changed.notified().await,
@@ -362,12 +362,16 @@ impl Passing<'_> {
         loop {
             let event = tokio::select! {
                 biased;
-                () = self.departure.due(), if !leaves => {
-                    leaves = true;
-                    events.leave().await;
+                () = self.departure.due(), if !farewell.has_begun() => {
+                    farewell.begin();
                     continue;
                 }
                 event = events.next() => event,
+                () = farewell.silence() => {
+                    farewell.said();
+                    events.leave().await;
+                    continue;
+                }
                 () = &mut changed => return Passed::Changed,
             };
             let Ok(Some(event)) = event else { return Passed::Ended };

@@ -157,7 +157,7 @@ async fn pass(mut flow: Flow<UnixStream>, mut claim: Claim) -> io::Result<()> {
             biased;
             asked = flow.hear::<Ask>() => match asked {
                 Ok(Some(Ask::Heard { target })) => {
-                    claim.feed.leave(target.into()).await;
+                    claim.feed.leave(target.into());
                     Ok(false)
                 }
                 Ok(Some(_)) => Ok(false),
