@@ -29,6 +29,10 @@ pub(crate) struct Account {
     ended: bool,
     /// It did not, and what was used is not known but guessed.
     estimated: bool,
+    /// The attempt in which the provider got the last of the request.
+    handed: Option<u32>,
+    /// It has the request, and what it would have answered nobody will know.
+    lost: bool,
     pub(super) priced: Option<Priced>,
     /// The provider says what it used because the gateway asked: the client does not hear of it.
     pub(super) hides: bool,
@@ -73,6 +77,20 @@ impl Account {
         };
     }
 
+    /// The last of the request goes to the provider.
+    pub(crate) fn handed(&mut self, attempt: u32) {
+        self.handed = Some(attempt);
+    }
+
+    /// Nobody waits any more for an answer that has not begun. A provider that has the whole request works on it, and
+    /// bills what it has read.
+    pub(crate) fn give_up(&mut self, attempt: u32) {
+        self.lost = self.handed == Some(attempt) && self.tap.is_none() && self.seen.is_none();
+        if self.lost {
+            self.seen = Some(Box::default());
+        }
+    }
+
     /// The answer is over, or nobody waits for the rest.
     pub(crate) fn finish(&mut self) {
         if let Some(tap) = self.tap.take() {
@@ -82,6 +100,11 @@ impl Account {
 
     /// An answer that was cut off before it said what it used: a token is an event of a stream, or so many bytes.
     pub(super) fn estimate(&mut self, input: u64) {
+        if let Some(seen) = self.seen.as_mut().filter(|_| self.lost) {
+            seen.usage.guess(input, 0);
+            self.estimated = true;
+            return;
+        }
         let Some(seen) = self.seen.as_mut().filter(|_| !self.ended && self.first.is_some()) else { return };
         if seen.is_error || !seen.finish_reasons.is_empty() && seen.usage.total().is_some() {
             return;

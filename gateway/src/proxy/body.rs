@@ -187,6 +187,9 @@ pub(super) fn request(body: &mut Option<Bytes>, end: bool, ctx: &mut Ctx) -> Res
     let attempt = ctx.attempt.count;
     if let Some(asked) = &mut ctx.ai {
         asked.swap(body, attempt);
+        if end {
+            asked.account.handed(attempt);
+        }
     }
     if let Some(noted) = ctx.seen.as_mut().and_then(|it| it.request.as_mut())
         && let Some(chunk) = &*body

@@ -107,6 +107,10 @@ fn finished_late(proxy: &Proxy, session: &Session, ctx: &mut Ctx) {
 /// What a language model used, where one was asked.
 fn account(proxy: &Proxy, ctx: &mut Ctx) {
     if let Some(asked) = &mut ctx.ai {
+        let waits_no_more = matches!(ctx.outcome.reason, Reason::ClientGone | Reason::Timeout);
+        if waits_no_more && !ctx.attempt.answered && asked.operation.uses_tokens() {
+            asked.account.give_up(ctx.attempt.count);
+        }
         asked.settle(&proxy.prices);
         if reads(ctx, proxy.telemetry.labels(), Needs::LLM) {
             ctx.llm = ctx.ai.as_ref().map(|it| Box::new(it.object()));

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tests::backend::{Asked, answer};
 use tests::pb::{field, holds, number};
 use tests::wait::{PATIENCE, eventually};
-use tests::{Backend, Gateway};
+use tests::{Backend, Client, Gateway};
 use tokio::sync::Semaphore;
 
 use super::single;
@@ -135,6 +135,56 @@ async fn a_server_is_told_to_the_token_what_was_used() {
         gateway.client().get("/v1/files").await;
         gateway.wait_access(2).await;
         assert_eq!((limits.stats().requests(), told.load(Ordering::SeqCst)), (2, want), "{cost}");
+        gateway.stop().await;
+    }
+}
+
+/// What a request of [`asking`] is about.
+fn input() -> u64 {
+    asking(500).to_string().len().div_ceil(4) as u64
+}
+
+#[tokio::test]
+async fn who_leaves_before_the_answer_begins_is_charged_what_the_provider_was_sent() {
+    let backend = Backend::http(|_| async {
+        std::future::pending::<()>().await;
+        answer::json(&used(30))
+    });
+    for client in [Client::h1 as fn(_) -> Client, Client::h2c] {
+        let gateway = Gateway::start(&limited(&local(1000), &backend)).await;
+        let (client, before) = (client(gateway.addr(0)), backend.stats().requests());
+        let asking_it = tokio::spawn(async move { client.post(CHAT).json(&asking(500)).try_send().await.is_ok() });
+        eventually(PATIENCE, async || backend.stats().requests() == before + 1).await;
+        asking_it.abort();
+        let line = super::accounted(&gateway, 1).await;
+        assert_eq!((&line["reason"], &line["gen_ai.usage.estimated"]), (&json!("ClientGone"), &json!("true")), "{line}");
+        let tokens = (&line["gen_ai.usage.input_tokens"], &line["gen_ai.usage.output_tokens"]);
+        assert_eq!(tokens, (&json!(input()), &json!(0)), "{line}");
+        backend.stats().fail_next(1, 400);
+        let next = gateway.client().post(CHAT).json(&asking(500)).await.expect_status(400);
+        let left = (1000 - input()).to_string();
+        assert_eq!(next.header("x-ratelimit-remaining"), Some(left.as_str()), "and no more than that");
+        gateway.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_provider_that_does_not_answer_in_time_has_read_the_request_and_one_that_was_not_reached_has_not() {
+    let silent = Backend::http(|_| async {
+        std::future::pending::<()>().await;
+        answer::json(&used(30))
+    });
+    let dead = Backend::dead().await;
+    for (backend, status, charged) in [(&silent, 504, input()), (&dead, 503, 0)] {
+        let policies = format!("{}\n        timeout: {{ requestTimeout: 300ms }}", local(1000));
+        let gateway = Gateway::start(&limited(&policies, backend)).await;
+        for n in 1..=2 {
+            let reply = gateway.client().post(CHAT).json(&asking(500)).await.expect_status(status);
+            let left = (1000 - charged * (n - 1)).to_string();
+            assert_eq!(reply.header("x-ratelimit-remaining"), Some(left.as_str()), "{status}");
+            let line = super::accounted(&gateway, usize::try_from(n).expect("a few")).await;
+            assert_eq!(line.get("gen_ai.usage.estimated").is_some(), charged > 0, "{line}");
+        }
         gateway.stop().await;
     }
 }
