@@ -1,6 +1,8 @@
 //! Language models: bytes that pass untouched, routing by model, accounting to the token, failover, errors in the client's
 //! dialect.
 
+#[path = "llm/coded.rs"]
+mod coded;
 #[path = "llm/costs.rs"]
 mod costs;
 #[path = "llm/errors.rs"]
@@ -15,6 +17,10 @@ mod hostile;
 mod limits;
 #[path = "llm/pass.rs"]
 mod pass;
+#[path = "llm/prompts.rs"]
+mod prompts;
+#[path = "llm/providers.rs"]
+mod providers;
 #[path = "llm/routing.rs"]
 mod routing;
 #[path = "llm/translate.rs"]

@@ -85,6 +85,16 @@ pub enum AiRouting {
     Weighted(Vec<AiShare>),
     /// The first that answers, by rising priority.
     Failover(Vec<AiShare>),
+    /// That of the first case that holds.
+    Conditional(Vec<AiCase>),
+}
+
+/// A model for requests of which something is true.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AiCase {
+    /// An expression; nothing for what no other case holds of.
+    pub when: Option<Text>,
+    pub model: Text,
 }
 
 /// A model, and its weight or its priority.

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::policy::{Builtin, Guard, GuardOutcome, Guards, Pattern, Policy, Rejection, Rule};
+use super::prompts::{PromptCachingConfig, PromptsConfig};
 use crate::Scope;
 use crate::lower::Span;
 
@@ -22,6 +23,7 @@ const PATTERN_BYTES_MAX: usize = 1024;
 const COMPILED_BYTES_MAX: usize = 1 << 20;
 const HOLD_BACK: std::ops::RangeInclusive<usize> = 16..=4096;
 const HOLD_BACK_DEFAULT: usize = 256;
+const FIRST_TOKEN_MAX: Duration = Duration::from_secs(600);
 const DRAIN_MAX: Duration = Duration::from_secs(600);
 const REJECTION_STATUS: u16 = 403;
 
@@ -36,10 +38,16 @@ pub struct Config {
     pub defaults: BTreeMap<String, Value>,
     /// Members of every request.
     pub overrides: BTreeMap<String, Value>,
+    /// Messages that are added to those of requests.
+    pub prompts: Option<PromptsConfig>,
+    /// Marks for the cache of a provider that has them.
+    pub prompt_caching: Option<PromptCachingConfig>,
     /// What must not pass.
     pub prompt_guard: Option<PromptGuardConfig>,
     /// What becomes of an answer whose client has left.
     pub client_gone: Option<ClientGoneConfig>,
+    /// How long the first piece of an answer that streams is waited for while another provider is left; at most 10m.
+    pub first_token_timeout: Option<Span>,
 }
 
 /// What becomes of an answer whose client has left.
@@ -196,10 +204,21 @@ pub struct RejectionConfig {
 
 impl Config {
     pub fn lower(self, scope: &mut Scope<'_>) -> Option<Policy> {
-        let Self { model_aliases, defaults, overrides, prompt_guard, client_gone } = self;
+        let Self {
+            model_aliases,
+            defaults,
+            overrides,
+            prompts,
+            prompt_caching,
+            prompt_guard,
+            client_gone,
+            first_token_timeout,
+        } = self;
         let before = scope.problems.len();
         let aliases = aliases(model_aliases, scope);
         let (defaults, overrides) = (members(defaults, "defaults", scope), members(overrides, "overrides", scope));
+        let prompts = scope.at("prompts", |scope| prompts.unwrap_or_default().lower(scope));
+        let caching = prompt_caching.map(PromptCachingConfig::lower);
         let PromptGuardConfig { streaming, hold_back, request, response } = prompt_guard.unwrap_or_default();
         let hold_back = hold_back.unwrap_or(HOLD_BACK_DEFAULT);
         let (request, response) = scope.at("promptGuard", |scope| {
@@ -212,8 +231,13 @@ impl Config {
         if drain.is_some_and(|it| it.is_zero() || it > DRAIN_MAX) {
             scope.at("clientGone", |scope| scope.problem_at("drain", "write more than 0s, and 10m at most"));
         }
+        let first_token = first_token_timeout.map(|it| it.0);
+        if first_token.is_some_and(|it| it.is_zero() || it > FIRST_TOKEN_MAX) {
+            scope.problem_at("firstTokenTimeout", "write more than 0s, and 10m at most");
+        }
         let streaming = streaming == Streaming::Enabled;
-        let policy = Policy { aliases, defaults, overrides, request, response, streaming, drain };
+        let policy =
+            Policy { aliases, defaults, overrides, prompts, caching, request, response, streaming, drain, first_token };
         (scope.problems.len() == before).then_some(policy)
     }
 }

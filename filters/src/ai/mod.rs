@@ -6,6 +6,9 @@
 //!   defaults: {"temperature": 0.2}
 //!   overrides: {"store": false}
 //!   clientGone: {"drain": "30s"}
+//!   firstTokenTimeout: 5s
+//!   prompts: {"prepend": [{"role": "system", "content": "Answer in English."}]}
+//!   promptCaching: {"cacheTools": true, "minTokens": 2048}
 //!   promptGuard:
 //!     holdBack: 128
 //!     request: [{"regex": {"action": "mask", "rules": [{"builtin": "email"}, {"pattern": "sk-[a-zA-Z0-9]{20,64}"}]}}]
@@ -16,45 +19,64 @@
 //! is chosen. `defaults` are members of the request where it has none of that name, `overrides` always. Each changes its
 //! own place of the body; the rest stays the client's bytes.
 //!
+//! **Prompts.** `prompts.prepend` and `append` are messages (`role` and `content`) before and behind those of the client,
+//! in chat completions, responses, messages, Gemini's content and Bedrock's conversations. What is for the system (`system`,
+//! `developer`) goes where the dialect has it, and stands in its text where that is one. Guards see them as they see
+//! the client's.
+//!
+//! **Caches of prompts.** `promptCaching` sets marks in requests that Anthropic (`cache_control`) or Bedrock (`cachePoint`)
+//! gets, whatever the client speaks: behind the system's prompt, behind the last message (or the one `cacheMessageOffset`
+//! before it) and, with `cacheTools`, behind the tools; only behind `minTokens` tokens (about; 1024 unless written) from the
+//! beginning. A request with marks of the client's own gets none.
+//!
 //! **Guards.** Each guard is a list of rules: a `builtin` (`email`, `phoneNumber`, `ssn`, `creditCard`, `caSin`; numbers
 //! with a check digit are checked) or a `pattern`, a regular expression without look-around. `mask`, the default, puts
 //! `<EMAIL_ADDRESS>` and the like in the place of what was found, and `<MASKED>` for patterns; `reject` refuses, with 403
 //! and the error that the client's dialect has, or with `rejection`. Of requests, `scope` says which texts are looked
 //! at: `systemPrompt` and `messages` unless written, `toolInput`, `toolOutput`. Of answers all are, the arguments of tools
-//! as well. JSON in texts of tools is looked through as such, whatever its escapes. All guards of a side look at the
-//! same text, and all their masks are put in.
+//! as well. JSON in texts of tools is looked through as such, whatever its escapes, in streams as well. All guards of a
+//! side look at the same text, and all their masks are put in.
 //!
 //! **Streams.** Answers that stream are guarded as they pass, event by event, unless `streaming` is `disabled`. An event
 //! waits while something that begins in it may still become a match: with builtin rules alone to the end of a word, with
 //! patterns for `holdBack` further bytes of its text (256 unless written), never longer than to the end of the stream. What
 //! a pattern could only find in more than that many bytes may pass in a stream. A refusal ends the stream with an
-//! error event. Lists of tokens (`logprobs`) become `null` where guards enforce. What cannot be looked through, because it is
-//! no JSON or in a content coding, does not pass. Binary event streams (Bedrock) are refused; sounds and pictures pass.
+//! error event. Lists of tokens (`logprobs`) become `null` where guards enforce. What cannot be looked through, because it
+//! is no JSON or in several codings, does not pass. Binary event streams (Bedrock) are refused; sounds and pictures pass.
 //!
 //! **Modes.** `enforce`; `shadow` finds, counts and logs (`policy.wouldDeny`), and changes nothing; `audit` only counts
 //! (`gen_ai.guardrail.findings` of the access log, which is there in every mode). Texts are never logged.
 //!
 //! **Client gone.** When a client leaves before its answer has ended, the provider is left at once and the account is an
-//! estimate. With `clientGone.drain` the rest is read for so long, and accounted to the token.
+//! estimate: what came of the answer and, where its provider had the whole request, about what that is. With `clientGone.drain` the rest is read for so long, and accounted to the token.
+//!
+//! **First token.** With `firstTokenTimeout` the head of an answer that streams waits for the first piece that is for the
+//! client; where that does not come in time, counted from the attempt's beginning, the next provider is asked. The last
+//! one is waited for, and answers that do not stream are: for them there is `timeout.backendRequestTimeout`.
+//!
+//! **Codings.** Requests may come in `gzip`, `deflate`, `br` or `zstd`: they are read within the bound of bodies (413), and
+//! go on as they came where nothing is changed, else plain. Answers that come in one of them are accounted and looked
+//! through as well.
 //!
 //! **Merging.** The nearest to the backend replaces the others whole; one with `inheritance: override` stands against all
 //! nearer ones.
 //!
-//! **Order.** Aliases, then defaults and overrides, then guards, before a provider is chosen and tokens are reserved.
+//! **Order.** Aliases, then defaults and overrides, then prompts, then guards, before a provider is chosen and tokens are reserved.
 //!
 //! **Limits.** 16 guards a side, 64 rules each, patterns of 1,024 bytes that compile to 1 MiB at most; `holdBack` 16 to
-//! 4,096; bodies up to `frontendPolicies.http.maxBufferSize`. 64 aliases, defaults and overrides each.
+//! 4,096; bodies up to `frontendPolicies.http.maxBufferSize`. 64 aliases, defaults, overrides and messages a side each.
 //!
 //! **Outcome.** 403 with code `content_rejected` and reason `Authorization`; an answer that cannot be looked through is
 //! 502. WebSockets (realtime) are not guarded.
 //!
-//! **Where we differ.** `streaming` is on unless switched off. `mode`, `holdBack` and `clientGone` are ours. Guards by
-//! `webhook` and of cloud providers, `prompts`, `promptCaching`, `routes` and the transformations are refused: they are not
-//! supported by this version yet.
+//! **Where we differ.** `streaming` is on unless switched off. `mode`, `holdBack`, `firstTokenTimeout` and `clientGone` are
+//! ours. Guards by `webhook` and of cloud providers, `routes` and the transformations are refused: they are not supported
+//! by this version yet.
 
 mod builtin;
 mod config;
 mod policy;
+mod prompts;
 #[cfg(test)]
 mod tests;
 
@@ -62,4 +84,5 @@ pub use config::{
     BuiltinConfig, ClientGoneConfig, Config, GuardAction, GuardConfig, GuardMode, GuardScope, PromptGuardConfig,
     RegexConfig, RejectionConfig, RuleConfig, Streaming,
 };
-pub use policy::{Builtin, Guard, GuardOutcome, Guards, Pattern, Policy, Rejection, Rule};
+pub use policy::{Builtin, Guard, GuardOutcome, Guards, Pattern, Policy, Rejection, Rule, condition};
+pub use prompts::{Caching, PromptCachingConfig, PromptConfig, PromptRole, Prompts, PromptsConfig};

@@ -10,6 +10,16 @@ use serde::{Serialize, Serializer};
 
 use super::builtin;
 pub use super::builtin::Builtin;
+use super::prompts::{Caching, Prompts};
+use crate::expr::{Expression, Site, Vocabulary};
+
+/// A condition of a virtual model: over the request, and `llmRequest`, which is its body.
+///
+/// # Errors
+/// Every problem, with its place in the text.
+pub fn condition(text: &str) -> Result<Expression, String> {
+    Expression::parse(text, &Vocabulary::rule(Site::Llm))
+}
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -19,12 +29,16 @@ pub struct Policy {
     /// Members and their JSON.
     pub defaults: Vec<(Text, Text)>,
     pub overrides: Vec<(Text, Text)>,
+    pub prompts: Prompts,
+    pub caching: Option<Caching>,
     pub request: Guards,
     pub response: Guards,
     /// Whether answers that stream are guarded.
     pub streaming: bool,
     /// How long the rest of an answer is read for its account.
     pub drain: Option<Duration>,
+    /// How long the first piece of a stream is waited for while another provider is left.
+    pub first_token: Option<Duration>,
 }
 
 /// Guards of one side.

@@ -79,6 +79,8 @@ fn names_come_before_patterns_and_what_makes_no_sense_is_refused() {
             (json!({"overrides": {"model": "x"}}), "policy.overrides.model: is not set here"),
             (json!({"modelAliases": {"a": "b*"}}), "is not for one model"),
             (json!({"clientGone": {"drain": "0s"}}), "clientGone.drain: write more than 0s"),
+            (json!({"firstTokenTimeout": "11m"}), "firstTokenTimeout: write more than 0s, and 10m at most"),
+            (json!({"prompts": {"append": [{"role": "user", "content": ""}]}}), "prompts.append: `content` is a text"),
             (json!({"promptGuard": {"holdBack": 1}}), "holdBack: write 16 to 4096"),
         ],
         Config::lower,

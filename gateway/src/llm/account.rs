@@ -4,11 +4,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use filters::expr::Json;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use pingora_error::Result;
 use pingora_http::ResponseHeader;
 use protocols::llm::{Framing, Hide, Priced, Seen, Tap};
 use serde_json::Value;
 
+use super::coded::{self, Coded, Watched};
 use super::{Asked, settle};
 use crate::proxy::Ctx;
 use crate::telemetry::LlmEvent;
@@ -19,6 +21,8 @@ pub(crate) struct Account {
     /// When the request was there as a whole.
     pub(crate) read: Option<Instant>,
     tap: Option<Box<Tap>>,
+    /// What the tap is shown comes in a coding.
+    coded: Option<Box<Watched>>,
     first: Option<Instant>,
     last: Option<Instant>,
     pub(super) seen: Option<Box<Seen>>,
@@ -40,16 +44,22 @@ pub(crate) struct Account {
 }
 
 /// Looks at the head of an answer: from here on it is watched, where there is something to be seen.
-pub(crate) fn watch(head: &ResponseHeader, ctx: &mut Ctx) {
-    let Some(asked) = &mut ctx.ai else { return };
-    let coded = head.headers.get(CONTENT_ENCODING).is_some_and(|it| it.as_bytes() != b"identity");
+pub(crate) fn watch(head: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
+    coded::begin(head, ctx)?;
+    let Some(asked) = &mut ctx.ai else { return Ok(()) };
+    let coded = Coded::of(&head.headers);
     let kind = head.headers.get(CONTENT_TYPE).and_then(|it| it.to_str().ok()).and_then(Framing::of);
-    let kind = kind.filter(|_| !coded);
+    let kind = kind.filter(|_| coded != Coded::Unknown);
     // A length that was said must be kept to.
     let hides = asked.account.hides && kind == Some(Framing::Events) && !head.headers.contains_key(CONTENT_LENGTH);
     asked.account.hide = hides.then(Box::default);
     asked.account.events = kind.is_some_and(|it| it != Framing::Json);
     asked.account.tap = kind.map(|it| Box::new(Tap::new(it)));
+    asked.account.coded = match coded {
+        Coded::In(coding) => Some(Box::new(Watched::new(coding))),
+        Coded::Plain | Coded::Unknown => None,
+    };
+    Ok(())
 }
 
 impl Account {
@@ -63,10 +73,8 @@ impl Account {
             let now = Instant::now();
             self.first.get_or_insert(now);
             self.last = Some(now);
-            self.bytes += if self.events { 0 } else { chunk.len() as u64 };
-            if let Some(tap) = &mut self.tap {
-                tap.push(chunk);
-            }
+            let bytes = self.tap(chunk);
+            self.bytes += if self.events { 0 } else { bytes };
         }
         self.ended |= end;
         let Some(hide) = &mut self.hide else { return };
@@ -75,6 +83,22 @@ impl Account {
             (Some(passed), Some(rest)) => Some([passed, rest].concat().into()),
             (passed, rest) => passed.or(rest),
         };
+    }
+
+    /// Shows a piece to the tap, and says how many bytes it is without its coding.
+    fn tap(&mut self, chunk: &[u8]) -> u64 {
+        let bytes = chunk.len() as u64;
+        let Some(tap) = &mut self.tap else { return bytes };
+        let Some(coded) = &mut self.coded else {
+            tap.push(chunk);
+            return bytes;
+        };
+        let read = coded.push(chunk, tap);
+        if read.is_none() {
+            // What was seen before stands.
+            self.finish();
+        }
+        read.unwrap_or(bytes)
     }
 
     /// The last of the request goes to the provider.

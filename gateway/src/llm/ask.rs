@@ -1,27 +1,35 @@
 //! A request looked at before it goes out: its kind, its model, the providers that may answer.
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use filters::expr::{Expression, Inputs, Needs};
 use filters::{Reply, Wanted};
 use http::Method;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::header::CONTENT_TYPE;
 use pingora_proxy::Session;
+use protocols::http::coding::Reader;
+use protocols::llm::cache::{Marks, mark};
 use protocols::llm::translate::{Wire, check};
 use protocols::llm::{Edits, Fault, Operation, Request, locate, scan};
+use serde_json::Value;
 
 use super::account::Account;
-use super::choose::{self, Candidate, Nobody};
+use super::choose::{self, Candidate, Draw, Nobody};
 use super::guard::Watch;
 use super::quota::Reserved;
 use super::translate::Translation;
-use super::{Ai, Provider, reply, shape};
+use super::{Ai, Provider, coded, reply, shape};
 use crate::proxy::request::Stop;
-use crate::proxy::{Ctx, body};
+use crate::proxy::{Ctx, affinity, body, inputs};
 
 /// What paths of lists of models end in.
 const MODELS: &str = "/models";
+
+/// The revision of Anthropic's dialect that Google's clouds speak.
+const VERTEX_VERSION: &str = r#""anthropic_version":"vertex-2023-10-16""#;
 
 /// What a request to an `ai` backend carries through the phases.
 pub(crate) struct Asked {
@@ -33,7 +41,7 @@ pub(crate) struct Asked {
     pub(crate) max_tokens: Option<u64>,
     candidates: Vec<Candidate>,
     at: usize,
-    /// As it came, where it was read.
+    /// What it says, where it was read.
     pub(super) body: Option<Bytes>,
     /// Body for the candidate in pieces, where it is not the client's: most of them are slices of that.
     changed: Option<Vec<Bytes>>,
@@ -43,6 +51,8 @@ pub(crate) struct Asked {
     pub(super) reserved: Reserved,
     /// Where the provider asked now speaks another dialect.
     pub(crate) translation: Option<Box<Translation>>,
+    /// Undoes the coding of the answer under way, where that is changed as it passes.
+    pub(super) plain: Option<Box<Reader>>,
     /// How the answer is looked through.
     pub(crate) watch: Watch,
     /// What guards have found, in request and answer.
@@ -51,6 +61,8 @@ pub(crate) struct Asked {
     pub(super) edited: bool,
     /// Nor is the model that it names the one that is asked for.
     pub(super) changed_model: bool,
+    /// Marks for the cache of a provider that has them.
+    pub(super) marks: Option<Marks>,
 }
 
 impl Asked {
@@ -131,7 +143,8 @@ impl Asked {
         let Some(body) = &self.body else { return wire.map_or(Ok(()), |_| Err(Fault::NotObject)) };
         if let Some(wire) = wire {
             let (body, translation) = Translation::new(self, wire, body)?;
-            (self.changed, self.translation) = (Some(vec![body]), Some(Box::new(translation)));
+            let body = self.placed(translation.spoken(), body)?;
+            (self.changed, self.translation) = (Some(body), Some(Box::new(translation)));
             return Ok(());
         }
         let wanted = self.candidates.get(self.at).and_then(|it| it.model.as_deref());
@@ -142,23 +155,47 @@ impl Asked {
             self.changed = Some(vec![body.clone()]);
         }
         let counts = self.operation == Operation::Completions && self.stream;
-        if other.is_none() && !counts {
+        let marks = self.marks.filter(|_| matches!(self.operation, Operation::Messages | Operation::Converse));
+        let raw = self.provider().is_some_and(|it| it.predicts(self.operation));
+        if other.is_none() && !counts && marks.is_none() && !raw {
             return Ok(());
         }
         // It was scanned before, and is the same still.
         let request = scan(self.operation, body)?;
         let mut edits = Edits::default();
-        if let Some(model) = other {
+        if raw {
+            predict(&request, &mut edits);
+        } else if let Some(model) = other {
             request.set_model(&mut edits, model);
         }
         if counts && request.include_usage != Some(true) {
             request.ask_for_usage(&mut edits);
             self.account.hides = true;
         }
+        if let Some(marks) = &marks {
+            mark(self.operation, body, &request, marks, &mut edits);
+        }
         if !edits.is_empty() {
             self.changed = Some(edits.apply(body));
         }
         Ok(())
+    }
+
+    /// A translated body as the provider wants it, whatever the client wrote.
+    fn placed(&self, spoken: Operation, body: Bytes) -> Result<Vec<Bytes>, Fault> {
+        let raw = self.provider().is_some_and(|it| it.predicts(spoken));
+        if !raw && self.marks.is_none() {
+            return Ok(vec![body]);
+        }
+        let mut edits = Edits::default();
+        let request = scan(spoken, &body)?;
+        if raw {
+            predict(&request, &mut edits);
+        }
+        if let Some(marks) = &self.marks {
+            mark(spoken, &body, &request, marks, &mut edits);
+        }
+        Ok(edits.apply(&body))
     }
 
     /// Makes the body for the first provider, and leaves out those that it cannot be translated for.
@@ -180,6 +217,12 @@ impl Asked {
         self.candidates = candidates;
         if self.candidates.is_empty() { Err(fault) } else { self.fit() }
     }
+}
+
+/// What Google's clouds want of a request to a model of Anthropic's: its name is in the path, and a revision in the body.
+fn predict(request: &Request<'_>, edits: &mut Edits) {
+    let version = Some(VERTEX_VERSION).filter(|_| request.given("anthropic_version").is_none());
+    request.take(edits, "model", version);
 }
 
 /// Looks at the request. A reply is the gateway's own answer.
@@ -205,10 +248,12 @@ pub(crate) async fn prepare(session: &mut Session, ctx: &mut Ctx, ai: Arc<Ai>) -
         account: Account::default(),
         reserved: Reserved::default(),
         translation: None,
+        plain: None,
         watch: Watch::default(),
         findings: 0,
         edited: false,
         changed_model: false,
+        marks: None,
         ai,
     };
     if path.operation == Operation::Realtime {
@@ -235,7 +280,15 @@ pub(crate) async fn prepare(session: &mut Session, ctx: &mut Ctx, ai: Arc<Ai>) -
             return Ok(Some(reply));
         }
     }
-    match choose::candidates(&asked.ai, asked.operation, asked.model.as_deref(), crate::random::next()) {
+    let found = {
+        let inputs = inputs::request(session.req_header(), ctx);
+        let random = affinity::sticks_to(ctx, &inputs).unwrap_or_else(crate::random::next);
+        let said = OnceCell::new();
+        let holds = |it: &Expression| holds(it, inputs, asked.body.as_deref(), &said);
+        let draw = Draw { random, holds: &holds };
+        choose::candidates(&asked.ai, asked.operation, asked.model.as_deref(), &draw)
+    };
+    match found {
         Ok(candidates) => asked.candidates = candidates,
         // Whoever counts before asking gets a number that is near, where nobody is there to count.
         Err(nobody) if nobody.code == choose::UNSUPPORTED && asked.operation == Operation::CountTokens => {
@@ -252,6 +305,15 @@ pub(crate) async fn prepare(session: &mut Session, ctx: &mut Ctx, ai: Arc<Ai>) -
     let refused = refused.or_else(|| unstreamable(&asked, uri.query()));
     ctx.ai = Some(Box::new(asked));
     Ok(refused.map(|it| reply::refusal(dialect, &it)))
+}
+
+/// Whether a condition holds of a request, whose body is parsed for the first that reads it.
+fn holds(condition: &Expression, inputs: Inputs<'_>, body: Option<&[u8]>, said: &OnceCell<Option<Value>>) -> bool {
+    let mut inputs = inputs;
+    if condition.needs().intersects(Needs::LLM_REQUEST) {
+        inputs.objects.llm_request = said.get_or_init(|| serde_json::from_slice(body?).ok()).as_ref();
+    }
+    condition.holds(&inputs).unwrap_or(false)
 }
 
 /// Google's clients may ask for a stream that is one array; what is translated is events alone.
@@ -282,12 +344,8 @@ fn is_scanned(session: &Session, ctx: &Ctx, operation: Operation) -> bool {
 }
 
 fn look(session: &Session, ctx: &Ctx, asked: &mut Asked) -> Result<(), Nobody> {
-    let coding = session.req_header().headers.get(CONTENT_ENCODING);
-    if coding.is_some_and(|it| !it.as_bytes().eq_ignore_ascii_case(b"identity")) {
-        return Err(Nobody::new(415, "unsupported_encoding", "a request body in a content coding is not read"));
-    }
     let held = ctx.facts.body.held().filter(|it| it.whole);
-    let body = held.map(|it| it.bytes.clone()).unwrap_or_default();
+    let body = coded::request(&session.req_header().headers, held, ctx.body_bytes_max)?;
     let request = scan(asked.operation, &body).map_err(|it| Nobody::new(400, it.code(), it.to_string()))?;
     let Request { model, stream, max_tokens, .. } = &request;
     if let Some(model) = model {

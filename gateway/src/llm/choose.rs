@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use ir::{AiRouting, AiShare};
+use filters::expr::Expression;
+use ir::{AiCase, AiRouting, AiShare, Text};
 use protocols::llm::Operation;
 
 use super::Ai;
@@ -34,18 +35,50 @@ impl Nobody {
     }
 }
 
-/// The providers for this, the first to be asked first. `random` is uniform over all of `u64`.
+/// Which of its models a request gets.
+pub(crate) enum Routing {
+    Weighted(Vec<AiShare>),
+    Failover(Vec<AiShare>),
+    /// Conditions with their models; nothing for whatever is left.
+    Conditional(Vec<(Option<Expression>, Text)>),
+}
+
+impl Routing {
+    pub(super) fn new(terms: &AiRouting) -> Self {
+        // Lowering has judged them: what is no condition holds of nothing.
+        let case = |AiCase { when, model }: &AiCase| match when {
+            None => Some((None, model.clone())),
+            Some(when) => Some((Some(filters::ai::condition(when).ok()?), model.clone())),
+        };
+        match terms {
+            AiRouting::Weighted(shares) => Self::Weighted(shares.clone()),
+            AiRouting::Failover(shares) => Self::Failover(shares.clone()),
+            AiRouting::Conditional(cases) => Self::Conditional(cases.iter().filter_map(case).collect()),
+        }
+    }
+}
+
+/// What decides between providers that may all answer.
+pub(crate) struct Draw<'a> {
+    /// Uniform over all of `u64`: another one for each request, or the same for all of a session.
+    pub(crate) random: u64,
+    /// Whether a condition holds of the request.
+    pub(crate) holds: &'a dyn Fn(&Expression) -> bool,
+}
+
+/// The providers for this, the first to be asked first.
 pub(crate) fn candidates(
     ai: &Ai,
     operation: Operation,
     model: Option<&str>,
-    random: u64,
+    draw: &Draw<'_>,
 ) -> Result<Vec<Candidate>, Nobody> {
+    let random = draw.random;
     let mut found = match model {
         _ if !ai.routes_models => ranked(ai, None, false, random),
         None => return Err(Nobody::new(400, "missing_model", "the request names no model")),
         Some(model) => match ai.virtual_models.iter().find(|(name, _)| **name == *model) {
-            Some((_, routing)) => of_virtual(ai, routing, random),
+            Some((_, routing)) => of_virtual(ai, routing, draw),
             None => ranked(ai, Some(model), false, random),
         },
     };
@@ -83,7 +116,7 @@ fn ranked(ai: &Ai, model: Option<&str>, also_internal: bool, random: u64) -> Vec
         .iter()
         .enumerate()
         .filter(|(_, it)| serving(it) && best.is_none_or(|best| it.serves.specificity() == best))
-        .map(|(position, it)| (it.priority, scattered(random, position), position))
+        .map(|(position, it)| (it.priority, scattered(random, it.place), position))
         .collect();
     found.sort_unstable();
     let candidate = |(_, _, provider): (u32, u64, usize)| Candidate {
@@ -93,15 +126,14 @@ fn ranked(ai: &Ai, model: Option<&str>, also_internal: bool, random: u64) -> Vec
     found.into_iter().map(candidate).collect()
 }
 
-fn of_virtual(ai: &Ai, routing: &AiRouting, random: u64) -> Vec<Candidate> {
-    let of = |share: &AiShare| {
-        let found = ranked(ai, Some(&share.model), true, random).into_iter();
-        found
-            .map(|it| Candidate { model: it.model.or_else(|| Some(share.model.to_string())), ..it })
-            .collect::<Vec<_>>()
+fn of_virtual(ai: &Ai, routing: &Routing, draw: &Draw<'_>) -> Vec<Candidate> {
+    let random = draw.random;
+    let of = |model: &Text| {
+        let found = ranked(ai, Some(model), true, random).into_iter();
+        found.map(|it| Candidate { model: it.model.or_else(|| Some(model.to_string())), ..it }).collect::<Vec<_>>()
     };
     match routing {
-        AiRouting::Weighted(shares) => {
+        Routing::Weighted(shares) => {
             let total: u64 = shares.iter().map(|it| u64::from(it.number)).sum();
             if total == 0 {
                 return Vec::new();
@@ -114,20 +146,27 @@ fn of_virtual(ai: &Ai, routing: &AiRouting, random: u64) -> Vec<Candidate> {
                 }
                 None => true,
             });
-            drawn.map(of).unwrap_or_default()
+            drawn.map(|it| of(&it.model)).unwrap_or_default()
         }
-        AiRouting::Failover(shares) => {
-            let mut order: Vec<(u32, u64, &AiShare)> =
-                shares.iter().enumerate().map(|(position, it)| (it.number, scattered(random, position), it)).collect();
+        Routing::Failover(shares) => {
+            let mut order: Vec<(u32, u64, &AiShare)> = shares
+                .iter()
+                .enumerate()
+                .map(|(position, it)| (it.number, scattered(random, position as u64), it))
+                .collect();
             order.sort_by_key(|(priority, ticket, _)| (*priority, *ticket));
-            order.into_iter().flat_map(|(_, _, it)| of(it)).collect()
+            order.into_iter().flat_map(|(_, _, it)| of(&it.model)).collect()
+        }
+        Routing::Conditional(cases) => {
+            let found = cases.iter().find(|(when, _)| when.as_ref().is_none_or(draw.holds));
+            found.map(|(_, model)| of(model)).unwrap_or_default()
         }
     }
 }
 
 /// A number of its own for each position, as random as what it is made of (splitmix64).
-fn scattered(random: u64, position: usize) -> u64 {
-    let mut it = random.wrapping_add((position as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+fn scattered(random: u64, position: u64) -> u64 {
+    let mut it = random.wrapping_add(position.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     it = (it ^ (it >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     it = (it ^ (it >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     it ^ (it >> 31)
@@ -172,9 +211,14 @@ mod tests {
     }
 
     fn asked(ai: &Ai, model: Option<&str>, random: u64) -> Result<Vec<String>, &'static str> {
-        let found = candidates(ai, Operation::Completions, model, random).map_err(|it| it.code)?;
+        let draw = Draw { random, holds: &|it| it.text().starts_with("true") };
+        let found = candidates(ai, Operation::Completions, model, &draw).map_err(|it| it.code)?;
         let shown = |it: Candidate| format!("{}:{}", ai.providers[it.provider].name, it.model.unwrap_or_default());
         Ok(found.into_iter().map(shown).collect())
+    }
+
+    fn case(when: &str, model: &str) -> AiCase {
+        AiCase { when: (!when.is_empty()).then(|| when.into()), model: model.into() }
     }
 
     fn share(model: &str, number: u32) -> AiShare {
@@ -214,8 +258,9 @@ mod tests {
         assert_eq!(asked(&ai, Some("gpt-5-secret"), 0).unwrap(), ["gpt:"], "internal ones are not asked by name");
         assert_eq!(asked(&ai, Some("claude"), 0).unwrap(), ["any:"]);
         assert_eq!(asked(&ai, None, 0), Err("missing_model"));
-        assert!(candidates(&ai, Operation::Messages, Some("claude"), 0).is_ok(), "it is translated");
-        let found = candidates(&ai, Operation::Embeddings, Some("claude"), 0);
+        let draw = Draw { random: 0, holds: &|_| false };
+        assert!(candidates(&ai, Operation::Messages, Some("claude"), &draw).is_ok(), "it is translated");
+        let found = candidates(&ai, Operation::Embeddings, Some("claude"), &draw);
         assert_eq!(found.unwrap_err().code, "unsupported_conversion");
     }
 
@@ -228,12 +273,24 @@ mod tests {
                 routing: AiRouting::Weighted(vec![share("a", 3), share("b", 1), share("c", 0)]),
             },
             AiVirtualModel { name: "none".into(), routing: AiRouting::Weighted(vec![share("a", 0)]) },
+            AiVirtualModel {
+                name: "cases".into(),
+                routing: AiRouting::Conditional(vec![case("false", "b"), case("true", "a"), case("", "b")]),
+            },
+            AiVirtualModel {
+                name: "rest".into(),
+                routing: AiRouting::Conditional(vec![case("false", "a"), case("", "b")]),
+            },
+            AiVirtualModel { name: "nothing".into(), routing: AiRouting::Conditional(vec![case("false", "a")]) },
         ];
         let ai = ai(&[("a", "a", None, 0, true), ("b", "b", Some("real"), 0, false)], virtual_models, true);
         assert_eq!(asked(&ai, Some("fast"), 7).unwrap(), ["a:a", "b:real"]);
         let drawn = (0..1_000).filter(|it| asked(&ai, Some("split"), *it).unwrap() == ["a:a"]).count();
         assert_eq!(drawn, 750);
         assert_eq!(asked(&ai, Some("none"), 0), Err("model_not_found"));
+        assert_eq!(asked(&ai, Some("cases"), 0).unwrap(), ["a:a"]);
+        assert_eq!(asked(&ai, Some("rest"), 0).unwrap(), ["b:real"]);
+        assert_eq!(asked(&ai, Some("nothing"), 0), Err("model_not_found"));
         assert_eq!(asked(&ai, Some("a"), 0), Err("model_not_found"));
     }
 }

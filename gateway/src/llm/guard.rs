@@ -10,9 +10,11 @@ use http::{HeaderValue, Version};
 use parking_lot::Mutex;
 use pingora_error::{Error, Result};
 use pingora_http::ResponseHeader;
+use protocols::http::coding;
 use protocols::llm::guard::{Find, Refused, Stream, judge};
 use protocols::llm::{Dialect, Framing, error_body};
 
+use super::coded::Coded;
 use super::{reply, shape};
 use crate::proxy::Ctx;
 use crate::session::{Finish, RESPONSE_REFUSED};
@@ -51,8 +53,8 @@ pub(crate) fn guard_answer(head: &mut ResponseHeader, ctx: &mut Ctx) -> Result<O
     let Some((policy, asked)) = settings.ai().zip(ctx.ai.as_mut()) else { return Ok(None) };
     let dialect = asked.operation.dialect();
     let kind = head.headers.get(CONTENT_TYPE).and_then(|it| it.to_str().ok()).and_then(Framing::of);
-    let coded = head.headers.get(CONTENT_ENCODING).is_some_and(|it| it.as_bytes() != b"identity");
-    let hidden = coded || kind == Some(Framing::Frames);
+    let coded = Coded::of(&head.headers);
+    let hidden = coded == Coded::Unknown || kind == Some(Framing::Frames);
     if hidden && kind.is_some() && policy.response.enforces() {
         return Err(Error::explain(RESPONSE_REFUSED, "the answer cannot be looked through"));
     }
@@ -69,42 +71,54 @@ pub(crate) fn guard_answer(head: &mut ResponseHeader, ctx: &mut Ctx) -> Result<O
         Some(Framing::Json) => {
             let found = Noted::default();
             asked.watch.whole = Some((settings.clone(), found.clone()));
-            let finish =
-                move |head: &mut ResponseHeader, body: &mut Bytes| whole(&settings, dialect, &found, head, body);
-            Ok(Some(Box::new(finish)))
+            let judging = Judging { settings, dialect, found, coded, bytes_max: ctx.body_bytes_max };
+            Ok(Some(Box::new(move |head, body| judging.finish(head, body))))
         }
         _ => Ok(None),
     }
 }
 
-fn whole(
-    settings: &Effective,
+/// An answer that is looked through as a whole.
+struct Judging {
+    settings: Arc<Effective>,
     dialect: Dialect,
-    noted: &Mutex<Vec<usize>>,
-    head: &mut ResponseHeader,
-    body: &mut Bytes,
-) -> Result<()> {
-    let Some(guards) = settings.ai().map(|it| &it.response) else { return Ok(()) };
-    let judged = match judge(body, false, guards) {
-        Ok(judged) => judged,
-        Err(_) if !guards.enforces() => return Ok(()),
-        Err(_) => return Err(Error::explain(RESPONSE_REFUSED, "the answer cannot be looked through")),
-    };
-    *noted.lock() = judged.found;
-    if let Some(guard) = judged.refused.and_then(|it| guards.guards.get(it)) {
-        let reply = reply::rejection(dialect, guard.rejection.as_ref());
-        head.set_status(reply.status)?;
-        for (name, value) in reply.headers {
-            head.insert_header(name, value)?;
+    found: Noted,
+    coded: Coded,
+    bytes_max: usize,
+}
+
+impl Judging {
+    fn finish(&self, head: &mut ResponseHeader, body: &mut Bytes) -> Result<()> {
+        let Some(guards) = self.settings.ai().map(|it| &it.response) else { return Ok(()) };
+        let plain = match self.coded {
+            Coded::In(coding) => coding::decode(coding, body, self.bytes_max).ok(),
+            Coded::Plain | Coded::Unknown => Some(body.clone()),
+        };
+        let judged = plain.as_ref().and_then(|it| judge(it, false, guards).ok());
+        let (Some(judged), Some(plain)) = (judged, plain) else {
+            return match guards.enforces() {
+                false => Ok(()),
+                true => Err(Error::explain(RESPONSE_REFUSED, "the answer cannot be looked through")),
+            };
+        };
+        *self.found.lock() = judged.found;
+        if let Some(guard) = judged.refused.and_then(|it| guards.guards.get(it)) {
+            let reply = reply::rejection(self.dialect, guard.rejection.as_ref());
+            head.set_status(reply.status)?;
+            for (name, value) in reply.headers {
+                head.insert_header(name, value)?;
+            }
+            head.remove_header(&CONTENT_ENCODING);
+            *body = reply.body;
+        } else if !judged.edits.is_empty() {
+            head.remove_header(&CONTENT_ENCODING);
+            *body = judged.edits.apply(&plain).concat().into();
         }
-        *body = reply.body;
-    } else if !judged.edits.is_empty() {
-        *body = judged.edits.apply(body).concat().into();
+        if head.headers.contains_key(CONTENT_LENGTH) {
+            head.insert_header(CONTENT_LENGTH, body.len())?;
+        }
+        Ok(())
     }
-    if head.headers.contains_key(CONTENT_LENGTH) {
-        head.insert_header(CONTENT_LENGTH, body.len())?;
-    }
-    Ok(())
 }
 
 impl Watch {

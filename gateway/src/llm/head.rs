@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderName, HeaderValue};
 use ir::AiKeyPlace;
 use pingora_error::{Error, ErrorType, Result};
@@ -49,6 +49,8 @@ pub(crate) fn requested(head: &mut RequestHeader, asked: &Asked) -> Result<()> {
         head.set_uri(uri);
     }
     if let Some(bytes) = asked.changed_bytes() {
+        // What was changed goes on plain.
+        head.remove_header(&CONTENT_ENCODING);
         head.remove_header(&TRANSFER_ENCODING);
         head.insert_header(CONTENT_LENGTH, bytes)?;
     }
@@ -121,6 +123,8 @@ fn target(head: &RequestHeader, asked: &Asked, provider: &Provider) -> Option<St
         return None;
     }
     Some(match head.uri.query() {
+        // A path of the provider's may have a query of its own.
+        Some(query) if wanted.contains('?') => format!("{wanted}&{query}"),
         Some(query) => format!("{wanted}?{query}"),
         None => wanted.into_owned(),
     })
@@ -133,8 +137,16 @@ fn filled<'a>(format: &'a str, asked: &Asked, path: &str) -> Option<Cow<'a, str>
     }
     let model = encoded(asked.asked_model()?);
     let before = if asked.operation.dialect() == Dialect::Bedrock { '/' } else { ':' };
-    let (_, action) = path.rsplit_once(before).unwrap_or_default();
+    let (_, action) = match asked.operation {
+        Operation::Messages => ("", prediction(asked.stream)),
+        _ => path.rsplit_once(before).unwrap_or_default(),
+    };
     Some(Cow::Owned(format.replace("{model}", &model).replace("{action}", action)))
+}
+
+/// How a model of Anthropic's is asked in Google's clouds.
+pub(super) fn prediction(stream: bool) -> &'static str {
+    if stream { "streamRawPredict" } else { "rawPredict" }
 }
 
 /// The client's path, with the provider's base in the place of a revision.

@@ -9,6 +9,7 @@
 mod account;
 mod ask;
 pub(crate) mod choose;
+mod coded;
 mod cool;
 mod guard;
 mod head;
@@ -22,7 +23,7 @@ mod translate;
 
 use std::sync::Arc;
 
-use ir::{AiKeyPlace, AiRouting, Text};
+use ir::{AiKeyPlace, Text};
 use protocols::llm::{Operation, Pattern};
 
 pub(crate) use account::watch;
@@ -36,18 +37,21 @@ pub(crate) use reply::{dialect_of, in_dialect};
 pub(crate) use translate::{begin_answer, pass};
 
 use crate::plan::Backend;
+use choose::Routing;
 
 /// An `ai` backend as compiled.
 pub struct Ai {
     pub name: Text,
     pub(crate) providers: Vec<Provider>,
-    pub(crate) virtual_models: Vec<(Text, AiRouting)>,
+    pub(crate) virtual_models: Vec<(Text, Routing)>,
     pub(crate) routes_models: bool,
 }
 
 /// A provider of it.
 pub(crate) struct Provider {
     pub(crate) name: Text,
+    /// What its name is among those that clients are spread over.
+    place: u64,
     pub(crate) system: Text,
     pub(crate) key: AiKeyPlace,
     base: Text,
@@ -68,7 +72,7 @@ impl Ai {
         providers: impl Iterator<Item = (&'a ir::AiProvider, Backend)>,
     ) -> Self {
         let ir::AiBackend { providers: _, virtual_models, routes_models } = terms;
-        let virtual_models = virtual_models.iter().map(|it| (it.name.clone(), it.routing.clone())).collect();
+        let virtual_models = virtual_models.iter().map(|it| (it.name.clone(), Routing::new(&it.routing))).collect();
         Self {
             name,
             providers: providers.map(|(terms, backend)| Provider::new(terms, backend)).collect(),
@@ -91,6 +95,7 @@ impl Provider {
         let format = |it: &ir::AiFormat| Some((Operation::parse(&it.kind)?, it.path.clone()));
         Self {
             name: name.clone(),
+            place: crate::random::affinity_key(name.as_bytes()),
             system: system.clone(),
             key: *key,
             base: base.clone(),
@@ -108,6 +113,11 @@ impl Provider {
     /// The path that this provider has for requests of a kind.
     fn format(&self, operation: Operation) -> Option<&Text> {
         self.formats.iter().find(|(kind, _)| *kind == operation).map(|(_, path)| path)
+    }
+
+    /// Whether the model of this stands in the path there, though the dialect has it in the body.
+    fn predicts(&self, operation: Operation) -> bool {
+        operation == Operation::Messages && self.format(operation).is_some_and(|it| it.contains("{model}"))
     }
 
     /// Whether it can be asked this at all. What has no format of its own goes to the same path below its base.

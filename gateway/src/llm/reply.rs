@@ -48,6 +48,7 @@ pub(super) fn refusal(dialect: Dialect, nobody: &Nobody) -> Reply {
     let reason = match *status {
         403 => Reason::Authorization,
         404 => Reason::NotFound,
+        413 => Reason::TooLarge,
         _ => Reason::InvalidRequest,
     };
     error(dialect, *status, reason, (code, text))

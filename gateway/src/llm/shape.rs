@@ -1,9 +1,10 @@
 //! What the policy `ai` makes of a request before a provider is chosen: another model, members, masks, or a refusal.
 
 use bytes::Bytes;
-use filters::ai::{Guard, GuardOutcome, Guards, Policy};
+use filters::ai::{Guard, GuardOutcome, Guards, Policy, Prompts};
 use filters::exchange::{Decision, Mode};
 use filters::{Facts, Kind, Reply};
+use protocols::llm::enrich::enrich;
 use protocols::llm::guard::judge;
 use protocols::llm::{Edits, Pattern, scan};
 
@@ -20,6 +21,8 @@ pub(super) fn apply(ctx: &mut Ctx, asked: &mut Asked) -> Option<Reply> {
         asked.changed_model = true;
     }
     members(policy, asked);
+    prompts(policy, asked);
+    asked.marks = policy.caching.map(|it| it.marks());
     let body = asked.body.clone().filter(|_| !policy.request.is_empty())?;
     let dialect = asked.operation.dialect();
     let Ok(judged) = judge(&body, true, &policy.request) else {
@@ -54,6 +57,16 @@ fn members(policy: &Policy, asked: &mut Asked) {
     for (name, value) in missing.chain(overrides) {
         request.set(&mut edits, name, value.to_string());
     }
+    asked.edit(edits);
+}
+
+fn prompts(policy: &Policy, asked: &mut Asked) {
+    let Some(body) = asked.body.clone().filter(|_| !policy.prompts.is_empty()) else { return };
+    // It was scanned before, and is the same still but for its members.
+    let Ok(request) = scan(asked.operation, &body) else { return };
+    let (before, behind) = (Prompts::messages(&policy.prompts.before), Prompts::messages(&policy.prompts.behind));
+    let mut edits = Edits::default();
+    enrich(asked.operation, &request, &before, &behind, &mut edits);
     asked.edit(edits);
 }
 

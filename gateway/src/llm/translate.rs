@@ -84,7 +84,8 @@ impl Translation {
     /// Path and query there.
     pub(super) fn target(&self, asked: &Asked, provider: &Provider) -> Option<String> {
         let (action, query) = match (self.terms.provider(), self.terms.streams()) {
-            (Wire::Completions | Wire::Responses | Wire::Messages, _) => ("", ""),
+            (Wire::Completions | Wire::Responses, _) => ("", ""),
+            (Wire::Messages, streams) => (head::prediction(streams), ""),
             (Wire::GenerateContent, false) => ("generateContent", ""),
             (Wire::GenerateContent, true) => ("streamGenerateContent", "?alt=sse"),
             (Wire::Converse, false) => ("converse", ""),

@@ -1,6 +1,6 @@
 //! What a client is hashed by, where it is to stay on one endpoint.
 
-use filters::expr::Value;
+use filters::expr::{Inputs, Value};
 use pingora_proxy::Session;
 
 use super::ctx::Ctx;
@@ -14,16 +14,19 @@ pub(super) fn compute(session: &Session, ctx: &mut Ctx) {
         ctx.affinity = Some(Affinity::Endpoint(endpoint));
         return;
     }
-    let Some(settings) = ctx.settings().cloned() else { return };
-    let Some(policy) = settings.session_affinity() else { return };
     let inputs = inputs::request(session.req_header(), ctx);
-    let key = match policy.source.evaluate(&inputs) {
+    ctx.affinity = sticks_to(ctx, &inputs).map(Affinity::Hash);
+}
+
+/// The hash of the affinity source: the same for all requests that are to go one way.
+pub(crate) fn sticks_to(ctx: &Ctx, inputs: &Inputs<'_>) -> Option<u64> {
+    let policy = ctx.settings()?.session_affinity()?;
+    match policy.source.evaluate(inputs) {
         Ok(Value::String(text)) if !text.is_empty() => Some(random::affinity_key(text.as_bytes())),
         Ok(Value::Secret(text)) if !text.is_empty() => Some(random::affinity_key(text.as_bytes())),
         Ok(Value::Bytes(bytes)) if !bytes.is_empty() => Some(random::affinity_key(&bytes)),
         Ok(Value::Int(number)) => Some(random::affinity_key(&number.to_be_bytes())),
         Ok(Value::Uint(number)) => Some(random::affinity_key(&number.to_be_bytes())),
         _ => None,
-    };
-    ctx.affinity = key.map(Affinity::Hash);
+    }
 }

@@ -168,6 +168,7 @@ pub(super) fn mirror(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx) {
 pub(super) fn response(body: &mut Option<Bytes>, end: bool, ctx: &mut Ctx) -> Result<()> {
     let attempt = ctx.attempt.count;
     if let Some(asked) = &mut ctx.ai {
+        asked.plain(body, end)?;
         asked.account.push(body, end);
     }
     crate::llm::pass(body, end, ctx)?;

@@ -4,7 +4,7 @@
 //! per attempt) → `upstream_request` → `body` → `response` → `failure` if need be → `log`.
 //! What a request carries along is in `ctx`; answers of our own are written by `answer`.
 
-mod affinity;
+pub(crate) mod affinity;
 pub mod answer;
 pub mod body;
 mod compression;

@@ -55,8 +55,12 @@ pub(super) async fn choose(session: &Session, ctx: &mut Ctx) -> Result<Box<HttpP
     let per_attempt = effective.timeout().and_then(|it| it.backend_request);
     let per_call = effective.backend_http().and_then(|it| it.request_timeout);
     let limit = [per_try, per_attempt, per_call].into_iter().flatten().min();
+    // Whoever is asked last is waited for.
+    let streams = ctx.ai.as_ref().is_some_and(|it| it.stream && it.has_next());
+    let first = effective.ai().filter(|_| streams).and_then(|it| it.first_token);
     if let Some(slot) = &ctx.wrapped {
         slot.set_attempt_deadline(limit.map(|limit| now + limit));
+        slot.await_first(first.map(|first| now + first));
     }
     let remaining = ctx.request_deadline.map(|at| at.saturating_duration_since(now));
     let wanted =
@@ -67,7 +71,7 @@ pub(super) async fn choose(session: &Session, ctx: &mut Ctx) -> Result<Box<HttpP
         // Pingora would look for each header that is to be taken out, one by one.
         peer.options.http_upstream_request_policy = HttpUpstreamRequestPolicy::preserve();
     }
-    if let Some(limit) = [limit, remaining].into_iter().flatten().min() {
+    if let Some(limit) = [limit, remaining, first].into_iter().flatten().min() {
         let limit = limit.max(Duration::from_millis(1));
         let connect = &mut peer.options.total_connection_timeout;
         *connect = Some(connect.map_or(limit, |it| it.min(limit)));

@@ -101,7 +101,7 @@ pub(super) fn filter(proxy: &Proxy, session: &mut Session, head: &mut ResponseHe
         // HTTP/1.0 knows no chunks: the end of the connection is the end of the body.
         head.remove_header(&TRANSFER_ENCODING);
     }
-    crate::llm::watch(head, ctx);
+    crate::llm::watch(head, ctx)?;
     let late = finish::defer(proxy, session, head, ctx)?;
     if !late {
         if let Err(reply) = answer::decorate(session.req_header(), head, ctx)? {

@@ -116,6 +116,7 @@ impl Custom for Wrapped {
                 Held::TooLarge => return Err(Error::new(RESPONSE_TOO_LARGE)),
             }
         }
+        let Some(tasks) = self.keep_early(tasks)? else { return Ok(false) };
         self.settle();
         if self.drain.is_none() {
             return self.real_mut().response_duplex_vec(tasks).await;
@@ -241,6 +242,7 @@ impl Custom for Wrapped {
     /// Pingora calls this at the start of every attempt.
     fn enable_retry_buffering(&mut self) {
         self.begun = true;
+        self.early.clear();
         *self.shared.finish.lock() = None;
         if let Some(hold) = self.hold.as_mut() {
             hold.reset();

@@ -5,7 +5,8 @@
 //! - the request body is recorded while it streams and can be sent again, so that an attempt can be
 //!   repeated with a body of any size up to a limit ([`Recording`]);
 //! - a deadline for the whole request and one for the attempt, exact for streams too;
-//! - the response can be held until it is whole ([`Hold`]), and its head finished then ([`Finish`]);
+//! - the response can be held until it is whole ([`Hold`]), and its head finished then ([`Finish`]), or its head until
+//!   its first piece has come ([`Slot::await_first`]);
 //! - an HTTP/1 upgrade is not torn down by an early end of body (Pingora issue 946).
 //!
 //! [`Wrapped::install`] swaps it in, [`Slot::restore`] swaps the real session back before the
@@ -20,8 +21,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use pingora_core::protocols::http::ServerSession;
-use pingora_error::ErrorType;
+use pingora_core::protocols::http::{HttpTask, ServerSession};
+use pingora_error::{ErrorType, Result};
 
 pub use hold::{Finish, Hold};
 pub use recording::Recording;
@@ -59,6 +60,8 @@ struct Shared {
     started: Instant,
     /// Microseconds after `started`; 0 means none.
     attempt_deadline_us: AtomicU64,
+    /// The same for the first piece of an answer, whose head waits for it.
+    first_deadline_us: AtomicU64,
     /// The connection serves no further request.
     close: AtomicBool,
     /// The client has left, and the rest is read all the same.
@@ -79,6 +82,8 @@ pub struct Wrapped {
     drains_until: Option<Instant>,
     /// An attempt has begun.
     begun: bool,
+    /// Parts of an answer that wait for its first piece.
+    early: Vec<HttpTask>,
     shared: Arc<Shared>,
 }
 
@@ -90,6 +95,7 @@ impl Wrapped {
             home: Mutex::new(None),
             started: Instant::now(),
             attempt_deadline_us: AtomicU64::new(0),
+            first_deadline_us: AtomicU64::new(0),
             close: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
             finish: Mutex::new(None),
@@ -104,6 +110,7 @@ impl Wrapped {
             drain,
             drains_until: None,
             begun: false,
+            early: Vec::new(),
             shared: shared.clone(),
         };
         **session = ServerSession::new_custom(Box::new(wrapped));
@@ -135,7 +142,30 @@ impl Wrapped {
         true
     }
 
-    /// The nearer of the two deadlines, and what passing it means.
+    /// Keeps parts of an answer until its first piece has come, as long as another attempt may still be made instead.
+    fn keep_early(&mut self, mut tasks: Vec<HttpTask>) -> Result<Option<Vec<HttpTask>>> {
+        if self.shared.first_deadline_us.load(Ordering::Relaxed) == 0 {
+            return Ok(Some(tasks));
+        }
+        if let Some(at) = tasks.iter().position(|task| matches!(task, HttpTask::Failed(_)))
+            && let HttpTask::Failed(error) = tasks.swap_remove(at)
+        {
+            return Err(error);
+        }
+        let comes = |it: &HttpTask| match it {
+            HttpTask::Body(piece, end) => *end || piece.as_ref().is_some_and(|it| !it.is_empty()),
+            other => other.is_end(),
+        };
+        let comes = tasks.iter().any(comes);
+        self.early.append(&mut tasks);
+        if !comes {
+            return Ok(None);
+        }
+        self.shared.first_deadline_us.store(0, Ordering::Relaxed);
+        Ok(Some(std::mem::take(&mut self.early)))
+    }
+
+    /// The nearer of the deadlines, and what passing it means.
     fn deadline(&self) -> Option<(Instant, ErrorType)> {
         if self.upgrade && self.real().was_upgraded() {
             // Deadlines are for the handshake; the tunnel lives until it is idle or closed.
@@ -144,10 +174,12 @@ impl Wrapped {
         if let Some(until) = self.drains_until {
             return Some((until, ErrorType::ConnectionClosed));
         }
-        let attempt = match self.shared.attempt_deadline_us.load(Ordering::Relaxed) {
+        let moment = |it: &AtomicU64| match it.load(Ordering::Relaxed) {
             0 => None,
             us => Some(self.shared.started + Duration::from_micros(us)),
         };
+        let attempt = [&self.shared.attempt_deadline_us, &self.shared.first_deadline_us].into_iter().filter_map(moment);
+        let attempt = attempt.min();
         match (self.request_deadline, attempt) {
             (Some(request), Some(attempt)) if attempt < request => Some((attempt, ATTEMPT_DEADLINE)),
             (Some(request), _) => Some((request, REQUEST_DEADLINE)),
@@ -166,11 +198,19 @@ impl Drop for Wrapped {
 impl Slot {
     /// Starts (or, with `None`, stops) the clock of an attempt.
     pub fn set_attempt_deadline(&self, deadline: Option<Instant>) {
-        let us = deadline.map_or(0, |at| {
+        self.shared.attempt_deadline_us.store(self.us(deadline), Ordering::Relaxed);
+    }
+
+    /// Has the head of the attempt's answer wait for its first piece until then; with `None` it does not wait.
+    pub fn await_first(&self, deadline: Option<Instant>) {
+        self.shared.first_deadline_us.store(self.us(deadline), Ordering::Relaxed);
+    }
+
+    fn us(&self, deadline: Option<Instant>) -> u64 {
+        deadline.map_or(0, |at| {
             let after = at.saturating_duration_since(self.shared.started);
             u64::try_from(after.as_micros()).unwrap_or(u64::MAX).max(1)
-        });
-        self.shared.attempt_deadline_us.store(us, Ordering::Relaxed);
+        })
     }
 
     /// Whether the client left before its answer had ended.

@@ -4,6 +4,7 @@
 //! and does not frame bodies.
 
 pub mod authority;
+pub mod coding;
 pub mod cookie;
 pub mod forwarded;
 pub mod framing;

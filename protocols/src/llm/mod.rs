@@ -7,8 +7,10 @@
 //!
 //! Where they do not, [`translate`] reads and writes everything anew.
 
+pub mod cache;
 mod cost;
 mod edit;
+pub mod enrich;
 mod error;
 mod event_stream;
 mod frames;

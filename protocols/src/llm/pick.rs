@@ -122,9 +122,24 @@ impl Pick {
                     }
                     at += 1;
                 }
-                State::Key { escaped } => {
-                    self.key_byte(byte, escaped);
+                State::Key { escaped: true } => {
+                    self.key_bytes(&[byte]);
+                    self.state = State::Key { escaped: false };
                     at += 1;
+                }
+                State::Key { escaped: false } => {
+                    let rest = piece.get(at..).unwrap_or_default();
+                    let length = memchr::memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
+                    self.key_bytes(rest.get(..length).unwrap_or_default());
+                    at += length + 1;
+                    match rest.get(length) {
+                        Some(b'"') => self.key_ends(),
+                        Some(_) => {
+                            self.key_bytes(b"\\");
+                            self.state = State::Key { escaped: true };
+                        }
+                        None => {}
+                    }
                 }
                 State::String { escaped: true } => {
                     self.state = State::String { escaped: false };
@@ -189,22 +204,22 @@ impl Pick {
         }
     }
 
-    fn key_byte(&mut self, byte: u8, escaped: bool) {
-        if !escaped && byte == b'"' {
-            self.state = State::Structure;
-            let key = self.key;
-            self.next = match (self.level(), key.get(..self.key_len)) {
-                (Some(level), Some(key)) => self.leading(level.places, key),
-                _ => 0,
-            };
-            return;
-        }
-        self.state = State::Key { escaped: !escaped && byte == b'\\' };
-        if let Some(slot) = self.key.get_mut(self.key_len) {
-            *slot = byte;
+    fn key_ends(&mut self) {
+        self.state = State::Structure;
+        let key = self.key;
+        self.next = match (self.level(), key.get(..self.key_len)) {
+            (Some(level), Some(key)) => self.leading(level.places, key),
+            _ => 0,
+        };
+    }
+
+    fn key_bytes(&mut self, bytes: &[u8]) {
+        let room = self.key.get_mut(self.key_len..).unwrap_or_default();
+        for (slot, byte) in room.iter_mut().zip(bytes) {
+            *slot = *byte;
         }
         // One more than fits says that it did not fit.
-        self.key_len = (self.key_len + 1).min(KEY_BYTES_MAX + 1);
+        self.key_len = (self.key_len + bytes.len()).min(KEY_BYTES_MAX + 1);
     }
 
     /// The container we are in, where its members are looked at.

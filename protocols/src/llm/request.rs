@@ -157,6 +157,29 @@ impl<'a> Request<'a> {
         }
     }
 
+    /// Takes a member out of the outermost object, and puts another one in its place where one is given.
+    pub fn take(&self, edits: &mut Edits, key: &str, other: Option<&str>) {
+        let Some(value) = self.get(key) else {
+            if let Some(other) = other {
+                insert_text(edits, self.object, self.members.is_empty(), other);
+            }
+            return;
+        };
+        let is_it = |(_, it): &(Raw<'_>, Raw<'_>)| it.range() == value.range();
+        let Some(position) = self.members.iter().position(is_it) else { return };
+        let Some((name, _)) = self.members.get(position) else { return };
+        if let Some(other) = other {
+            return edits.replace(name.range().start..value.range().end, other.to_owned());
+        }
+        let before = position.checked_sub(1).and_then(|it| self.members.get(it));
+        let range = match (self.members.get(position + 1), before) {
+            (Some((next, _)), _) => name.range().start..next.range().start,
+            (None, Some((_, before))) => before.range().end..value.range().end,
+            (None, None) => name.range().start..value.range().end,
+        };
+        edits.replace(range, "");
+    }
+
     /// Another model.
     pub fn set_model(&self, edits: &mut Edits, model: &str) {
         self.set(edits, "model", json::quoted(model));
@@ -176,11 +199,15 @@ impl<'a> Request<'a> {
 
 /// A member more, before the closing brace: what is before it, which providers may know already, stays what it was.
 fn insert(edits: &mut Edits, object: Raw<'_>, is_empty: bool, key: &str, json: &[u8]) {
+    let mut text = format!("{}:", json::quoted(key)).into_bytes();
+    text.extend_from_slice(json);
+    insert_text(edits, object, is_empty, text);
+}
+
+fn insert_text(edits: &mut Edits, object: Raw<'_>, is_empty: bool, member: impl AsRef<[u8]>) {
     let Range { end, .. } = object.range();
     let comma = if is_empty && !edits.inserts_at(end - 1) { "" } else { "," };
-    let mut text = format!("{comma}{}:", json::quoted(key)).into_bytes();
-    text.extend_from_slice(json);
-    edits.insert(end - 1, text);
+    edits.insert(end - 1, [comma.as_bytes(), member.as_ref()].concat());
 }
 
 /// A whole number of nothing or more.

@@ -4,10 +4,15 @@
 //! a cache beside the rest, the others within; which convention a report follows is told by its keys. Reports of a
 //! stream complete each other: the last number of each kind counts, for they are running totals.
 
+use std::borrow::Cow;
+
 use crate::json::{Kind, Raw};
 
 /// Bytes kept of a report as it came.
 const RAW_BYTES_MAX: usize = 4 << 10;
+
+/// Members of a report that are looked at.
+const MEMBERS_MAX: usize = 64;
 
 /// Tokens by kind; nothing where the provider did not say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,12 +66,13 @@ impl Usage {
         if report.kind() != Kind::Object {
             return;
         }
-        let is_camel = report.get("promptTokenCount").is_some() || report.get("candidatesTokenCount").is_some();
+        let members = Members::of(report);
+        let is_camel = members.get("promptTokenCount").is_some() || members.get("candidatesTokenCount").is_some();
         match is_camel {
-            true => self.gemini(report),
-            false => self.plain(report),
+            true => self.gemini(&members),
+            false => self.plain(&members),
         }
-        if let Some(tier) = report.get("service_tier").and_then(Raw::as_str) {
+        if let Some(tier) = members.get("service_tier").and_then(Raw::as_str) {
             self.service_tier = Some(tier.into_owned());
         }
         if report.text().len() <= RAW_BYTES_MAX {
@@ -75,28 +81,25 @@ impl Usage {
     }
 
     /// OpenAI's two ways, Anthropic's, Bedrock's, and what resembles them.
-    fn plain(&mut self, report: Raw<'_>) {
-        let first = |names: &[&str]| names.iter().find_map(|name| number(report.get(name)));
+    fn plain(&mut self, report: &Members<'_>) {
         let beside =
             ["cache_read_input_tokens", "cache_creation_input_tokens", "cacheReadInputTokens", "cacheWriteInputTokens"];
         self.input_is_fresh |= beside.iter().any(|name| report.get(name).is_some());
-        let input = first(&["prompt_tokens", "input_tokens", "inputTokens"]);
-        let output = first(&["completion_tokens", "output_tokens", "outputTokens"]);
+        let input = report.first(&["prompt_tokens", "input_tokens", "inputTokens"]);
+        let output = report.first(&["completion_tokens", "output_tokens", "outputTokens"]);
         // Embeddings of some say only how much it was in all.
-        let input = input.or_else(|| if output.is_none() { first(&["total_tokens"]) } else { None });
+        let input = input.or_else(|| if output.is_none() { report.first(&["total_tokens"]) } else { None });
         update(&mut self.reported_input, input);
         update(&mut self.output, output);
-        let input = ["prompt_tokens_details", "input_tokens_details", "input_token_details"];
-        let output = ["completion_tokens_details", "output_tokens_details", "output_token_details"];
-        let detail = |outer: &[&str], inner: &str| {
-            outer.iter().find_map(|name| number(report.get(name).and_then(|it| it.get(inner))))
-        };
-        let read = first(&["cache_read_input_tokens", "cacheReadInputTokens", "prompt_cache_hit_tokens"]);
+        let input = report.details(&["prompt_tokens_details", "input_tokens_details", "input_token_details"]);
+        let output = report.details(&["completion_tokens_details", "output_tokens_details", "output_token_details"]);
+        let detail = |of: &Members<'_>, name: &str| number(of.get(name));
+        let read = report.first(&["cache_read_input_tokens", "cacheReadInputTokens", "prompt_cache_hit_tokens"]);
         update(&mut self.cache_read, read.or_else(|| detail(&input, "cached_tokens")));
-        let write = first(&["cache_creation_input_tokens", "cacheWriteInputTokens"]);
+        let write = report.first(&["cache_creation_input_tokens", "cacheWriteInputTokens"]);
         update(&mut self.cache_write, write.or_else(|| detail(&input, "cache_write_tokens")));
         let reasoning = detail(&output, "reasoning_tokens").or_else(|| detail(&output, "thinking_tokens"));
-        update(&mut self.reasoning, reasoning.or_else(|| first(&["reasoning_tokens"])));
+        update(&mut self.reasoning, reasoning.or_else(|| report.first(&["reasoning_tokens"])));
         update(&mut self.input_audio, detail(&input, "audio_tokens"));
         update(&mut self.output_audio, detail(&output, "audio_tokens"));
         update(&mut self.input_image, detail(&input, "image_tokens"));
@@ -104,7 +107,7 @@ impl Usage {
     }
 
     /// Thoughts and prompts of tools are counted beside the rest there.
-    fn gemini(&mut self, report: Raw<'_>) {
+    fn gemini(&mut self, report: &Members<'_>) {
         let get = |name: &str| number(report.get(name));
         let sum = |names: [&str; 2]| {
             let found: Vec<_> = names.into_iter().filter_map(get).collect();
@@ -123,6 +126,30 @@ impl Usage {
         update(&mut self.output_audio, of("candidatesTokensDetails", "AUDIO"));
         update(&mut self.input_image, of("promptTokensDetails", "IMAGE"));
         update(&mut self.output_image, of("candidatesTokensDetails", "IMAGE"));
+    }
+}
+
+/// Members of a report, walked once: some thirty names are looked for.
+struct Members<'a>(Vec<(Cow<'a, str>, Raw<'a>)>);
+
+impl<'a> Members<'a> {
+    fn of(object: Raw<'a>) -> Self {
+        Self(object.members().take(MEMBERS_MAX).collect())
+    }
+
+    fn get(&self, name: &str) -> Option<Raw<'a>> {
+        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| *value)
+    }
+
+    /// The number of the first of these names that has one.
+    fn first(&self, names: &[&str]) -> Option<u64> {
+        names.iter().find_map(|name| number(self.get(name)))
+    }
+
+    /// The members of the first of these that is there.
+    fn details(&self, names: &[&str]) -> Self {
+        let found = names.iter().find_map(|name| self.get(name).filter(|it| it.kind() == Kind::Object));
+        found.map_or(Self(Vec::new()), Self::of)
     }
 }
 

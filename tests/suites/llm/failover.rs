@@ -2,6 +2,7 @@
 
 use serde_json::json;
 use tests::{Backend, Gateway, MockLlm};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{accounted, chat, mock};
 
@@ -104,4 +105,39 @@ async fn who_asks_to_be_left_alone_is_asked_last_until_then() {
     gateway.client().post("/v1/chat/completions").json(&chat("n", false)).await.expect_status(200);
     assert_eq!(first.stats().requests(), 2);
     gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_stream_whose_first_piece_does_not_come_in_time_is_another_providers() {
+    let stalling = || {
+        Backend::raw(|mut accepted| async move {
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+            let _ = accepted.stream.read(&mut [0; 4096]).await;
+            let _ = accepted.stream.write_all(head.as_bytes()).await;
+            let _ = accepted.stream.read_to_end(&mut Vec::new()).await;
+        })
+    };
+    let second = mock(json!([{"text": "a b c"}])).await;
+    let first = stalling();
+    let budget = "        ai: { firstTokenTimeout: 1s }\n        timeout: { backendRequestTimeout: 60s }\n";
+    let long = |host: &str| two(host, &second).replace("        timeout: { backendRequestTimeout: 1s }\n", budget);
+    let gateway = Gateway::start(&long(&format!("http://{}", first.addr()))).await;
+    let reply = gateway.client().post("/v1/chat/completions").json(&chat("m", true)).await.expect_status(200);
+    assert!(reply.text().contains("[DONE]"), "{}", reply.text());
+    let line = accounted(&gateway, 1).await;
+    assert_eq!((&line["gen_ai.response.model"], &line["retry.attempt"]), (&json!("spare"), &json!(1)), "{line}");
+    gateway.stop().await;
+
+    // One that has begun is not left, however long it takes then; and the last one is waited for.
+    let slow = mock(json!([{"text": "a b c d e f g h i j k l", "pauseMs": 150}])).await;
+    let late = MockLlm::start(&json!({"rules": [{"delayMs": 1500}]}).to_string()).await;
+    let dead = Backend::dead().await;
+    for (first, second, model) in [(slow.url(), &late, "m"), (format!("http://{}", dead.addr()), &late, "spare")] {
+        let document = two(&first, second).replace("        timeout: { backendRequestTimeout: 1s }\n", budget);
+        let gateway = Gateway::start(&document.replace("first-key", "gateway-key")).await;
+        let reply = gateway.client().post("/v1/chat/completions").json(&chat("m", true)).await.expect_status(200);
+        assert!(reply.text().contains("[DONE]"), "{}", reply.text());
+        assert_eq!(accounted(&gateway, 1).await["gen_ai.response.model"], model);
+        gateway.stop().await;
+    }
 }

@@ -230,3 +230,98 @@ async fn the_rest_is_read_for_the_account_where_the_client_has_left() {
     assert_eq!(line["gen_ai.usage.output_tokens"], 10, "{line}");
     gateway.stop().await;
 }
+
+/// A stream of one dialect, of a text in two pieces, or of what a tool is called with.
+fn two_pieces(anthropic: bool, (first, second): (&str, &str), tool: bool) -> String {
+    let mut events: Vec<(&str, Value)> = Vec::new();
+    if anthropic {
+        let block = match tool {
+            true => json!({"type": "tool_use", "id": "t", "name": "f", "input": {}}),
+            false => json!({"type": "text", "text": ""}),
+        };
+        let delta = |text: &str| match tool {
+            true => json!({"type": "input_json_delta", "partial_json": text}),
+            false => json!({"type": "text_delta", "text": text}),
+        };
+        let usage = json!({"input_tokens": 3, "output_tokens": 1});
+        events.push((
+            "message_start",
+            json!({"type": "message_start", "message": {"id": "x", "type": "message",
+            "role": "assistant", "model": "m", "content": [], "stop_reason": null, "usage": usage}}),
+        ));
+        events
+            .push(("content_block_start", json!({"type": "content_block_start", "index": 0, "content_block": block})));
+        for text in [first, second] {
+            let event = json!({"type": "content_block_delta", "index": 0, "delta": delta(text)});
+            events.push(("content_block_delta", event));
+        }
+        events.push(("content_block_stop", json!({"type": "content_block_stop", "index": 0})));
+        events.push((
+            "message_delta",
+            json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": usage}),
+        ));
+        events.push(("message_stop", json!({"type": "message_stop"})));
+        return events.iter().map(|(name, it)| format!("event: {name}\ndata: {it}\n\n")).collect();
+    }
+    let delta = |text: &str, n: usize| match (tool, n) {
+        (false, _) => json!({"content": text}),
+        (true, 0) => {
+            json!({"tool_calls": [{"index": 0, "id": "t", "type": "function", "function": {"name": "f", "arguments": text}}]})
+        }
+        (true, _) => json!({"tool_calls": [{"index": 0, "function": {"arguments": text}}]}),
+    };
+    let chunk = |delta: Value, end: Value| {
+        json!({"id": "c", "object": "chat.completion.chunk", "model": "m",
+        "choices": [{"index": 0, "delta": delta, "finish_reason": end}]})
+    };
+    let mut all: Vec<Value> =
+        [first, second].into_iter().enumerate().map(|(n, it)| chunk(delta(it, n), Value::Null)).collect();
+    all.push(chunk(json!({}), json!("stop")));
+    let text: String = all.iter().map(|it| format!("data: {it}\n\n")).collect();
+    format!("{text}data: [DONE]\n\n")
+}
+
+/// Everything that the events of a stream say, of whatever dialect.
+fn said_in(stream: &str) -> String {
+    let data = stream.lines().filter_map(|it| it.strip_prefix("data: "));
+    let data = data.filter_map(|it| serde_json::from_str::<Value>(it).ok());
+    let said = |it: Value| {
+        let delta = &it["choices"][0]["delta"];
+        let places = [
+            &delta["content"],
+            &delta["tool_calls"][0]["function"]["arguments"],
+            &it["delta"]["text"],
+            &it["delta"]["partial_json"],
+        ];
+        places.iter().filter_map(|it| it.as_str()).collect::<String>()
+    };
+    data.map(said).collect()
+}
+
+#[tokio::test]
+async fn streams_are_guarded_behind_their_translation_wherever_a_secret_is_cut() {
+    let escaped = SECRET.replace('b', "\\u0062");
+    for (anthropic, provider, path) in [(true, "anthropic: {}", CHAT), (false, "openAI: {}", "/v1/messages")] {
+        for (whole, want, tool) in [
+            (format!("key {SECRET}, thanks"), "key <MASKED>, thanks", false),
+            (format!("{{\"key\":\"{escaped}\"}}"), "{\"key\":\"<MASKED>\"}", true),
+        ] {
+            let cut = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+            let (at, text) = (cut.clone(), whole.clone());
+            let backend = Backend::http(move |_| {
+                let at = at.fetch_add(1, std::sync::atomic::Ordering::SeqCst) + 1;
+                let body = two_pieces(anthropic, text.split_at(at), tool);
+                async move { answer::with_type(200, "text/event-stream", body) }
+            });
+            let host = format!("http://{}", backend.addr());
+            let gateway = Gateway::start(&guarded(provider, &host, &guard("response", "mask", ""))).await;
+            for n in 1..whole.len() {
+                let mut body = chat("m", true);
+                body["max_tokens"] = 99.into();
+                let reply = gateway.client().post(path).json(&body).await.expect_status(200);
+                assert_eq!(said_in(&reply.text()), want, "{provider} cut at {n}: {}", reply.text());
+            }
+            gateway.stop().await;
+        }
+    }
+}

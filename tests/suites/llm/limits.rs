@@ -157,7 +157,11 @@ async fn who_leaves_before_the_answer_begins_is_charged_what_the_provider_was_se
         eventually(PATIENCE, async || backend.stats().requests() == before + 1).await;
         asking_it.abort();
         let line = super::accounted(&gateway, 1).await;
-        assert_eq!((&line["reason"], &line["gen_ai.usage.estimated"]), (&json!("ClientGone"), &json!("true")), "{line}");
+        assert_eq!(
+            (&line["reason"], &line["gen_ai.usage.estimated"]),
+            (&json!("ClientGone"), &json!("true")),
+            "{line}"
+        );
         let tokens = (&line["gen_ai.usage.input_tokens"], &line["gen_ai.usage.output_tokens"]);
         assert_eq!(tokens, (&json!(input()), &json!(0)), "{line}");
         backend.stats().fail_next(1, 400);

@@ -1,7 +1,8 @@
 //! The shorthand `llm`: requests go by their model.
 
 use serde_json::json;
-use tests::{Gateway, MockLlm};
+use tests::backend::answer;
+use tests::{Backend, Gateway, MockLlm};
 
 use super::{accounted, chat, mock};
 
@@ -77,7 +78,7 @@ async fn what_is_not_supported_is_refused_by_name() {
         (llm("{ name: m, provider: openai, guardrails: {} }"), "guardrails"),
         (
             llm("{ name: m, provider: openai }\n  virtualModels:\n  - { name: v, routing: { conditional: {} } }"),
-            "routing.conditional: not supported by this version yet",
+            "routing.conditional: the key `targets` is missing",
         ),
         (
             llm(
@@ -119,5 +120,94 @@ async fn a_key_sees_and_gets_the_models_that_it_is_allowed() {
         let reply = call.json(&chat("gpt-a", false)).await;
         assert_eq!(reply.status.as_u16(), if models > 0 { 200 } else { 403 }, "{key}");
     }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn conditions_over_headers_and_the_request_say_which_model_it_is() {
+    let mock = mock(json!([])).await;
+    let more = "  virtualModels:\n  - name: right\n    routing:\n      conditional:\n        targets:\n        - { when: 'request.headers[\"x-tier\"] == \"gold\"', model: hidden }\n        - { when: 'llmRequest.stream == true || size(llmRequest.messages) > 2', model: gpt-mini }\n        - { model: gpt-5 }\n";
+    let gateway = Gateway::start(&document(&mock, more)).await;
+    let three = json!({"model": "right", "messages": (0..3).map(|_| json!({"role": "user", "content": "x"})).collect::<Vec<_>>()});
+    for (n, (tier, body, there)) in [
+        ("gold", chat("right", true), "hidden"),
+        ("tin", chat("right", true), "real-mini"),
+        ("tin", three, "real-mini"),
+        // Neither is there `stream` in it: what fails does not hold.
+        ("", json!({"model": "right", "messages": []}), "gpt-5"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        gateway.client().post("/v1/chat/completions").header("x-tier", tier).json(&body).await.expect_status(200);
+        assert_eq!(accounted(&gateway, n + 1).await["gen_ai.response.model"], there, "{tier} {body}");
+    }
+    gateway.stop().await;
+    for (targets, problem) in [
+        ("[{ model: gpt-5 }, { when: 'true', model: gpt-mini }]", "targets[0].when: is missing"),
+        ("[{ when: 'llmRequest.', model: gpt-5 }]", "targets[0].when: "),
+        ("[{ when: 'response.code == 1', model: gpt-5 }]", "does not exist for an LLM call"),
+        ("[{ when: 'true', model: nobody }]", "no model serves `nobody`"),
+        ("[]", "has no targets"),
+    ] {
+        let more =
+            format!("  virtualModels:\n  - {{ name: v, routing: {{ conditional: {{ targets: {targets} }} }} }}\n");
+        let refusal = Gateway::start_expect_failure(&document(&mock, &more)).await;
+        assert!(refusal.log.contains(problem), "{targets}: {}", refusal.log);
+    }
+}
+
+#[tokio::test]
+async fn a_session_stays_with_its_provider_while_that_is_well() {
+    let answering = || {
+        Backend::http(|asked| async move {
+            match asked.header("x-fail") {
+                None => answer::json(&json!({"id": "c"})),
+                Some(_) => {
+                    let mut busy = answer::with_type(429, "application/json", "{}");
+                    busy.headers_mut().insert("retry-after", "60".parse().expect("a value"));
+                    busy
+                }
+            }
+        })
+    };
+    let providers = [answering(), answering(), answering()];
+    let listed: String = providers
+        .iter()
+        .enumerate()
+        .map(|(at, it)| {
+            format!(
+                "            - {{ name: p{at}, provider: {{ openAI: {{}} }}, hostOverride: 'http://{}' }}\n",
+                it.addr()
+            )
+        })
+        .collect();
+    let document = format!(
+        "binds:\n- port: 0\n  address: 127.0.0.1\n  listeners:\n  - routes:\n    - name: ai\n      backends:\n      - policies: {{ sessionAffinity: {{ source: 'request.headers[\"x-session\"]' }} }}\n        ai:\n          groups:\n          - providers:\n{listed}"
+    );
+    let gateway = Gateway::start(&document).await;
+    let counts = || providers.each_ref().map(|it| it.stats().requests());
+    let ask = async |session: &str, fails: bool| {
+        let call = gateway.client().post("/v1/chat/completions").header("x-session", session);
+        let call = if fails { call.header("x-fail", "yes") } else { call };
+        let before = counts();
+        call.json(&chat(session, false)).await;
+        let after = counts();
+        (0..3).filter(|it| after[*it] > before[*it]).collect::<Vec<_>>()
+    };
+    let mut used = [0; 3];
+    for session in 0..30 {
+        let session = format!("session-{session}");
+        let first = ask(&session, false).await;
+        assert_eq!(first.len(), 1);
+        used[first[0]] += 1;
+        for _ in 0..3 {
+            assert_eq!(ask(&session, false).await, first, "{session} moved");
+        }
+    }
+    assert!(used.iter().all(|it| *it > 2), "sessions are spread: {used:?}");
+    let home = ask("moving", false).await;
+    assert_eq!(ask("moving", true).await.len(), 3, "everybody asked to be left alone");
+    assert_eq!(ask("moving", false).await, home, "and so the usual one is asked");
     gateway.stop().await;
 }

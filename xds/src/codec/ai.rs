@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use filters::Scope;
 use ir::ai::{PROVIDERS_MAX, VIRTUAL_MODELS_MAX};
-use ir::{AiBackend, AiFormat, AiKeyPlace, AiProvider, AiRouting, AiShare, AiVirtualModel, Text};
+use ir::{AiBackend, AiCase, AiFormat, AiKeyPlace, AiProvider, AiRouting, AiShare, AiVirtualModel, Text};
 use protocols::llm::{Operation, Pattern};
 
 use super::{backend, read};
@@ -45,12 +45,17 @@ fn encode_provider(it: &AiProvider) -> pb::AiProvider {
 
 fn encode_virtual(it: &AiVirtualModel) -> pb::AiVirtualModel {
     let AiVirtualModel { name, routing } = it;
-    let (weighted, targets) = match routing {
-        AiRouting::Weighted(targets) => (true, targets),
-        AiRouting::Failover(targets) => (false, targets),
-    };
     let share = |AiShare { model, number }: &AiShare| pb::AiShare { model: model.to_string(), number: *number };
-    pb::AiVirtualModel { name: name.to_string(), weighted, targets: targets.iter().map(share).collect() }
+    let case = |AiCase { when, model }: &AiCase| pb::AiCase {
+        when: when.as_ref().map(ToString::to_string),
+        model: model.to_string(),
+    };
+    let (weighted, targets, cases) = match routing {
+        AiRouting::Weighted(targets) => (true, targets.iter().map(share).collect(), Vec::new()),
+        AiRouting::Failover(targets) => (false, targets.iter().map(share).collect(), Vec::new()),
+        AiRouting::Conditional(cases) => (false, Vec::new(), cases.iter().map(case).collect()),
+    };
+    pb::AiVirtualModel { name: name.to_string(), weighted, targets, cases }
 }
 
 pub(super) fn decode(it: pb::AiBackend, scope: &mut Scope<'_>) -> Option<AiBackend> {
@@ -117,12 +122,32 @@ fn decode_format(it: pb::AiFormat, scope: &mut Scope<'_>) -> AiFormat {
 }
 
 fn decode_virtual(it: pb::AiVirtualModel, scope: &mut Scope<'_>) -> AiVirtualModel {
-    let pb::AiVirtualModel { name, weighted, targets } = it;
+    let pb::AiVirtualModel { name, weighted, targets, cases } = it;
     let name = read::text(scope, "name", &name);
-    if targets.is_empty() {
-        scope.problem_at("targets", "is empty");
+    if targets.is_empty() == cases.is_empty() {
+        scope.problem_at("targets", "write either targets or cases");
+    }
+    if !cases.is_empty() {
+        let last = cases.len() - 1;
+        let case = |(position, it): (usize, pb::AiCase)| {
+            scope.at(format!("cases[{position}]"), |scope| decode_case(it, position == last, scope))
+        };
+        return AiVirtualModel {
+            name,
+            routing: AiRouting::Conditional(cases.into_iter().enumerate().map(case).collect()),
+        };
     }
     let targets = targets.into_iter().map(|it| AiShare { model: it.model.into(), number: it.number }).collect();
     let routing = if weighted { AiRouting::Weighted(targets) } else { AiRouting::Failover(targets) };
     AiVirtualModel { name, routing }
+}
+
+fn decode_case(it: pb::AiCase, is_last: bool, scope: &mut Scope<'_>) -> AiCase {
+    let pb::AiCase { when, model } = it;
+    match &when {
+        Some(when) => drop(scope.check("when", filters::ai::condition(when))),
+        None if !is_last => scope.problem_at("when", "only the last case may be without"),
+        None => {}
+    }
+    AiCase { when: when.map(Into::into), model: read::text(scope, "model", &model) }
 }

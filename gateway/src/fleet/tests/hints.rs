@@ -36,7 +36,6 @@ pub(super) const UNREACHABLE: &[&str] = &[
     "AiBedrock.guardrailVersion",
     "AiProvider.tokenize",
     "AiProviderKind.copilot",
-    "LlmRouting.conditional",
     // Even a draw that is led to it does not meet it; that of the single provider is met.
     "AiProvider.pathPrefix",
 ];
@@ -256,7 +255,9 @@ fn models(owner: &str, key: &str) -> Option<&'static [&'static str]> {
         ("AiBackend" | "AiProvider", "hostOverride") => &["https://a.example", "b.test:8443"],
         ("AiBackend" | "AiProvider", "pathOverride" | "pathPrefix") => &["/v1", "/v1/x"],
         ("LlmModel", "name") => &["m", "a*", "*"],
-        ("LlmPriority" | "LlmWeight", "model") => &["m"],
+        ("LlmPriority" | "LlmWeight" | "LlmCase", "model") => &["m"],
+        ("LlmCase", "when") => &["llmRequest.stream == true", "request.path == '/a'"],
+        ("AiPrompt", "content") => &["be brief", "say \"a\""],
         ("AiFormat", "path") => &["/v1/chat/completions", "/v2/{model}"],
         _ => return None,
     })

@@ -78,7 +78,7 @@ pub enum AiProviderKind {
     Togetherai(AiModel),
     Xai(AiModel),
     Fireworks(AiModel),
-    /// Models of Google on Vertex. The key is a token of Google Cloud.
+    /// Models of Google on Vertex, or of Anthropic where `model` begins with `claude`. The key is a token of Google Cloud.
     Vertex(AiVertex),
     /// Signed with the credentials of the process, unless `backendAuth` says otherwise.
     Bedrock(AiBedrock),
@@ -126,7 +126,7 @@ pub struct AiAzure {
     /// The first part of the host's name.
     pub resource_name: String,
     pub resource_type: AiAzureKind,
-    /// `v1`, which is the default: no other is supported by this version yet.
+    /// `v1`, which is the default, or a date, such as `2024-10-21`: then models are names of deployments.
     pub api_version: Option<String>,
     /// A project of Foundry.
     pub project_name: Option<String>,
@@ -271,7 +271,7 @@ pub struct LlmParams {
     pub azure_resource_name: Option<String>,
     /// Of `azure`.
     pub azure_resource_type: Option<AiAzureKind>,
-    /// Of `azure`: `v1`.
+    /// Of `azure`: `v1` or a date.
     pub azure_api_version: Option<String>,
     /// Of `azure`: a project of Foundry.
     pub azure_project_name: Option<String>,
@@ -293,8 +293,23 @@ pub enum LlmRouting {
     Weighted(LlmWeighted),
     /// The first that answers.
     Failover(LlmFailover),
-    /// Not supported by this version yet.
-    Conditional(serde_json::Value),
+    /// That of the first condition that holds.
+    Conditional(LlmConditional),
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LlmConditional {
+    pub targets: Vec<LlmCase>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LlmCase {
+    /// CEL over the request and `llmRequest`, its body. Only the last target may be without: it is for the rest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<String>,
+    pub model: String,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]

@@ -26,7 +26,8 @@ fn plain(key: &str, text: &str) -> Result<(), String> {
 }
 
 /// The provider of this name in the shorthand `llm`, where it is one of these.
-pub(super) fn of(name: &str, params: &doc::LlmParams) -> Option<Result<Placed, String>> {
+/// `asked` is what it is asked for by.
+pub(super) fn of(name: &str, asked: &str, params: &doc::LlmParams) -> Option<Result<Placed, String>> {
     let needed = |key: &str, it: &Option<String>| it.clone().ok_or_else(|| format!("`{name}` needs `{key}`"));
     let model = None;
     Some(match name {
@@ -42,8 +43,10 @@ pub(super) fn of(name: &str, params: &doc::LlmParams) -> Option<Result<Placed, S
                 project_name: params.azure_project_name.clone(),
             })
         }),
-        "vertex" => needed("vertexProject", &params.vertex_project)
-            .and_then(|project_id| vertex(&doc::AiVertex { model, region: params.vertex_region.clone(), project_id })),
+        "vertex" => needed("vertexProject", &params.vertex_project).and_then(|project_id| {
+            let model = params.model.clone().or_else(|| Some(asked.to_owned()));
+            vertex(&doc::AiVertex { model, region: params.vertex_region.clone(), project_id })
+        }),
         _ => return None,
     })
 }
@@ -67,19 +70,28 @@ pub(super) fn bedrock(it: &doc::AiBedrock) -> Result<Placed, String> {
 pub(super) fn azure(it: &doc::AiAzure) -> Result<Placed, String> {
     let doc::AiAzure { model: _, resource_name, resource_type, api_version, project_name } = it;
     plain("resourceName", resource_name)?;
-    if api_version.as_deref().is_some_and(|it| it != "v1") {
-        return Err("`apiVersion` is `v1`: others are not supported by this version yet".to_owned());
-    }
+    api_version.iter().try_for_each(|it| plain("apiVersion", it))?;
     project_name.iter().try_for_each(|it| plain("projectName", it))?;
     let foundry = *resource_type == doc::AiAzureKind::Foundry;
     let before = project_name.as_ref().filter(|_| foundry).map(|it| format!("/api/projects/{it}"));
     let base = format!("{}/openai/v1", before.unwrap_or_default());
     let below = |path: &str| format!("{base}{path}");
-    let mut formats = vec![
-        (Operation::Completions, below("/chat/completions")),
-        (Operation::Responses, below("/responses")),
-        (Operation::Embeddings, below("/embeddings")),
-    ];
+    let mut formats = match api_version.as_deref().filter(|it| *it != "v1") {
+        None => vec![
+            (Operation::Completions, below("/chat/completions")),
+            (Operation::Responses, below("/responses")),
+            (Operation::Embeddings, below("/embeddings")),
+        ],
+        // Before that a model was asked by the name of its deployment, in the path.
+        Some(date) => {
+            let deployment = |path: &str| format!("/openai/deployments/{{model}}/{path}?api-version={date}");
+            vec![
+                (Operation::Completions, deployment("chat/completions")),
+                (Operation::Responses, format!("/openai/responses?api-version={date}")),
+                (Operation::Embeddings, deployment("embeddings")),
+            ]
+        }
+    };
     if foundry {
         formats.push((Operation::Messages, "/anthropic/v1/messages".to_owned()));
         formats.push((Operation::CountTokens, "/anthropic/v1/messages/count_tokens".to_owned()));
@@ -95,8 +107,12 @@ pub(super) fn azure(it: &doc::AiAzure) -> Result<Placed, String> {
     })
 }
 
+/// What names of Anthropic's models begin with.
+const CLAUDE: &str = "claude";
+
+/// Whose the model is decides what is spoken: the dialects of Google and of Anthropic both live there.
 pub(super) fn vertex(it: &doc::AiVertex) -> Result<Placed, String> {
-    let doc::AiVertex { model: _, region, project_id } = it;
+    let doc::AiVertex { model, region, project_id } = it;
     plain("projectId", project_id)?;
     region.iter().try_for_each(|it| plain("region", it))?;
     let location = region.as_deref().unwrap_or("global");
@@ -106,12 +122,24 @@ pub(super) fn vertex(it: &doc::AiVertex) -> Result<Placed, String> {
         region => format!("{region}-aiplatform.googleapis.com"),
     };
     let base = format!("/v1/projects/{project_id}/locations/{location}");
-    let model = format!("{base}/publishers/google/models/{{model}}:{{action}}");
+    let formats = match model.as_deref().is_some_and(|it| it.starts_with(CLAUDE)) {
+        true => {
+            let models = format!("{base}/publishers/anthropic/models");
+            vec![
+                (Operation::Messages, format!("{models}/{{model}}:{{action}}")),
+                (Operation::CountTokens, format!("{models}/count-tokens:rawPredict")),
+            ]
+        }
+        false => {
+            let model = format!("{base}/publishers/google/models/{{model}}:{{action}}");
+            vec![(Operation::GenerateContent, model.clone()), (Operation::GeminiCountTokens, model)]
+        }
+    };
     Ok(Placed {
         system: "gcp.vertex_ai",
         key: AiKeyPlace::Authorization,
         origin: format!("https://{host}"),
-        formats: vec![(Operation::GenerateContent, model.clone()), (Operation::GeminiCountTokens, model)],
+        formats,
         base,
         region: None,
     })
@@ -139,6 +167,19 @@ mod tests {
         let foundry = azure(&terms(true)).ok().unwrap();
         let place = (foundry.origin.as_str(), foundry.formats[1].1.as_str());
         assert_eq!(place, ("https://r.services.ai.azure.com", "/api/projects/p/openai/v1/responses"));
+        let dated = doc::AiAzure { api_version: Some("2024-10-21".into()), ..terms(false) };
+        let dated = azure(&dated).ok().unwrap();
+        let path = "/openai/deployments/{model}/chat/completions?api-version=2024-10-21";
+        assert_eq!(dated.formats[0].1, path);
+        for (model, kind, path) in [
+            ("gemini-3-pro", Operation::GenerateContent, "google/models/{model}:{action}"),
+            ("claude-*", Operation::Messages, "anthropic/models/{model}:{action}"),
+        ] {
+            let terms = doc::AiVertex { model: Some(model.into()), region: None, project_id: "p".into() };
+            let placed = vertex(&terms).ok().unwrap();
+            let format = (placed.formats[0].0, placed.formats[0].1.as_str());
+            assert_eq!(format, (kind, format!("/v1/projects/p/locations/global/publishers/{path}").as_str()));
+        }
         for (region, host) in [
             (None, "https://aiplatform.googleapis.com"),
             (Some("eu"), "https://aiplatform.eu.rep.googleapis.com"),
@@ -155,11 +196,8 @@ mod tests {
             let terms = doc::AiBedrock { region: region.into(), ..doc::AiBedrock::default() };
             assert!(bedrock(&terms).is_err(), "{region}");
         }
-        let terms = doc::AiAzure {
-            resource_name: "r".into(),
-            api_version: Some("2024-10-21".into()),
-            ..doc::AiAzure::default()
-        };
+        let terms =
+            doc::AiAzure { resource_name: "r".into(), api_version: Some("2024&x=y".into()), ..doc::AiAzure::default() };
         assert!(azure(&terms).is_err_and(|it| it.contains("apiVersion")));
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use filters::{Policy, backend_auth};
 use ir::ai::VIRTUAL_MODELS_MAX;
-use ir::{AiBackend, AiProvider, AiRouting, AiShare, AiVirtualModel, BackendKey, ObjectName, Phase, Target};
+use ir::{AiBackend, AiCase, AiProvider, AiRouting, AiShare, AiVirtualModel, BackendKey, ObjectName, Phase, Target};
 use protocols::llm::Pattern;
 
 use super::Lowering;
@@ -74,8 +74,9 @@ impl Lowering<'_> {
         self.check(format!("{path}.name"), Pattern::parse(&name).map(drop));
         let (provider, params) = self.llm_reference(path, providers, (provider, params))?;
         let at = format!("{path}.provider");
+        let asked = name.clone();
         let cloud = match &provider {
-            doc::LlmProviderKind::Name(name) => clouds::of(name, &params),
+            doc::LlmProviderKind::Name(name) => clouds::of(name, &asked, &params),
             doc::LlmProviderKind::Written(_) => None,
         };
         let doc::LlmParams { model, api_key, base_url, .. } = params;
@@ -173,9 +174,10 @@ impl Lowering<'_> {
                     let shares: Vec<_> = it.targets.into_iter().map(|it| share((it.model, it.priority))).collect();
                     (AiRouting::Failover(shares.clone()), shares)
                 }
-                doc::LlmRouting::Conditional(_) => {
-                    self.problem(format!("{at}.routing.conditional"), "not supported by this version yet");
-                    continue;
+                doc::LlmRouting::Conditional(it) => {
+                    let cases = self.llm_cases(&format!("{at}.routing.conditional"), it);
+                    let shares = cases.iter().map(|it| AiShare { model: it.model.clone(), number: 0 }).collect();
+                    (AiRouting::Conditional(cases), shares)
                 }
             };
             if targets.is_empty() {
@@ -191,6 +193,22 @@ impl Lowering<'_> {
             lowered.push(AiVirtualModel { name: name.into(), routing });
         }
         lowered
+    }
+
+    fn llm_cases(&mut self, path: &str, it: doc::LlmConditional) -> Vec<AiCase> {
+        let doc::LlmConditional { targets } = it;
+        let last = targets.len().saturating_sub(1);
+        let mut cases = Vec::with_capacity(targets.len());
+        for (position, doc::LlmCase { when, model }) in targets.into_iter().enumerate() {
+            let at = format!("{path}.targets[{position}].when");
+            match &when {
+                Some(when) => drop(self.check(at, filters::ai::condition(when))),
+                None if position < last => self.problem(at, "is missing: only the last target may be without"),
+                None => {}
+            }
+            cases.push(AiCase { when: when.map(Into::into), model: model.into() });
+        }
+        cases
     }
 }
 

@@ -5,6 +5,7 @@
 //! what a match may still grow from. Places that nobody writes text in (ids, roles, pictures) are left alone; a block of
 //! a kind that nobody knows yet is looked through.
 
+mod escapes;
 mod stream;
 mod walk;
 mod whole;

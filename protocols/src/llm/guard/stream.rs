@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
+use super::escapes;
 use super::walk::{self, Leaf};
 use super::whole::Judged;
 use super::{Action, Find, Found, Part, masks};
@@ -162,12 +163,12 @@ impl Stream {
     fn settle(&mut self, channel: &mut Channel, rules: &dyn Find, over: bool) -> Result<(), Refused> {
         let from = channel.inside(channel.settled);
         let length = channel.text.len();
-        let found = rules.find(channel.part, &channel.text);
-        let mut to = if over { length } else { rules.settled(&channel.text, from).clamp(from, length) };
+        let (found, settled, open) = channel.look(rules, from, over);
+        let mut to = if over { length } else { settled.clamp(from, length) };
         if !over {
             // A match that reaches the end may grow, and one that is cut here is not decided.
-            let open = found.iter().filter(|it| it.range.end > from && (it.range.end == length || it.range.end > to));
-            to = open.map(|it| it.range.start).fold(to, usize::min).max(from);
+            let grows = found.iter().filter(|it| it.range.end > from && (it.range.end >= open || it.range.end > to));
+            to = grows.map(|it| it.range.start).fold(to, usize::min).max(from);
         }
         let decided: Vec<Found> =
             found.into_iter().filter(|it| it.range.end > from && (it.range.start < to || over)).collect();
@@ -218,6 +219,29 @@ impl Stream {
 impl Channel {
     fn end(&self) -> u64 {
         self.base + self.text.len() as u64
+    }
+
+    /// What rules find, up to where that is settled, and where an escape may go on behind the end.
+    fn look(&self, rules: &dyn Find, from: usize, over: bool) -> (Vec<Found>, usize, usize) {
+        let mut found = rules.find(self.part, &self.text);
+        let mut settled = if over { self.text.len() } else { rules.settled(&self.text, from) };
+        let mut open = self.text.len();
+        // What tools are called with is JSON, which somebody will read.
+        let views = if self.part == Part::ToolInput { escapes::views(&self.text, over) } else { Vec::new() };
+        for view in views {
+            for mut it in rules.find(self.part, &view.text) {
+                it.range = view.written(&it.range);
+                if !found.contains(&it) {
+                    found.push(it);
+                }
+            }
+            if !over {
+                let place = rules.settled(&view.text, view.read_at(from));
+                settled = settled.min(view.written(&(place..place)).start);
+            }
+            open = open.min(view.open);
+        }
+        (found, settled.min(open), open)
     }
 
     /// A place of the whole in what is looked at still.

@@ -135,3 +135,21 @@ proptest! {
         let _ = scan(Operation::Messages, &bytes);
     }
 }
+
+#[test]
+fn a_member_is_taken_out_and_the_rest_stays() {
+    for (body, other, want) in [
+        (r#"{"model":"m", "a":1}"#, None, r#"{"a":1}"#),
+        (r#"{"a":1 , "model" : "m" }"#, None, r#"{"a":1 }"#),
+        (r#"{ "model":"m" }"#, None, r#"{  }"#),
+        (r#"{"a":1, "model" : "m","b":2}"#, Some(r#""v":"w""#), r#"{"a":1, "v":"w","b":2}"#),
+        (r#"{"a":1}"#, Some(r#""v":"w""#), r#"{"a":1,"v":"w"}"#),
+        (r#"{}"#, Some(r#""v":"w""#), r#"{"v":"w"}"#),
+        (r#"{"a":1}"#, None, r#"{"a":1}"#),
+    ] {
+        let mut edits = Edits::default();
+        scan(Operation::Messages, body.as_bytes()).unwrap().take(&mut edits, "model", other);
+        let got = edits.apply(&Bytes::copy_from_slice(body.as_bytes())).concat();
+        assert_eq!(String::from_utf8(got).unwrap(), want, "{body}");
+    }
+}

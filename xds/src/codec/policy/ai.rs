@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use filters::Scope;
 use filters::ai::{
-    Builtin, BuiltinConfig, ClientGoneConfig, Config, Guard, GuardAction, GuardConfig, GuardMode, GuardOutcome,
-    GuardScope, Guards, Policy, PromptGuardConfig, RegexConfig, Rejection, RejectionConfig, Rule, RuleConfig,
-    Streaming,
+    Builtin, BuiltinConfig, Caching, ClientGoneConfig, Config, Guard, GuardAction, GuardConfig, GuardMode,
+    GuardOutcome, GuardScope, Guards, Policy, PromptCachingConfig, PromptConfig, PromptGuardConfig, PromptRole,
+    Prompts, PromptsConfig, RegexConfig, Rejection, RejectionConfig, Rule, RuleConfig, Streaming,
 };
 use ir::Text;
 
@@ -15,7 +15,18 @@ use crate::pb;
 use crate::pb::ai as wire;
 
 pub(super) fn encode(it: &Policy) -> pb::Ai {
-    let Policy { aliases, defaults, overrides, request, response, streaming, drain } = it;
+    let Policy {
+        aliases,
+        defaults,
+        overrides,
+        prompts: Prompts { before, behind },
+        caching,
+        request,
+        response,
+        streaming,
+        drain,
+        first_token,
+    } = it;
     let pairs = |list: &[(Text, Text)]| list.iter().map(|(a, b)| (a.to_string(), b.to_string())).collect();
     let guards = |Guards { guards, hold_back: _ }: &Guards| guards.iter().map(encode_guard).collect();
     pb::Ai {
@@ -27,6 +38,48 @@ pub(super) fn encode(it: &Policy) -> pb::Ai {
         streams_unguarded: !streaming,
         hold_back: Some(u32::try_from(request.hold_back).unwrap_or(u32::MAX)),
         drain: drain.map(read::duration),
+        first_token_timeout: first_token.map(read::duration),
+        prepend: before.iter().map(encode_prompt).collect(),
+        append: behind.iter().map(encode_prompt).collect(),
+        prompt_caching: caching.map(|Caching { tools, system, messages, tokens_min, offset }| wire::PromptCaching {
+            system,
+            messages,
+            tools,
+            min_tokens: Some(tokens_min),
+            message_offset: offset,
+        }),
+    }
+}
+
+fn encode_prompt((role, content): &(PromptRole, Text)) -> wire::Prompt {
+    let role = match role {
+        PromptRole::System => wire::Role::System,
+        PromptRole::Developer => wire::Role::Developer,
+        PromptRole::User => wire::Role::User,
+        PromptRole::Assistant => wire::Role::Assistant,
+    };
+    wire::Prompt { role: role.into(), content: content.to_string() }
+}
+
+fn decode_prompt(it: wire::Prompt, scope: &mut Scope<'_>) -> PromptConfig {
+    let wire::Prompt { role, content } = it;
+    let role = match read::choice(scope, "role", role) {
+        wire::Role::Unspecified | wire::Role::System => PromptRole::System,
+        wire::Role::Developer => PromptRole::Developer,
+        wire::Role::User => PromptRole::User,
+        wire::Role::Assistant => PromptRole::Assistant,
+    };
+    PromptConfig { role, content }
+}
+
+fn decode_caching(it: wire::PromptCaching) -> PromptCachingConfig {
+    let wire::PromptCaching { system, messages, tools, min_tokens, message_offset } = it;
+    PromptCachingConfig {
+        cache_system: system,
+        cache_messages: messages,
+        cache_tools: tools,
+        min_tokens: min_tokens.unwrap_or(PromptCachingConfig::default().min_tokens),
+        cache_message_offset: message_offset,
     }
 }
 
@@ -83,6 +136,10 @@ pub(super) fn decode(it: pb::Ai, scope: &mut Scope<'_>) -> Option<Policy> {
         streams_unguarded,
         hold_back,
         drain,
+        first_token_timeout,
+        prepend,
+        append,
+        prompt_caching,
     } = it;
     let before = scope.problems.len();
     let values = |map: BTreeMap<String, String>, key: &'static str, scope: &mut Scope<'_>| {
@@ -98,10 +155,15 @@ pub(super) fn decode(it: pb::Ai, scope: &mut Scope<'_>) -> Option<Policy> {
     };
     let (request, response) = (guards(request_guards, true), guards(response_guards, false));
     let drain = read::span(scope, "clientGone.drain", drain);
+    let first_token_timeout = read::span(scope, "firstTokenTimeout", first_token_timeout);
+    let mut prompts = |list: Vec<wire::Prompt>| list.into_iter().map(|it| decode_prompt(it, scope)).collect::<Vec<_>>();
+    let prompts = PromptsConfig { prepend: prompts(prepend), append: prompts(append) };
     if scope.problems.len() > before {
         return None;
     }
     let config = Config {
+        prompts: Some(prompts),
+        prompt_caching: prompt_caching.map(decode_caching),
         model_aliases: model_aliases.into_iter().collect(),
         defaults,
         overrides,
@@ -112,6 +174,7 @@ pub(super) fn decode(it: pb::Ai, scope: &mut Scope<'_>) -> Option<Policy> {
             response,
         }),
         client_gone: drain.map(|drain| ClientGoneConfig { drain }),
+        first_token_timeout,
     };
     config.lower(scope)
 }

@@ -100,9 +100,7 @@ pub(super) fn backend_auth() -> impl Strategy<Value = backend_auth::Config> {
 }
 
 pub(super) fn ai() -> impl Strategy<Value = ai::Config> {
-    use ai::{
-        BuiltinConfig, GuardConfig, GuardMode, GuardScope, PromptGuardConfig, RegexConfig, RuleConfig, Streaming,
-    };
+    use ai::{BuiltinConfig, GuardConfig, GuardMode, GuardScope, RegexConfig, RuleConfig};
     let builtin = select(&[BuiltinConfig::Email, BuiltinConfig::Ssn, BuiltinConfig::CaSin][..]);
     let rule = prop_oneof![
         builtin.prop_map(|it| RuleConfig { builtin: Some(it), pattern: None }),
@@ -125,7 +123,29 @@ pub(super) fn ai() -> impl Strategy<Value = ai::Config> {
     let scoped = (guard.clone(), scopes).prop_map(|(it, scope)| GuardConfig { scope, ..it });
     let prompt_guard = (vec(scoped, 0..3), vec(guard, 0..3), any::<bool>(), option::of(16..4096usize));
     let drain = option::of((1..600u64).prop_map(|it| lower::Span(std::time::Duration::from_secs(it))));
-    (prompt_guard, drain).prop_map(|((request, response, streams, hold_back), drain)| ai::Config {
+    let role = select(&[ai::PromptRole::System, ai::PromptRole::Developer, ai::PromptRole::User][..]);
+    let prompt = role.prop_map(|role| ai::PromptConfig { role, content: "be brief".to_owned() });
+    let prompts = (vec(prompt.clone(), 0..3), vec(prompt, 0..3))
+        .prop_map(|(prepend, append)| ai::PromptsConfig { prepend, append });
+    let caching = option::of((any::<[bool; 3]>(), 0..9_u64, 0..9_u32).prop_map(|(on, min_tokens, offset)| {
+        let [cache_system, cache_messages, cache_tools] = on;
+        let cache_message_offset = offset;
+        ai::PromptCachingConfig { cache_system, cache_messages, cache_tools, min_tokens, cache_message_offset }
+    }));
+    (prompt_guard, drain, prompts, caching)
+        .prop_map(|(guards, drain, prompts, prompt_caching)| ai_of(guards, drain, prompts, prompt_caching))
+}
+
+type Guarded = (Vec<ai::GuardConfig>, Vec<ai::GuardConfig>, bool, Option<usize>);
+
+fn ai_of(
+    (request, response, streams, hold_back): Guarded,
+    drain: Option<lower::Span>,
+    prompts: ai::PromptsConfig,
+    prompt_caching: Option<ai::PromptCachingConfig>,
+) -> ai::Config {
+    use ai::{PromptGuardConfig, Streaming};
+    ai::Config {
         model_aliases: [("gpt-*".to_owned(), "gpt-5".to_owned()), ("fast".to_owned(), "mini".to_owned())].into(),
         defaults: [("temperature".to_owned(), serde_json::json!(0.5))].into(),
         overrides: [("stop".to_owned(), serde_json::json!(["a", null]))].into(),
@@ -135,8 +155,11 @@ pub(super) fn ai() -> impl Strategy<Value = ai::Config> {
             request,
             response,
         }),
+        first_token_timeout: drain,
+        prompts: Some(prompts),
+        prompt_caching,
         client_gone: drain.map(|drain| ai::ClientGoneConfig { drain }),
-    })
+    }
 }
 
 pub(super) fn a2a() -> impl Strategy<Value = a2a::Config> {

@@ -254,10 +254,16 @@ fn ai() -> impl Strategy<Value = AiBackend> {
         list
     });
     let share = ("[a-z]{1,5}", 0_u32..9).prop_map(|(model, number)| AiShare { model: model.into(), number });
-    let virtual_model = (vec(share, 1..3), any::<bool>()).prop_map(|(targets, weighted)| AiVirtualModel {
-        name: "v".into(),
-        routing: if weighted { AiRouting::Weighted(targets) } else { AiRouting::Failover(targets) },
+    let case = "[a-z]{1,5}".prop_map(|model| AiCase { when: Some("llmRequest.stream".into()), model: model.into() });
+    let cases = (vec(case, 1..3), any::<bool>()).prop_map(|(mut cases, open)| {
+        cases.extend(open.then(|| AiCase { when: None, model: "m".into() }));
+        AiRouting::Conditional(cases)
     });
+    let targets = (vec(share, 1..3), any::<bool>()).prop_map(|(targets, weighted)| match weighted {
+        true => AiRouting::Weighted(targets),
+        false => AiRouting::Failover(targets),
+    });
+    let virtual_model = prop_oneof![targets, cases].prop_map(|routing| AiVirtualModel { name: "v".into(), routing });
     (providers, option::of(virtual_model), any::<bool>()).prop_map(|(providers, virtual_model, routes_models)| {
         AiBackend { providers, virtual_models: virtual_model.into_iter().collect(), routes_models }
     })

@@ -67,6 +67,57 @@ fn a_secret_in_pieces_is_masked_wherever_it_is_cut() {
     }
 }
 
+/// A piece of what a tool is called with, in two dialects.
+fn arguments(text: &str, anthropic: bool) -> String {
+    let text = json::quoted(text);
+    match anthropic {
+        true => format!(
+            "event: content_block_delta\ndata: {{\"type\":\"content_block_delta\",\"index\":1,\"delta\":{{\"type\":\"input_json_delta\",\"partial_json\":{text}}}}}\n\n"
+        ),
+        false => format!(
+            "data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"tool_calls\":[{{\"index\":0,\"function\":{{\"arguments\":{text}}}}}]}}}}]}}\n\n"
+        ),
+    }
+}
+
+/// What a client puts together of it.
+fn called_with(stream: &str) -> String {
+    let data = stream.lines().filter_map(|it| it.strip_prefix("data: "));
+    let piece = |data: &str| -> Option<String> {
+        let value: serde_json::Value = serde_json::from_str(data).ok()?;
+        let piece = &value["choices"][0]["delta"]["tool_calls"][0]["function"]["arguments"];
+        piece.as_str().or(value["delta"]["partial_json"].as_str()).map(str::to_owned)
+    };
+    data.filter_map(piece).collect()
+}
+
+#[test]
+fn a_secret_in_escapes_does_not_slip_out_of_what_a_tool_is_called_with() {
+    for written in [
+        "secret",
+        r"\u0073\u0065\u0063\u0072\u0065\u0074",
+        r"s\u0065cret",
+        r"secre\u0074",
+        r"\\u0073ecret",
+        r"s\\\\u0065cret",
+    ] {
+        let whole = format!(r#"{{"note":"\ud83d\ude00 a\n","key":"{written}","z":1}}"#);
+        let masked = whole.replace(written, "***");
+        for anthropic in [false, true] {
+            for at in 1..whole.len() {
+                let (first, second) = whole.split_at(at);
+                let sent = arguments(first, anthropic) + &arguments(second, anthropic);
+                let got = passed(&sent, sent.len(), &mask()).unwrap();
+                assert_eq!(called_with(&got), masked, "{written} cut at {at}");
+                assert_eq!(passed(&sent, 9, &Rules(Action::Reject)), Err(Refused::Rule(3)), "{written} cut at {at}");
+            }
+            let single: String = whole.chars().map(|it| arguments(&it.to_string(), anthropic)).collect();
+            assert_eq!(called_with(&passed(&single, 64, &mask()).unwrap()), masked, "{written} in single letters");
+        }
+        assert_eq!(text(&passed(&chunk(r"\u0073ecret"), 9, &mask()).unwrap()), r"\u0073ecret", "no JSON, no escapes");
+    }
+}
+
 #[test]
 fn what_is_harmless_passes_as_it_came_and_does_not_wait_for_the_end() {
     let sent: String = ["se", "e you ", "at the ", "gate"].map(chunk).concat();
