@@ -28,6 +28,8 @@ fn expected(name: &str) -> (&str, u16) {
         "jwt-auth" | "api-key" | "basic-auth" => ("/x", 401),
         "request-redirect" => ("/x", 301),
         "url-rewrite" => ("/shop/x", 200),
+        // The echo is no guard: what it cannot say passes nowhere.
+        "ai-webhook" => ("/x", 503),
         // A request of no MCP client.
         "llm" => ("/v1/models", 200),
         "mcp" | "mcp-authorization" | "mcp-guardrails" | "mcp-openapi" | "mcp-pinning" | "mcp-tools" => ("/mcp", 406),

@@ -25,6 +25,8 @@ mod providers;
 mod routing;
 #[path = "llm/translate.rs"]
 mod translate;
+#[path = "llm/webhook.rs"]
+mod webhook;
 
 use serde_json::{Value, json};
 use tests::backend::answer;

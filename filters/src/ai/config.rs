@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::policy::{Builtin, Guard, GuardOutcome, Guards, Pattern, Policy, Rejection, Rule};
 use super::prompts::{PromptCachingConfig, PromptsConfig};
+use super::webhook::WebhookConfig;
 use crate::Scope;
 use crate::lower::Span;
 
@@ -94,7 +95,11 @@ pub enum Streaming {
 #[schemars(rename = "AiGuard")]
 pub struct GuardConfig {
     /// What it looks for.
-    pub regex: RegexConfig,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub regex: Option<RegexConfig>,
+    /// A server that is asked, in the place of `regex`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<WebhookConfig>,
     /// Which texts of requests it looks at; the system prompt and messages unless written. Answers are looked at whole.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scope: Vec<GuardScope>,
@@ -286,11 +291,17 @@ fn guards(written: Vec<GuardConfig>, of_requests: bool, hold_back: usize, scope:
 
 impl GuardConfig {
     fn lower(self, of_requests: bool, scope: &mut Scope<'_>) -> Guard {
-        let Self { regex: RegexConfig { action, rules }, scope: written, rejection, mode } = self;
+        let Self { regex, webhook, scope: written, rejection, mode } = self;
+        if regex.is_some() == webhook.is_some() {
+            scope.problem("write exactly one of `regex` and `webhook`");
+        }
+        let webhook = scope.at("webhook", |scope| webhook.and_then(|it| it.lower(scope)));
+        let asks = regex.is_none();
+        let RegexConfig { action, rules } = regex.unwrap_or_default();
         if !of_requests && !written.is_empty() {
             scope.problem_at("scope", "is for requests: answers are looked at whole");
         }
-        if rules.is_empty() || rules.len() > RULES_MAX {
+        if rules.is_empty() && !asks || rules.len() > RULES_MAX {
             scope.at("regex", |scope| scope.problem_at("rules", format!("1 to {RULES_MAX} rules")));
         }
         let rules = scope.at("regex", |scope| {
@@ -305,8 +316,9 @@ impl GuardConfig {
         };
         Guard {
             rules,
+            webhook,
             parts,
-            rejects: action == GuardAction::Reject,
+            rejects: !asks && action == GuardAction::Reject,
             outcome: match mode {
                 GuardMode::Enforce => GuardOutcome::Enforce,
                 GuardMode::Shadow => GuardOutcome::Shadow,

@@ -37,6 +37,17 @@
 //! as well. JSON in texts of tools is looked through as such, whatever its escapes, in streams as well. All guards of a
 //! side look at the same text, and all their masks are put in.
 //!
+//! **Servers.** In the place of `regex` a guard may have a `webhook`: a server that is asked by POST, with `/request` and
+//! `{"body": {"messages": [{"role", "content"}]}}` about requests, with `/response` and
+//! `{"body": {"choices": [{"message": {"role", "content"}}]}}` about answers: one entry for each text. It answers with
+//! `{"action": {"reason"}}` for what passes, `{"action": {"body": …}}` with as many texts for what they become, each spliced
+//! into its place, or `{"action": {"status_code", "body", "reason"}}` for what is refused, in the error of the client's
+//! dialect, or with `rejection`. `headers` are headers of the call by CEL (`:path` is what stands before `/request`),
+//! `forwardHeaderMatches` headers of the client's that go on (`name`, and `value` as `exact` or `regex`). It has
+//! `target.policies.http.requestTimeout` (2 s) to answer; a server that cannot be asked means 503 (`guard_unavailable`)
+//! unless `failureMode` is `failOpen`. Servers are asked in their order, behind the rules of the side. Of streams a server
+//! is told 1,024 bytes of text at a time; the last 256 of them wait, and are told once more with what follows.
+//!
 //! **Streams.** Answers that stream are guarded as they pass, event by event, unless `streaming` is `disabled`. An event
 //! waits while something that begins in it may still become a match: with builtin rules alone to the end of a word, with
 //! patterns for `holdBack` further bytes of its text (256 unless written), never longer than to the end of the stream. What
@@ -70,7 +81,7 @@
 //! 502. WebSockets (realtime) are not guarded.
 //!
 //! **Where we differ.** `streaming` is on unless switched off. `mode`, `holdBack`, `firstTokenTimeout` and `clientGone` are
-//! ours. Guards by `webhook` and of cloud providers, `routes` and the transformations are refused: they are not supported
+//! ours. Guards of cloud providers, `routes` and the transformations are refused: they are not supported
 //! by this version yet.
 
 mod builtin;
@@ -79,6 +90,7 @@ mod policy;
 mod prompts;
 #[cfg(test)]
 mod tests;
+mod webhook;
 
 pub use config::{
     BuiltinConfig, ClientGoneConfig, Config, GuardAction, GuardConfig, GuardMode, GuardScope, PromptGuardConfig,
@@ -86,3 +98,6 @@ pub use config::{
 };
 pub use policy::{Builtin, Guard, GuardOutcome, Guards, Pattern, Policy, Rejection, Rule, condition};
 pub use prompts::{Caching, PromptCachingConfig, PromptConfig, PromptRole, Prompts, PromptsConfig};
+pub use webhook::{
+    Forward, ForwardConfig, ForwardValue, Forwarded, Webhook, WebhookConfig, WebhookFailureMode, WebhookTarget,
+};

@@ -11,6 +11,7 @@ use serde::{Serialize, Serializer};
 use super::builtin;
 pub use super::builtin::Builtin;
 use super::prompts::{Caching, Prompts};
+use super::webhook::Webhook;
 use crate::expr::{Expression, Site, Vocabulary};
 
 /// A condition of a virtual model: over the request, and `llmRequest`, which is its body.
@@ -54,6 +55,8 @@ pub struct Guards {
 #[serde(rename_all = "camelCase")]
 pub struct Guard {
     pub rules: Vec<Rule>,
+    /// In the place of rules: a server that is asked.
+    pub webhook: Option<Webhook>,
     #[serde(skip)]
     pub parts: Vec<Part>,
     pub rejects: bool,
@@ -110,6 +113,16 @@ pub struct Rejection {
 }
 
 impl Guards {
+    /// Whether there are rules of the gateway's own.
+    pub fn finds(&self) -> bool {
+        self.guards.iter().any(|it| !it.rules.is_empty())
+    }
+
+    /// Whether servers are asked.
+    pub fn asks(&self) -> bool {
+        self.guards.iter().any(|it| it.webhook.is_some())
+    }
+
     pub fn is_empty(&self) -> bool {
         self.guards.is_empty()
     }

@@ -28,6 +28,7 @@ pub struct PromptsConfig {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(rename = "AiPrompt")]
 pub struct PromptConfig {
+    /// Who says it: what is for the system goes where the dialect has it.
     pub role: PromptRole,
     /// Its text, of 64 KiB at most.
     pub content: String,
@@ -38,10 +39,14 @@ pub struct PromptConfig {
 #[serde(rename_all = "camelCase")]
 #[schemars(rename = "AiPromptRole")]
 pub enum PromptRole {
+    /// The system.
     #[default]
     System,
+    /// The developer, which is the system where a dialect does not know it.
     Developer,
+    /// The user.
     User,
+    /// The model.
     Assistant,
 }
 

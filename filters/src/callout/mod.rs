@@ -64,6 +64,7 @@ pub enum Kind {
     ExtAuthz,
     RateLimit,
     ExtMcp,
+    AiGuard,
 }
 
 impl Kind {
@@ -72,6 +73,7 @@ impl Kind {
             Self::ExtAuthz => "ExtAuthz",
             Self::RateLimit => "RateLimit",
             Self::ExtMcp => "ExtMcp",
+            Self::AiGuard => "AiGuard",
         }
     }
 }

@@ -1,5 +1,6 @@
 //! A request looked at before it goes out: its kind, its model, the providers that may answer.
 
+use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,17 +14,18 @@ use pingora_proxy::Session;
 use protocols::http::coding::Reader;
 use protocols::llm::cache::{Marks, mark};
 use protocols::llm::translate::{Wire, check};
-use protocols::llm::{Edits, Fault, Operation, Request, locate, scan};
+use protocols::llm::{Edits, Fault, Operation, Path, Request, boundary, locate, scan, scan_form};
 use serde_json::Value;
 
 use super::account::Account;
 use super::choose::{self, Candidate, Draw, Nobody};
+use super::coded::Coded;
 use super::guard::Watch;
 use super::quota::Reserved;
 use super::translate::Translation;
 use super::{Ai, Provider, coded, reply, shape};
 use crate::proxy::request::Stop;
-use crate::proxy::{Ctx, affinity, body, inputs};
+use crate::proxy::{Ctx, Proxy, affinity, body, inputs};
 
 /// What paths of lists of models end in.
 const MODELS: &str = "/models";
@@ -61,11 +63,39 @@ pub(crate) struct Asked {
     pub(super) edited: bool,
     /// Nor is the model that it names the one that is asked for.
     pub(super) changed_model: bool,
+    /// The boundary of its parts, where it is a form.
+    form: Option<String>,
     /// Marks for the cache of a provider that has them.
     pub(super) marks: Option<Marks>,
 }
 
 impl Asked {
+    fn new(ai: Arc<Ai>, path: Path<'_>) -> Self {
+        let Path { operation, model, stream } = path;
+        Self {
+            ai,
+            operation,
+            model: model.map(Cow::into_owned),
+            stream,
+            max_tokens: None,
+            candidates: Vec::new(),
+            at: 0,
+            body: None,
+            changed: None,
+            sent: 0,
+            account: Account::default(),
+            reserved: Reserved::default(),
+            translation: None,
+            plain: None,
+            watch: Watch::default(),
+            findings: 0,
+            edited: false,
+            changed_model: false,
+            form: None,
+            marks: None,
+        }
+    }
+
     /// The provider asked now.
     pub(crate) fn provider(&self) -> Option<&Provider> {
         self.ai.providers.get(self.candidates.get(self.at)?.provider)
@@ -160,9 +190,16 @@ impl Asked {
         if other.is_none() && !counts && marks.is_none() && !raw {
             return Ok(());
         }
+        let mut edits = Edits::default();
+        if let Some(boundary) = &self.form {
+            if let Some(model) = other {
+                scan_form(boundary, body)?.set_model(&mut edits, model);
+                self.changed = Some(edits.apply(body));
+            }
+            return Ok(());
+        }
         // It was scanned before, and is the same still.
         let request = scan(self.operation, body)?;
-        let mut edits = Edits::default();
         if raw {
             predict(&request, &mut edits);
         } else if let Some(model) = other {
@@ -226,60 +263,71 @@ fn predict(request: &Request<'_>, edits: &mut Edits) {
 }
 
 /// Looks at the request. A reply is the gateway's own answer.
-pub(crate) async fn prepare(session: &mut Session, ctx: &mut Ctx, ai: Arc<Ai>) -> Result<Option<Reply>, Stop> {
+pub(crate) async fn prepare(
+    proxy: &Proxy,
+    session: &mut Session,
+    ctx: &mut Ctx,
+    ai: Arc<Ai>,
+) -> Result<Option<Reply>, Stop> {
     let uri = session.req_header().uri.clone();
     let path = locate(uri.path());
-    let dialect = path.operation.dialect();
     if ai.routes_models && path.operation == Operation::Models {
         let one = uri.path().rsplit_once(MODELS).map(|(_, it)| it);
         let may = |model: &str| may_ask(ctx, model);
         return Ok(Some(reply::models(&ai, session.req_header(), one, &may)));
     }
-    let mut asked = Asked {
-        operation: path.operation,
-        model: path.model.clone().map(std::borrow::Cow::into_owned),
-        stream: path.stream,
-        max_tokens: None,
-        candidates: Vec::new(),
-        at: 0,
-        body: None,
-        changed: None,
-        sent: 0,
-        account: Account::default(),
-        reserved: Reserved::default(),
-        translation: None,
-        plain: None,
-        watch: Watch::default(),
-        findings: 0,
-        edited: false,
-        changed_model: false,
-        marks: None,
-        ai,
-    };
-    if path.operation == Operation::Realtime {
+    if path.operation.has_model_in_path() && path.model.is_none() {
+        let nobody = Nobody::new(400, "invalid_model", "the path names no model");
+        return Ok(Some(reply::refusal(path.operation.dialect(), &nobody)));
+    }
+    let mut asked = Asked::new(ai, path);
+    if asked.operation == Operation::Realtime {
         asked.model = uri.query().and_then(|it| parameter(it, "model"));
     }
-    if path.operation.has_model_in_path() && path.model.is_none() {
-        return Ok(Some(reply::refusal(dialect, &Nobody::new(400, "invalid_model", "the path names no model"))));
+    let mut answered = read(proxy, session, ctx, &mut asked).await?;
+    if answered.is_none() {
+        answered = draw(session, ctx, &mut asked, uri.query());
     }
-    if is_scanned(session, ctx, path.operation) {
-        if ctx.facts.body.lacks(Wanted::Whole) {
-            body::read_ahead(session, ctx, Wanted::Whole).await?;
-        }
-        asked.account.read = Some(Instant::now());
-        if let Err(nobody) = look(session, ctx, &mut asked) {
-            return Ok(Some(reply::refusal(dialect, &nobody)));
-        }
-        if let Some(model) = asked.model.as_deref().filter(|it| asked.ai.routes_models && !may_ask(ctx, it)) {
-            let nobody = Nobody::new(403, "model_not_allowed", format!("the model `{model}` is not for this key"));
-            ctx.ai = Some(Box::new(asked));
-            return Ok(Some(reply::refusal(dialect, &nobody)));
-        }
-        if let Some(reply) = shape::apply(ctx, &mut asked) {
-            ctx.ai = Some(Box::new(asked));
-            return Ok(Some(reply));
-        }
+    ctx.ai = Some(Box::new(asked));
+    Ok(answered)
+}
+
+/// Reads what the request says, and does to it what policies want.
+async fn read(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx, asked: &mut Asked) -> Result<Option<Reply>, Stop> {
+    let form = form_boundary(session, ctx, asked);
+    if form.is_none() && !is_scanned(session, ctx, asked.operation) {
+        return Ok(None);
     }
+    if ctx.facts.body.lacks(Wanted::Whole) {
+        body::read_ahead(session, ctx, Wanted::Whole).await?;
+    }
+    asked.account.read = Some(Instant::now());
+    let is_form = form.is_some();
+    let looked = match form {
+        Some(boundary) => look_at_form(ctx, asked, boundary),
+        None => look(session, ctx, asked),
+    };
+    let refusal = |asked: &Asked, nobody: &Nobody| Some(reply::refusal(asked.operation.dialect(), nobody));
+    if let Err(nobody) = looked {
+        return Ok(refusal(asked, &nobody));
+    }
+    if let Some(model) = asked.model.as_deref().filter(|it| asked.ai.routes_models && !may_ask(ctx, it)) {
+        let nobody = Nobody::new(403, "model_not_allowed", format!("the model `{model}` is not for this key"));
+        return Ok(refusal(asked, &nobody));
+    }
+    if is_form {
+        return Ok(None);
+    }
+    let refused = shape::apply(ctx, asked);
+    if refused.is_none() && shape::asks(ctx) {
+        return Ok(Box::pin(shape::ask(proxy, session.req_header(), ctx, asked)).await);
+    }
+    Ok(refused)
+}
+
+/// Chooses who may answer, and makes the body for the first of them.
+fn draw(session: &Session, ctx: &Ctx, asked: &mut Asked, query: Option<&str>) -> Option<Reply> {
+    let dialect = asked.operation.dialect();
     let found = {
         let inputs = inputs::request(session.req_header(), ctx);
         let random = affinity::sticks_to(ctx, &inputs).unwrap_or_else(crate::random::next);
@@ -292,19 +340,13 @@ pub(crate) async fn prepare(session: &mut Session, ctx: &mut Ctx, ai: Arc<Ai>) -
         Ok(candidates) => asked.candidates = candidates,
         // Whoever counts before asking gets a number that is near, where nobody is there to count.
         Err(nobody) if nobody.code == choose::UNSUPPORTED && asked.operation == Operation::CountTokens => {
-            let tokens = asked.input_about();
-            ctx.ai = Some(Box::new(asked));
-            return Ok(Some(reply::counted(tokens)));
+            return Some(reply::counted(asked.input_about()));
         }
-        Err(nobody) => {
-            ctx.ai = Some(Box::new(asked));
-            return Ok(Some(reply::refusal(dialect, &nobody)));
-        }
+        Err(nobody) => return Some(reply::refusal(dialect, &nobody)),
     }
     let refused = asked.begin().err().map(|it| Nobody::new(400, it.code(), it.to_string()));
-    let refused = refused.or_else(|| unstreamable(&asked, uri.query()));
-    ctx.ai = Some(Box::new(asked));
-    Ok(refused.map(|it| reply::refusal(dialect, &it)))
+    let refused = refused.or_else(|| unstreamable(asked, query));
+    refused.map(|it| reply::refusal(dialect, &it))
 }
 
 /// Whether a condition holds of a request, whose body is parsed for the first that reads it.
@@ -341,6 +383,23 @@ fn is_scanned(session: &Session, ctx: &Ctx, operation: Operation) -> bool {
         _ => true,
     };
     json && !ctx.is_upgrade && head.method == Method::POST
+}
+
+/// The boundary of a form that must say which model it asks for. Others pass as they come, however long they are.
+fn form_boundary(session: &Session, ctx: &Ctx, asked: &Asked) -> Option<String> {
+    let head = session.req_header();
+    let kind = head.headers.get(CONTENT_TYPE)?.to_str().ok()?;
+    let reads = asked.operation == Operation::Detect && asked.ai.routes_models && head.method == Method::POST;
+    boundary(kind).filter(|_| reads && !ctx.is_upgrade && Coded::of(&head.headers) == Coded::Plain).map(str::to_owned)
+}
+
+/// Reads the model out of a form.
+fn look_at_form(ctx: &Ctx, asked: &mut Asked, boundary: String) -> Result<(), Nobody> {
+    let body = ctx.facts.body.held().filter(|it| it.whole).map(|it| it.bytes.clone()).unwrap_or_default();
+    let form = scan_form(&boundary, &body).map_err(|it| Nobody::new(400, it.code(), it.to_string()))?;
+    (asked.model, asked.stream) = (form.model, form.stream);
+    (asked.form, asked.body) = (Some(boundary), Some(body));
+    Ok(())
 }
 
 fn look(session: &Session, ctx: &Ctx, asked: &mut Asked) -> Result<(), Nobody> {

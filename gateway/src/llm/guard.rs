@@ -9,18 +9,20 @@ use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCO
 use http::{HeaderValue, Version};
 use parking_lot::Mutex;
 use pingora_error::{Error, Result};
-use pingora_http::ResponseHeader;
+use pingora_http::{RequestHeader, ResponseHeader};
 use protocols::http::coding;
-use protocols::llm::guard::{Find, Refused, Stream, judge};
+use protocols::llm::guard::{Find, Refused, Stream, Windows, judge};
 use protocols::llm::{Dialect, Framing, error_body};
 
 use super::coded::Coded;
+use super::examine::{Examiner, Looking};
+use super::webhook::{Asker, Side};
 use super::{reply, shape};
-use crate::proxy::Ctx;
+use crate::proxy::{Ctx, Proxy, inputs};
 use crate::session::{Finish, RESPONSE_REFUSED};
 
 /// Guards that found something, known once the answer is there.
-type Noted = Arc<Mutex<Vec<usize>>>;
+pub(super) type Noted = Arc<Mutex<Vec<usize>>>;
 
 /// What is done with the answer of the attempt under way.
 #[derive(Default)]
@@ -28,6 +30,8 @@ pub(crate) struct Watch {
     stream: Option<Box<Passing>>,
     /// Guards that found something in an answer that was looked through as a whole.
     whole: Option<(Arc<Effective>, Noted)>,
+    /// The same of servers that are asked.
+    asked: Option<(Arc<Effective>, Noted)>,
 }
 
 /// A stream that is looked through.
@@ -45,11 +49,17 @@ pub(crate) fn looks_at_answers(ctx: &Ctx) -> bool {
 }
 
 /// Looks at the head of an answer. What it gives looks at the whole of it before anything goes out.
-pub(crate) fn guard_answer(head: &mut ResponseHeader, ctx: &mut Ctx) -> Result<Option<Finish>> {
+pub(crate) fn guard_answer(
+    proxy: &Proxy,
+    client: &RequestHeader,
+    head: &mut ResponseHeader,
+    ctx: &mut Ctx,
+) -> Result<Option<Finish>> {
     if !looks_at_answers(ctx) || !head.status.is_success() {
         return Ok(None);
     }
     let Some(settings) = ctx.settings().cloned() else { return Ok(None) };
+    examine(proxy, client, head, &settings, ctx);
     let Some((policy, asked)) = settings.ai().zip(ctx.ai.as_mut()) else { return Ok(None) };
     let dialect = asked.operation.dialect();
     let kind = head.headers.get(CONTENT_TYPE).and_then(|it| it.to_str().ok()).and_then(Framing::of);
@@ -64,6 +74,9 @@ pub(crate) fn guard_answer(head: &mut ResponseHeader, ctx: &mut Ctx) -> Result<O
             if head.version == Version::HTTP_11 {
                 head.insert_header(TRANSFER_ENCODING, HeaderValue::from_static("chunked"))?;
             }
+            if !policy.response.finds() {
+                return Ok(None);
+            }
             let stream = Stream::default();
             asked.watch.stream = Some(Box::new(Passing { settings: settings.clone(), stream, dialect, ended: false }));
             Ok(None)
@@ -75,6 +88,28 @@ pub(crate) fn guard_answer(head: &mut ResponseHeader, ctx: &mut Ctx) -> Result<O
             Ok(Some(Box::new(move |head, body| judging.finish(head, body))))
         }
         _ => Ok(None),
+    }
+}
+
+/// Has servers asked about an answer that is about to come.
+fn examine(proxy: &Proxy, client: &RequestHeader, head: &ResponseHeader, settings: &Arc<Effective>, ctx: &mut Ctx) {
+    let Some(policy) = settings.ai().filter(|it| it.response.asks()) else { return };
+    let kind = head.headers.get(CONTENT_TYPE).and_then(|it| it.to_str().ok()).and_then(Framing::of);
+    let coded = Coded::of(&head.headers);
+    let looking = match kind {
+        Some(Framing::Events) if policy.streaming => Looking::Stream { windows: Windows::default(), ended: false },
+        Some(Framing::Json) => Looking::Whole { coded, bytes_max: ctx.body_bytes_max },
+        _ => return,
+    };
+    let inputs = inputs::request(client, ctx);
+    let asker = Asker::new(proxy, ctx, &policy.response, (Side::Answer, client, &inputs));
+    let noted = Noted::default();
+    let Some(asked) = &mut ctx.ai else { return };
+    asked.watch.asked = Some((settings.clone(), noted.clone()));
+    let dialect = asked.operation.dialect();
+    let examiner = Examiner { asker, settings: settings.clone(), dialect, noted, looking };
+    if let Some(slot) = &ctx.wrapped {
+        slot.examine_with(Box::new(examiner));
     }
 }
 
@@ -131,12 +166,18 @@ impl Watch {
 
     /// What was found, with the guards that did.
     fn take(&mut self) -> Option<(Arc<Effective>, Vec<usize>)> {
-        if let Some(passing) = self.stream.take() {
-            return Some((passing.settings, passing.stream.found));
+        let of = |(settings, found): (Arc<Effective>, Noted)| (settings, std::mem::take(&mut *found.lock()));
+        let own = match self.stream.take() {
+            Some(passing) => Some((passing.settings, passing.stream.found)),
+            None => self.whole.take().map(of),
+        };
+        match (own, self.asked.take().map(of)) {
+            (Some((settings, mut found)), Some((_, mut more))) => {
+                found.append(&mut more);
+                Some((settings, found))
+            }
+            (one, other) => one.or(other),
         }
-        let (settings, found) = self.whole.take()?;
-        let found = std::mem::take(&mut *found.lock());
-        Some((settings, found))
     }
 }
 
@@ -172,11 +213,16 @@ impl Passing {
             }
             Refused::Unreadable(why) => (502, "upstream_error", why),
         };
-        let (body, _) = error_body(self.dialect, status, code, text);
-        let name = if self.dialect == Dialect::Anthropic { "event: error\n" } else { "" };
-        let done = if self.dialect == Dialect::OpenAi { "data: [DONE]\n\n" } else { "" };
-        format!("{name}data: {body}\n\n{done}").into()
+        stream_error(self.dialect, status, code, text)
     }
+}
+
+/// What ends a stream.
+pub(super) fn stream_error(dialect: Dialect, status: u16, code: &str, text: &str) -> Bytes {
+    let (body, _) = error_body(dialect, status, code, text);
+    let name = if dialect == Dialect::Anthropic { "event: error\n" } else { "" };
+    let done = if dialect == Dialect::OpenAi { "data: [DONE]\n\n" } else { "" };
+    format!("{name}data: {body}\n\n{done}").into()
 }
 
 /// Notes what guards of the answer have found, once it has ended.

@@ -11,6 +11,7 @@ mod ask;
 pub(crate) mod choose;
 mod coded;
 mod cool;
+mod examine;
 mod guard;
 mod head;
 pub mod mock;
@@ -20,6 +21,7 @@ mod reply;
 mod settle;
 mod shape;
 mod translate;
+mod webhook;
 
 use std::sync::Arc;
 

@@ -11,6 +11,7 @@ use protocols::llm::{Dialect, error_body, locate};
 
 use super::Ai;
 use super::choose::Nobody;
+use super::examine::Refusal;
 use crate::proxy::Ctx;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -40,6 +41,16 @@ pub(super) fn rejection(dialect: Dialect, written: Option<&Rejection>) -> Reply 
         reply.headers.push((name, value));
     }
     reply
+}
+
+/// What a server has refused.
+pub(super) fn refused(dialect: Dialect, refusal: &Refusal) -> Reply {
+    let Refusal { status, code, text, rejection: own } = refusal;
+    match own {
+        Some(written) => rejection(dialect, Some(written)),
+        None if *status == 503 => error(dialect, *status, Reason::ExtAuth, (code, text)),
+        None => error(dialect, *status, Reason::Authorization, (code, text)),
+    }
 }
 
 /// Why nobody was asked.

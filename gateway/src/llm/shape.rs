@@ -4,13 +4,16 @@ use bytes::Bytes;
 use filters::ai::{Guard, GuardOutcome, Guards, Policy, Prompts};
 use filters::exchange::{Decision, Mode};
 use filters::{Facts, Kind, Reply};
+use pingora_http::RequestHeader;
 use protocols::llm::enrich::enrich;
-use protocols::llm::guard::judge;
+use protocols::llm::guard::{judge, said};
 use protocols::llm::{Edits, Pattern, scan};
 
 use super::choose::Nobody;
+use super::examine::judged;
+use super::webhook::{Asker, Side};
 use super::{Asked, reply};
-use crate::proxy::Ctx;
+use crate::proxy::{Ctx, Proxy, inputs};
 
 /// Changes the request in place. A reply refuses it.
 pub(super) fn apply(ctx: &mut Ctx, asked: &mut Asked) -> Option<Reply> {
@@ -34,6 +37,39 @@ pub(super) fn apply(ctx: &mut Ctx, asked: &mut Asked) -> Option<Reply> {
         return Some(reply::rejection(dialect, guard.rejection.as_ref()));
     }
     asked.edit(judged.edits);
+    None
+}
+
+/// Whether servers guard this request.
+pub(super) fn asks(ctx: &Ctx) -> bool {
+    ctx.settings().and_then(|it| it.ai()).is_some_and(|it| it.request.asks())
+}
+
+/// Asks the servers that guard requests. A reply refuses it.
+pub(super) async fn ask(proxy: &Proxy, client: &RequestHeader, ctx: &mut Ctx, asked: &mut Asked) -> Option<Reply> {
+    let settings = ctx.settings().cloned()?;
+    let guards = settings.ai().map(|it| &it.request).filter(|it| it.asks())?;
+    let body = asked.body.clone()?;
+    let dialect = asked.operation.dialect();
+    let Ok(all) = said(&body, true) else {
+        return Some(reply::refusal(dialect, &Nobody::new(400, "invalid_request_body", "the body cannot be read")));
+    };
+    let mut texts: Vec<_> = all.iter().map(|it| (it.part, (it.role, it.text.clone()))).collect();
+    let asker = Asker::new(proxy, ctx, guards, (Side::Request, client, &inputs::request(client, ctx)));
+    let mut found = Vec::new();
+    let judged = judged(&asker, guards, Side::Request, &mut texts, &mut found).await;
+    asked.findings += found.len() as u64;
+    note(guards, &found, &mut ctx.facts);
+    if let Err(refusal) = judged {
+        let last = found.last().filter(|_| refusal.code == reply::REJECTED);
+        ctx.facts.decisions.extend(last.map(|at| Decision::new(Kind::Ai, *at, Mode::Enforce)));
+        return Some(reply::refused(dialect, &refusal));
+    }
+    let mut edits = Edits::default();
+    for (said, (_, (_, text))) in all.iter().zip(&texts) {
+        said.becomes(text, &mut edits);
+    }
+    asked.edit(edits);
     None
 }
 

@@ -65,7 +65,7 @@ pub(super) fn ask(fields: &mut Fields<'_>, ctx: &Ctx) -> Result<()> {
 pub(super) fn defer(proxy: &Proxy, session: &mut Session, head: &mut ResponseHeader, ctx: &mut Ctx) -> Result<bool> {
     let translated = crate::llm::begin_answer(head, ctx)?;
     let guarded = match &ctx.wrapped {
-        Some(_) => crate::llm::guard_answer(head, ctx)?,
+        Some(_) => crate::llm::guard_answer(proxy, session.req_header(), head, ctx)?,
         None => None,
     };
     let first = match (translated, guarded) {

@@ -128,7 +128,7 @@ async fn forward(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx, terms: &Te
         return Ok(Decision::Answered);
     }
     if let Some(ai) = crate::llm::drawn(ctx)
-        && let Some(reply) = crate::llm::prepare(session, ctx, ai).await?
+        && let Some(reply) = crate::llm::prepare(proxy, session, ctx, ai).await?
     {
         return Ok(Decision::Reply(reply));
     }

@@ -116,6 +116,15 @@ impl Custom for Wrapped {
                 Held::TooLarge => return Err(Error::new(RESPONSE_TOO_LARGE)),
             }
         }
+        if let Some(examine) = self.shared.examine.lock().take() {
+            self.examine = Some(examine);
+        }
+        if let Some(examine) = self.examine.as_mut() {
+            tasks = examine.examine(tasks).await?;
+            if tasks.is_empty() {
+                return Ok(false);
+            }
+        }
         let Some(tasks) = self.keep_early(tasks)? else { return Ok(false) };
         self.settle();
         if self.drain.is_none() {
@@ -244,6 +253,8 @@ impl Custom for Wrapped {
         self.begun = true;
         self.early.clear();
         *self.shared.finish.lock() = None;
+        *self.shared.examine.lock() = None;
+        self.examine = None;
         if let Some(hold) = self.hold.as_mut() {
             hold.reset();
         }

@@ -13,6 +13,7 @@
 //! exchange ends, so that HTTP/1 keep-alive survives.
 
 mod custom;
+mod examine;
 mod hold;
 mod recording;
 
@@ -24,6 +25,7 @@ use parking_lot::Mutex;
 use pingora_core::protocols::http::{HttpTask, ServerSession};
 use pingora_error::{ErrorType, Result};
 
+pub use examine::Examine;
 pub use hold::{Finish, Hold};
 pub use recording::Recording;
 
@@ -68,6 +70,8 @@ struct Shared {
     abandoned: AtomicBool,
     /// Holds the response that is about to come, and finishes it.
     finish: Mutex<Option<(Finish, usize)>>,
+    /// Examines the response that is about to come.
+    examine: Mutex<Option<Box<dyn Examine>>>,
 }
 
 /// The wrapping session.
@@ -82,6 +86,7 @@ pub struct Wrapped {
     drains_until: Option<Instant>,
     /// An attempt has begun.
     begun: bool,
+    examine: Option<Box<dyn Examine>>,
     /// Parts of an answer that wait for its first piece.
     early: Vec<HttpTask>,
     shared: Arc<Shared>,
@@ -99,6 +104,7 @@ impl Wrapped {
             close: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
             finish: Mutex::new(None),
+            examine: Mutex::new(None),
         });
         let inner = std::mem::replace(session, placeholder());
         let wrapped = Self {
@@ -110,6 +116,7 @@ impl Wrapped {
             drain,
             drains_until: None,
             begun: false,
+            examine: None,
             early: Vec::new(),
             shared: shared.clone(),
         };
@@ -226,6 +233,11 @@ impl Slot {
     /// Holds the response whose head has just come, up to a limit, and has it finished before it goes out.
     pub fn finish_with(&self, bytes_max: usize, finish: Finish) {
         *self.shared.finish.lock() = Some((finish, bytes_max));
+    }
+
+    /// Has the response whose head has just come examined, behind what [`Slot::finish_with`] asks for.
+    pub fn examine_with(&self, examine: Box<dyn Examine>) {
+        *self.shared.examine.lock() = Some(examine);
     }
 
     /// Undoes `install`.

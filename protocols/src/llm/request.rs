@@ -33,6 +33,8 @@ pub enum Fault {
     Kind(&'static str, &'static str),
     #[error("`model` is not the name of a model")]
     Model,
+    #[error("the body is not the form that it should be: {0}")]
+    Form(&'static str),
 }
 
 impl Fault {

@@ -211,3 +211,45 @@ async fn a_session_stays_with_its_provider_while_that_is_well() {
     assert_eq!(ask("moving", false).await, home, "and so the usual one is asked");
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn a_form_goes_by_the_model_in_its_parts_and_its_answer_is_accounted() {
+    let usage =
+        json!({"type": "tokens", "input_tokens": 14, "output_tokens": 45, "input_token_details": {"audio_tokens": 10}});
+    let said = json!({"text": "hello", "usage": usage});
+    let backend = Backend::http(move |_| {
+        let said = said.clone();
+        async move { answer::json(&said) }
+    });
+    let url = format!("http://{}", backend.addr());
+    let document = format!(
+        "config:\n  logging: {{ format: json }}\ngateways:\n  default: {{ port: 0 }}\nllm:\n  models:\n  - name: hear\n    provider: openai\n    params: {{ baseUrl: '{url}/v1', apiKey: k, model: gpt-4o-transcribe }}\n"
+    );
+    let gateway = Gateway::start(&document).await;
+    let form = |model: &str| {
+        format!(
+            "--b\r\ncontent-disposition: form-data; name=\"file\"; filename=\"a.wav\"\r\n\r\n\0\u{1}\r\n--b\r\ncontent-disposition: form-data; name=\"model\"\r\n\r\n{model}\r\n--b--\r\n"
+        )
+    };
+    let post = |body: String| {
+        let call = gateway.client().post("/v1/audio/transcriptions");
+        call.header("content-type", "multipart/form-data; boundary=b").body(body)
+    };
+    post(form("hear")).await.expect_status(200);
+    let asked = backend.stats().last();
+    assert_eq!((asked.uri.path(), asked.text()), ("/v1/audio/transcriptions", form("gpt-4o-transcribe")));
+    let line = accounted(&gateway, 1).await;
+    let tokens =
+        (&line["gen_ai.usage.input_tokens"], &line["gen_ai.usage.output_tokens"], &line["gen_ai.request.model"]);
+    assert_eq!(tokens, (&json!(14), &json!(45), &json!("gpt-4o-transcribe")), "{line}");
+    for (body, status, code) in [
+        (form("nobody"), 404, "model_not_found"),
+        ("--b\r\ncut".to_owned(), 400, "invalid_request_body"),
+        ("--b--".to_owned(), 400, "missing_model"),
+    ] {
+        let reply = post(body).await.expect_status(status);
+        assert_eq!(reply.json()["error"]["code"], code);
+    }
+    assert_eq!(backend.stats().requests(), 1);
+    gateway.stop().await;
+}

@@ -104,6 +104,8 @@ pub(super) fn exactly_one<'a>(owner: &str, optional: &[&'a String]) -> Option<Ve
         "McpOpenApi" => &["port", "path", "schema"],
         "BackendAuth" => &["credentials"],
         "McpApiSchema" | "AiGuardRule" => &[],
+        "AiGuard" => &["scope", "rejection", "mode"],
+        "AiGuardWebhookTarget" => &["policies"],
         "McpProcessor" => &["policies", "metadata", "failureMode"],
         _ => return None,
     };
@@ -257,6 +259,7 @@ fn models(owner: &str, key: &str) -> Option<&'static [&'static str]> {
         ("LlmModel", "name") => &["m", "a*", "*"],
         ("LlmPriority" | "LlmWeight" | "LlmCase", "model") => &["m"],
         ("LlmCase", "when") => &["llmRequest.stream == true", "request.path == '/a'"],
+        ("AiGuardWebhook", "headers{}") => FIELDS,
         ("AiPrompt", "content") => &["be brief", "say \"a\""],
         ("AiFormat", "path") => &["/v1/chat/completions", "/v2/{model}"],
         _ => return None,

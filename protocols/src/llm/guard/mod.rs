@@ -6,15 +6,19 @@
 //! a kind that nobody knows yet is looked through.
 
 mod escapes;
+mod said;
 mod stream;
 mod walk;
 mod whole;
+mod windows;
 
 use std::ops::Range;
 use std::sync::Arc;
 
+pub use said::{Said, said};
 pub use stream::{Refused, Stream};
 pub use whole::{Judged, judge};
+pub use windows::Windows;
 
 /// Whose text it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -18,16 +18,16 @@ use crate::json;
 use crate::llm::Edits;
 
 /// Longest event.
-const EVENT_BYTES_MAX: usize = 1 << 20;
+pub(super) const EVENT_BYTES_MAX: usize = 1 << 20;
 /// Most that waits.
-const WAITING_BYTES_MAX: usize = 1 << 20;
+pub(super) const WAITING_BYTES_MAX: usize = 1 << 20;
 /// Texts of one stream that are under way at once.
 const CHANNELS_MAX: usize = 1024;
 /// Text that is kept behind what has passed: rules look at what is around a match.
 const CONTEXT_BYTES: usize = 64;
 
 /// What OpenAI ends its streams with.
-const DONE: &[u8] = b"[DONE]";
+pub(super) const DONE: &[u8] = b"[DONE]";
 
 /// Why nothing more of a stream may pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -282,7 +282,7 @@ impl Channel {
 }
 
 /// Behind the first empty line.
-fn event_end(bytes: &[u8]) -> Option<usize> {
+pub(super) fn event_end(bytes: &[u8]) -> Option<usize> {
     let mut from = 0;
     while let Some(found) = bytes.get(from..).and_then(|rest| memchr::memchr2(b'\n', b'\r', rest)) {
         let at = from + found;
@@ -303,7 +303,7 @@ fn event_end(bytes: &[u8]) -> Option<usize> {
 }
 
 /// Where the data of an event of one line of data is.
-fn data_of(event: &[u8]) -> Option<Range<usize>> {
+pub(super) fn data_of(event: &[u8]) -> Option<Range<usize>> {
     let mut at = 0;
     for line in event.split_inclusive(|it| matches!(it, b'\n' | b'\r')) {
         let start = at;
@@ -317,7 +317,7 @@ fn data_of(event: &[u8]) -> Option<Range<usize>> {
 }
 
 /// An event whose data is in several lines, with the data in one: line ends between values are blanks.
-fn one_line(event: Bytes) -> Bytes {
+pub(super) fn one_line(event: Bytes) -> Bytes {
     let lines = || event.split(|it| matches!(it, b'\n' | b'\r')).filter(|it| !it.is_empty());
     let bom = event.strip_prefix("\u{feff}".as_bytes()).is_some();
     if !bom && lines().filter(|it| it.starts_with(b"data:")).count() <= 1 {

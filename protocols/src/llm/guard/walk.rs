@@ -7,6 +7,8 @@ use crate::json::{Kind, Raw};
 pub(super) struct Leaf<'a> {
     pub(super) value: Raw<'a>,
     pub(super) part: Part,
+    /// Who said it.
+    pub(super) role: &'static str,
     /// A piece of a text that goes on in other events: which text.
     pub(super) channel: Option<u64>,
     /// Not a text but a list of its tokens, in which no rule would find anything.
@@ -73,6 +75,7 @@ const TELLING: [&str; 5] = ["index", "output_index", "content_index", "summary_i
 #[derive(Clone, Copy)]
 struct At {
     part: Part,
+    role: &'static str,
     /// Anybody's JSON: no member is a mark.
     free: bool,
     /// In a piece of a text.
@@ -82,13 +85,13 @@ struct At {
 
 /// Strings of a request.
 pub(super) fn request<'a>(document: Raw<'a>, leaf: &mut dyn FnMut(Leaf<'a>)) {
-    let at = At { part: Part::Message, free: false, delta: false, channel: 0 };
+    let at = At { part: Part::Message, role: "user", free: false, delta: false, channel: 0 };
     for (key, value) in document.members().filter(|(key, _)| SAID.contains(&&**key)) {
-        let part = match &*key {
-            "system" | "instructions" | "systemInstruction" | "system_instruction" => Part::System,
-            _ => Part::Message,
+        let (part, role) = match &*key {
+            "system" | "instructions" | "systemInstruction" | "system_instruction" => (Part::System, "system"),
+            _ => (Part::Message, "user"),
         };
-        walk(value, At { part, ..at }, leaf);
+        walk(value, At { part, role, ..at }, leaf);
     }
 }
 
@@ -97,17 +100,21 @@ pub(super) fn answer<'a>(document: Raw<'a>, leaf: &mut dyn FnMut(Leaf<'a>)) {
     let kind = document.get("type").and_then(Raw::as_str).unwrap_or_default();
     let tool = kind.contains("arguments") || kind.contains("_call");
     let part = if tool { Part::ToolInput } else { Part::Message };
-    walk(document, At { part, free: false, delta: false, channel: mixed(0, kind.as_bytes()) }, leaf);
+    let at = At { part, role: "assistant", free: false, delta: false, channel: mixed(0, kind.as_bytes()) };
+    walk(document, at, leaf);
 }
 
 /// Strings of JSON that is in a string.
 pub(super) fn free<'a>(document: Raw<'a>, part: Part, leaf: &mut dyn FnMut(Leaf<'a>)) {
-    walk(document, At { part, free: true, delta: false, channel: 0 }, leaf);
+    walk(document, At { part, role: "assistant", free: true, delta: false, channel: 0 }, leaf);
 }
 
 fn walk<'a>(value: Raw<'a>, at: At, leaf: &mut dyn FnMut(Leaf<'a>)) {
     match value.kind() {
-        Kind::String => leaf(Leaf { value, part: at.part, channel: at.delta.then_some(at.channel), is_tokens: false }),
+        Kind::String => {
+            let channel = at.delta.then_some(at.channel);
+            leaf(Leaf { value, part: at.part, role: at.role, channel, is_tokens: false });
+        }
         Kind::Array => value.elements().for_each(|it| walk(it, at, leaf)),
         Kind::Object => object(value, at, leaf),
         Kind::Number | Kind::Bool | Kind::Null => {}
@@ -117,6 +124,7 @@ fn walk<'a>(value: Raw<'a>, at: At, leaf: &mut dyn FnMut(Leaf<'a>)) {
 fn object<'a>(value: Raw<'a>, mut at: At, leaf: &mut dyn FnMut(Leaf<'a>)) {
     if !at.free {
         at.part = part(value, at.part);
+        at.role = role(value, at.part, at.role);
         for name in TELLING {
             if let Some(it) = value.get(name) {
                 at.channel = mixed(at.channel, it.text().as_bytes());
@@ -132,7 +140,7 @@ fn object<'a>(value: Raw<'a>, mut at: At, leaf: &mut dyn FnMut(Leaf<'a>)) {
         }
         if !at.free && matches!(&*key, "logprobs" | "logprobsResult") {
             if !inner.is_null() {
-                leaf(Leaf { value: inner, part: at.part, channel: None, is_tokens: true });
+                leaf(Leaf { value: inner, part: at.part, role: at.role, channel: None, is_tokens: true });
             }
             continue;
         }
@@ -170,6 +178,17 @@ fn part(value: Raw<'_>, outer: Part) -> Part {
         Some("system" | "developer") => Part::System,
         Some("tool" | "function") => Part::ToolOutput,
         Some("user" | "assistant" | "model") => Part::Message,
+        _ => outer,
+    }
+}
+
+/// By what an object says of itself, or by what it is.
+fn role(value: Raw<'_>, part: Part, outer: &'static str) -> &'static str {
+    match (part, value.get("role").and_then(Raw::as_str).as_deref()) {
+        (Part::ToolOutput, _) => "tool",
+        (_, Some("assistant" | "model")) => "assistant",
+        (_, Some("system" | "developer")) => "system",
+        (_, Some("user")) => "user",
         _ => outer,
     }
 }

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 
 use filters::Scope;
 use filters::ai::{
-    Builtin, BuiltinConfig, Caching, ClientGoneConfig, Config, Guard, GuardAction, GuardConfig, GuardMode,
-    GuardOutcome, GuardScope, Guards, Policy, PromptCachingConfig, PromptConfig, PromptGuardConfig, PromptRole,
-    Prompts, PromptsConfig, RegexConfig, Rejection, RejectionConfig, Rule, RuleConfig, Streaming,
+    Builtin, BuiltinConfig, Caching, ClientGoneConfig, Config, Forward, ForwardConfig, ForwardValue, Forwarded, Guard,
+    GuardAction, GuardConfig, GuardMode, GuardOutcome, GuardScope, Guards, Policy, PromptCachingConfig, PromptConfig,
+    PromptGuardConfig, PromptRole, Prompts, PromptsConfig, RegexConfig, Rejection, RejectionConfig, Rule, RuleConfig,
+    Streaming, Webhook, WebhookConfig, WebhookFailureMode, WebhookTarget,
 };
 use ir::Text;
 
+use super::callout;
 use crate::codec::read;
 use crate::pb;
 use crate::pb::ai as wire;
@@ -84,7 +86,7 @@ fn decode_caching(it: wire::PromptCaching) -> PromptCachingConfig {
 }
 
 fn encode_guard(it: &Guard) -> wire::Guard {
-    let Guard { rules, parts, rejects, outcome, rejection } = it;
+    let Guard { rules, webhook, parts, rejects, outcome, rejection } = it;
     let mode = match outcome {
         GuardOutcome::Enforce => wire::Mode::Enforce,
         GuardOutcome::Shadow => wire::Mode::Shadow,
@@ -99,6 +101,7 @@ fn encode_guard(it: &Guard) -> wire::Guard {
     wire::Guard {
         rules: rules.iter().map(encode_rule).collect(),
         reject: *rejects,
+        webhook: webhook.as_ref().map(encode_webhook),
         scope: parts.iter().map(|it| scope(it).into()).collect(),
         mode: mode.into(),
         rejection: rejection.as_ref().map(|Rejection { status, body, headers }| wire::Rejection {
@@ -106,6 +109,42 @@ fn encode_guard(it: &Guard) -> wire::Guard {
             body: body.as_ref().map(ToString::to_string),
             headers: headers.iter().map(|(a, b)| (a.to_string(), b.to_string())).collect(),
         }),
+    }
+}
+
+fn encode_webhook(it: &Webhook) -> wire::Webhook {
+    let Webhook { target, headers, forwards, fail_open } = it;
+    let forward = |Forward { name, value }: &Forward| wire::Forward {
+        name: name.to_string(),
+        value: Some(match value {
+            Forwarded::Exact(text) => wire::forward::Value::Exact(text.to_string()),
+            Forwarded::Regex(pattern) => wire::forward::Value::Regex(pattern.text().to_owned()),
+        }),
+    };
+    wire::Webhook {
+        target: Some(callout::encode(target)),
+        headers: headers.iter().map(|(name, it)| (name.to_string(), it.text().to_owned())).collect(),
+        forwards: forwards.iter().map(forward).collect(),
+        fail_open: *fail_open,
+    }
+}
+
+fn decode_webhook(it: wire::Webhook, scope: &mut Scope<'_>) -> WebhookConfig {
+    let wire::Webhook { target, headers, forwards, fail_open } = it;
+    let known = scope.at("target", |scope| callout::decode(target, scope));
+    let forward = |wire::Forward { name, value }: wire::Forward| ForwardConfig {
+        name,
+        value: match value {
+            Some(wire::forward::Value::Regex(text)) => ForwardValue::Regex(text),
+            Some(wire::forward::Value::Exact(text)) => ForwardValue::Exact(text),
+            None => ForwardValue::default(),
+        },
+    };
+    WebhookConfig {
+        target: WebhookTarget { known, ..WebhookTarget::default() },
+        headers: headers.into_iter().collect(),
+        forward_header_matches: forwards.into_iter().map(forward).collect(),
+        failure_mode: if fail_open { WebhookFailureMode::FailOpen } else { WebhookFailureMode::FailClosed },
     }
 }
 
@@ -180,7 +219,9 @@ pub(super) fn decode(it: pb::Ai, scope: &mut Scope<'_>) -> Option<Policy> {
 }
 
 fn decode_guard(it: wire::Guard, of_requests: bool, scope: &mut Scope<'_>) -> GuardConfig {
-    let wire::Guard { rules, reject, scope: parts, mode, rejection } = it;
+    let wire::Guard { rules, reject, scope: parts, mode, rejection, webhook } = it;
+    let asks = webhook.is_some();
+    let webhook = webhook.map(|it| scope.at("webhook", |scope| decode_webhook(it, scope)));
     let part = |it: i32, scope: &mut Scope<'_>| match read::choice(scope, "scope", it) {
         wire::Scope::SystemPrompt => GuardScope::SystemPrompt,
         wire::Scope::Unspecified | wire::Scope::Messages => GuardScope::Messages,
@@ -191,7 +232,9 @@ fn decode_guard(it: wire::Guard, of_requests: bool, scope: &mut Scope<'_>) -> Gu
     // Those of answers have none: they look at everything.
     let parts = if of_requests { parts } else { Vec::new() };
     GuardConfig {
-        regex: RegexConfig { action: if reject { GuardAction::Reject } else { GuardAction::Mask }, rules },
+        regex: (!asks)
+            .then(|| RegexConfig { action: if reject { GuardAction::Reject } else { GuardAction::Mask }, rules }),
+        webhook,
         scope: parts.into_iter().map(|it| part(it, scope)).collect(),
         rejection: rejection.map(|wire::Rejection { status, body, headers }| RejectionConfig {
             status: Some(u16::try_from(status).unwrap_or(u16::MAX)).filter(|it| *it != 0),

@@ -114,11 +114,28 @@ pub(super) fn ai() -> impl Strategy<Value = ai::Config> {
     }));
     let action = select(&[ai::GuardAction::Mask, ai::GuardAction::Reject][..]);
     let guard = (vec(rule, 1..4), action, mode, rejection).prop_map(|(rules, action, mode, rejection)| GuardConfig {
-        regex: RegexConfig { action, rules },
+        regex: Some(RegexConfig { action, rules }),
+        webhook: None,
         scope: Vec::new(),
         rejection,
         mode,
     });
+    let asking = any::<bool>().prop_map(|fail_open| GuardConfig {
+        webhook: Some(ai::WebhookConfig {
+            target: ai::WebhookTarget { host: Some("guard.internal:80".to_owned()), ..Default::default() },
+            headers: [(":path".to_owned(), "'/v1'".to_owned()), ("x-who".to_owned(), "request.host".to_owned())].into(),
+            forward_header_matches: vec![
+                ai::ForwardConfig { name: "x-a".to_owned(), value: ai::ForwardValue::Exact("1".to_owned()) },
+                ai::ForwardConfig { name: "x-b".to_owned(), value: ai::ForwardValue::Regex(".*".to_owned()) },
+            ],
+            failure_mode: match fail_open {
+                true => ai::WebhookFailureMode::FailOpen,
+                false => ai::WebhookFailureMode::FailClosed,
+            },
+        }),
+        ..GuardConfig::default()
+    });
+    let guard = prop_oneof![guard, asking];
     let scopes = subsequence(&[GuardScope::Messages, GuardScope::ToolInput, GuardScope::ToolOutput][..], 0..=3);
     let scoped = (guard.clone(), scopes).prop_map(|(it, scope)| GuardConfig { scope, ..it });
     let prompt_guard = (vec(scoped, 0..3), vec(guard, 0..3), any::<bool>(), option::of(16..4096usize));
