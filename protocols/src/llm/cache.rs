@@ -68,10 +68,8 @@ pub fn mark(operation: Operation, body: &[u8], request: &Request<'_>, marks: &Ma
 fn behind(edits: &mut Edits, blocks: Raw<'_>, bedrock: bool) {
     let range = blocks.range();
     match blocks.kind() {
-        Kind::Array if bedrock => {
-            if blocks.elements().next().is_some() {
-                edits.insert(range.end - 1, format!(",{POINT}"));
-            }
+        Kind::Array if bedrock && blocks.elements().next().is_some() => {
+            edits.insert(range.end - 1, format!(",{POINT}"));
         }
         Kind::Array => {
             let takes = |it: &Raw<'_>| {

@@ -117,7 +117,7 @@ impl Windows {
                 *left -= piece.text.len().min(*left);
                 ends &= *left >= OVERLAP_BYTES;
             }
-            if !event.pieces.is_empty() && !(over || judged && ends) {
+            if !(event.pieces.is_empty() || over || judged && ends) {
                 break;
             }
             let Some(event) = self.waiting.pop_front() else { break };
