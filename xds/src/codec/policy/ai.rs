@@ -229,11 +229,11 @@ fn decode_guard(it: wire::Guard, of_requests: bool, scope: &mut Scope<'_>) -> Gu
         wire::Scope::ToolOutput => GuardScope::ToolOutput,
     };
     let rules = rules.into_iter().map(|it| decode_rule(it, scope)).collect();
+    let regex = RegexConfig { action: if reject { GuardAction::Reject } else { GuardAction::Mask }, rules };
     // Those of answers have none: they look at everything.
     let parts = if of_requests { parts } else { Vec::new() };
     GuardConfig {
-        regex: (!asks)
-            .then(|| RegexConfig { action: if reject { GuardAction::Reject } else { GuardAction::Mask }, rules }),
+        regex: (!asks).then_some(regex),
         webhook,
         scope: parts.into_iter().map(|it| part(it, scope)).collect(),
         rejection: rejection.map(|wire::Rejection { status, body, headers }| RejectionConfig {
