@@ -4,7 +4,10 @@
 //! gateway asked and the client did not, that event ends here: clients take the first of the choices of every event.
 //! Every other byte passes as it came; only the beginning of an event whose end is not there yet waits.
 
+use std::sync::LazyLock;
+
 use bytes::{Bytes, BytesMut};
+use memchr::memmem::Finder;
 
 /// Most of an event that waits for its end. A longer one is not what is looked for, and passes.
 const WAITING_BYTES_MAX: usize = 16 << 10;
@@ -22,7 +25,7 @@ impl Hide {
         if self.waiting.is_empty()
             && !self.passes
             && ends_event(piece)
-            && memchr::memmem::find(piece, CHOICES).is_none()
+            && !CHOICES.find_iter(piece).any(|at| has_none(piece, at))
         {
             // Whole events, and not the one: the usual case.
             return Some(piece.clone()).filter(|it| !it.is_empty());
@@ -51,7 +54,10 @@ impl Hide {
     }
 }
 
-const CHOICES: &[u8] = b"\"choices\"";
+const KEY: &[u8] = b"\"choices\"";
+
+/// Built once: every event of a stream is searched.
+static CHOICES: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(KEY));
 
 fn ends_event(bytes: &[u8]) -> bool {
     bytes.ends_with(b"\n\n") || bytes.ends_with(b"\r\n\r\n")
@@ -73,10 +79,14 @@ fn event_end(bytes: &[u8]) -> Option<usize> {
 
 /// Whether an event has no choices, and says what was used.
 fn is_usage_alone(event: &[u8]) -> bool {
-    let Some(at) = memchr::memmem::find(event, CHOICES) else { return false };
-    let mut rest = event.iter().skip(at + CHOICES.len()).filter(|it| !it.is_ascii_whitespace());
-    let empty = [b':', b'[', b']'].iter().all(|want| rest.next() == Some(want));
-    empty && memchr::memmem::find(event, b"\"usage\"").is_some()
+    let Some(at) = CHOICES.find(event) else { return false };
+    has_none(event, at) && memchr::memmem::find(event, b"\"usage\"").is_some()
+}
+
+/// Whether the list behind the key at `at` is empty.
+fn has_none(event: &[u8], at: usize) -> bool {
+    let mut rest = event.iter().skip(at + KEY.len()).filter(|it| !it.is_ascii_whitespace());
+    [b':', b'[', b']'].iter().all(|want| rest.next() == Some(want))
 }
 
 #[cfg(test)]

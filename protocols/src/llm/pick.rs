@@ -21,19 +21,25 @@ pub(super) struct Places {
     list: &'static [&'static [&'static str]],
     /// By level and kind of key, those that may go on: most keys are of none, and are not compared.
     by_kind: [[u32; KINDS]; LEVELS],
+    /// Those that end at a depth.
+    by_depth: [u32; LEVELS + 1],
 }
 
 impl Places {
     pub(super) fn new(list: &'static [&'static [&'static str]]) -> Self {
-        let mut by_kind = [[0; KINDS]; LEVELS];
+        let (mut by_kind, mut by_depth) = ([[0; KINDS]; LEVELS], [0; LEVELS + 1]);
         for (bit, place) in list.iter().enumerate() {
+            let mask = 1_u32.checked_shl(u32::try_from(bit).unwrap_or(u32::MAX)).unwrap_or(0);
+            if let Some(depth) = by_depth.get_mut(place.len()) {
+                *depth |= mask;
+            }
             for (level, step) in by_kind.iter_mut().zip(place.iter()) {
                 if let Some(kind) = level.get_mut(kind(step.as_bytes())) {
-                    *kind |= 1_u32.checked_shl(u32::try_from(bit).unwrap_or(u32::MAX)).unwrap_or(0);
+                    *kind |= mask;
                 }
             }
         }
-        Self { list, by_kind }
+        Self { list, by_kind, by_depth }
     }
 }
 
@@ -208,7 +214,7 @@ impl Pick {
         self.state = State::Structure;
         let key = self.key;
         self.next = match (self.level(), key.get(..self.key_len)) {
-            (Some(level), Some(key)) => self.leading(level.places, key),
+            (Some(level), Some(key)) if level.places != 0 => self.leading(level.places, key),
             _ => 0,
         };
     }
@@ -257,13 +263,9 @@ impl Pick {
         if self.next == 0 || self.capture.is_some() {
             return;
         }
-        let found = self
-            .places
-            .list
-            .iter()
-            .enumerate()
-            .find(|(bit, place)| place.len() == self.depth && bit_is_set(self.next, *bit));
-        if let Some((place, _)) = found {
+        let ending = self.next & self.places.by_depth.get(self.depth).copied().unwrap_or(0);
+        if ending != 0 {
+            let place = ending.trailing_zeros() as usize;
             self.text.clear();
             self.capture = Some(Capture { place, depth: self.depth, too_long: false });
         }
@@ -293,10 +295,6 @@ impl Pick {
             self.text.extend_from_slice(bytes);
         }
     }
-}
-
-fn bit_is_set(bits: u32, bit: usize) -> bool {
-    u32::try_from(bit).is_ok_and(|bit| bits.checked_shr(bit).is_some_and(|it| it & 1 == 1))
 }
 
 #[cfg(test)]

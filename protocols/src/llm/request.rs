@@ -53,6 +53,8 @@ pub struct Request<'a> {
     /// The whole object.
     object: Raw<'a>,
     members: Vec<(Raw<'a>, Raw<'a>)>,
+    /// Some key is not written as it reads.
+    escaped: bool,
     /// What the body names, where it does.
     pub model: Option<Cow<'a, str>>,
     /// `stream`, where the dialect has it in the body.
@@ -76,17 +78,18 @@ pub fn scan(operation: Operation, body: &[u8]) -> Result<Request<'_>, Fault> {
     if too_many {
         return Err(Fault::Members);
     }
-    if has_twice(&members) {
+    let escaped = members.iter().any(|(key, _)| key.text().contains('\\'));
+    if has_twice(&members, escaped) {
         return Err(Fault::Twice);
     }
-    let mut request = Request { object, members, model: None, stream: false, include_usage: None, max_tokens: None };
+    let mut request =
+        Request { object, members, escaped, model: None, stream: false, include_usage: None, max_tokens: None };
     request.read(operation)?;
     Ok(request)
 }
 
 /// Keys in whatever spelling.
-fn has_twice(members: &[(Raw<'_>, Raw<'_>)]) -> bool {
-    let escaped = members.iter().any(|(key, _)| key.text().contains('\\'));
+fn has_twice(members: &[(Raw<'_>, Raw<'_>)], escaped: bool) -> bool {
     members.iter().enumerate().any(|(position, (key, _))| {
         members.iter().skip(position + 1).any(|(other, _)| match escaped {
             true => key.as_str() == other.as_str(),
@@ -130,7 +133,7 @@ impl<'a> Request<'a> {
 
     /// A member of the outermost object.
     pub fn get(&self, name: &str) -> Option<Raw<'a>> {
-        let found = self.members.iter().find(|(key, _)| match key.text().contains('\\') {
+        let found = self.members.iter().find(|(key, _)| match self.escaped {
             true => key.as_str().as_deref() == Some(name),
             false => key.text().get(1..key.text().len() - 1) == Some(name),
         });

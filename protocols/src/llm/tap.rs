@@ -188,7 +188,14 @@ impl Seen {
         if text == b"null" {
             return;
         }
-        let (Some(field), Ok(value)) = (field(place), json::parse(text)) else { return };
+        let Some(field) = field(place) else { return };
+        // Each piece of a stream names them again.
+        match field {
+            Field::Model if self.model.as_deref().is_some_and(|it| is_quoted(text, it)) => return,
+            Field::Id if self.id.is_some() => return,
+            _ => {}
+        }
+        let Ok(value) = json::parse(text) else { return };
         let short =
             |value: Raw<'_>| value.as_str().filter(|it| it.len() <= TEXT_BYTES_MAX).map(std::borrow::Cow::into_owned);
         match field {
@@ -196,7 +203,7 @@ impl Seen {
             Field::Counted => self.counted = value.text().parse().ok(),
             Field::Model => self.model = short(value).or(self.model.take()),
             // Ids of parts of a stream come after that of the whole.
-            Field::Id => self.id = self.id.take().or_else(|| short(value)),
+            Field::Id => self.id = short(value),
             Field::Tier => self.service_tier = short(value),
             Field::Error => self.is_error = true,
             Field::Finish => {
@@ -206,6 +213,12 @@ impl Seen {
             }
         }
     }
+}
+
+/// Whether this is the text as a JSON string in which nothing is escaped.
+fn is_quoted(json: &[u8], text: &str) -> bool {
+    let inside = json.strip_prefix(b"\"").and_then(|it| it.strip_suffix(b"\""));
+    inside == Some(text.as_bytes()) && !text.contains('\\')
 }
 
 #[cfg(test)]
