@@ -57,6 +57,11 @@ pub(super) struct Connection {
 }
 
 impl Channels {
+    /// A connection to the endpoint that is open already: what most calls find.
+    pub(super) fn at_hand(&self, template: &Template, lease: &Lease) -> Option<Connection> {
+        self.0.lock().get(&(template.key(), lease.id()))?.take()
+    }
+
     /// A connection to the endpoint, dialled if there is none.
     pub(super) async fn connect(self: &Arc<Self>, template: &Template, lease: &Lease) -> Result<Connection, Fault> {
         let key = (template.key(), lease.id());

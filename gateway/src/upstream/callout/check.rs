@@ -39,13 +39,13 @@ fn attributes(wire: &mut Wire, check: &Check<'_>) {
     let Check { facts, context, metadata, .. } = check;
     wire.within(1, |wire| source(wire, facts));
     // Of the address that was dialled, only the port is known.
-    wire.within(2, |wire| wire.within(1, |wire| address(wire, "", facts.port)));
+    wire.within(2, |wire| wire.within(1, |wire| address(wire, String::new(), facts.port)));
     wire.within(4, |wire| {
         wire.message(1, &now());
         wire.within(2, |wire| request(wire, check));
     });
     for (key, value) in *context {
-        pair(wire, 10, key, value.as_bytes());
+        wire.pair(10, key, value.as_bytes());
     }
     if !metadata.is_empty() {
         wire.message(11, &namespaces(metadata));
@@ -59,7 +59,7 @@ fn request(wire: &mut Wire, check: &Check<'_>) {
     wire.text(2, head.method.as_str().as_bytes());
     pairs(wire, head, facts, headers);
     if let Some(body) = body {
-        pair(wire, HEADERS, PARTIAL, if body.partial { b"true" } else { b"false" });
+        wire.pair(HEADERS, PARTIAL, if body.partial { b"true" } else { b"false" });
     }
     wire.text(4, path(head).as_bytes());
     wire.text(5, host(head));
@@ -76,7 +76,7 @@ fn request(wire: &mut Wire, check: &Check<'_>) {
 /// The client, and who its certificate says it is: a name of the certificate, or its subject.
 fn source(wire: &mut Wire, facts: &Facts) {
     let port = facts.whereabouts.client_port.unwrap_or_default();
-    wire.within(1, |wire| address(wire, &facts.client.to_canonical().to_string(), port));
+    wire.within(1, |wire| address(wire, facts.client.to_canonical().to_string(), port));
     if let Some(it) = &facts.identity.peer {
         let id = it.spiffe.as_ref().map(|it| &it.id).or_else(|| it.names.first());
         wire.text(4, id.unwrap_or(&it.subject).as_bytes());
@@ -84,9 +84,9 @@ fn source(wire: &mut Wire, facts: &Facts) {
 }
 
 /// `Address` of a socket. A port is one of several ways to say where: it stands there even if it is none.
-fn address(wire: &mut Wire, address: &str, port: u16) {
+fn address(wire: &mut Wire, address: String, port: u16) {
     let port_specifier = Some(core::socket_address::PortSpecifier::PortValue(port.into()));
-    wire.message(1, &SocketAddress { address: address.to_owned(), port_specifier });
+    wire.message(1, &SocketAddress { address, port_specifier });
 }
 
 /// Headers of one name are one pair, joined as RFC 9110 section 5.3 says; pseudo headers as well.
@@ -103,7 +103,7 @@ fn pairs(wire: &mut Wire, head: &RequestHeader, facts: &Facts, wanted: &Headers)
     match wanted {
         Headers::All => {
             for name in [":authority", ":method", ":path", ":scheme"] {
-                pair(wire, HEADERS, name, pseudo(name).unwrap_or_default());
+                wire.pair(HEADERS, name, pseudo(name).unwrap_or_default());
             }
             for name in head.headers.keys().filter(|name| *name != HOST) {
                 joined(wire, &head.headers, name.as_str());
@@ -112,8 +112,8 @@ fn pairs(wire: &mut Wire, head: &RequestHeader, facts: &Facts, wanted: &Headers)
         Headers::These { names } => {
             for name in names {
                 match pseudo(name) {
-                    Some(value) => pair(wire, HEADERS, name, value),
-                    None if name == HOST.as_str() => pair(wire, HEADERS, name, host(head)),
+                    Some(value) => wire.pair(HEADERS, name, value),
+                    None if name == HOST.as_str() => wire.pair(HEADERS, name, host(head)),
                     None => joined(wire, &head.headers, name),
                 }
             }
@@ -124,17 +124,10 @@ fn pairs(wire: &mut Wire, head: &RequestHeader, facts: &Facts, wanted: &Headers)
 fn joined(wire: &mut Wire, headers: &HeaderMap, name: &str) {
     let mut values = headers.get_all(name).iter();
     let Some(first) = values.next() else { return };
-    let Some(second) = values.next() else { return pair(wire, HEADERS, name, first.as_bytes()) };
+    let Some(second) = values.next() else { return wire.pair(HEADERS, name, first.as_bytes()) };
     let between: &[u8] = if name == COOKIE.as_str() { b"; " } else { b"," };
     let all: Vec<&[u8]> = [first, second].into_iter().chain(values).map(|it| it.as_bytes()).collect();
-    pair(wire, HEADERS, name, &all.join(between));
-}
-
-fn pair(wire: &mut Wire, tag: u32, key: &str, value: &[u8]) {
-    wire.within(tag, |wire| {
-        wire.text(1, key.as_bytes());
-        wire.text(2, value);
-    });
+    wire.pair(HEADERS, name, &all.join(between));
 }
 
 fn path(head: &RequestHeader) -> &str {

@@ -39,7 +39,8 @@ pub(super) async fn unary(
     frame: Bytes,
     facts: &Facts,
 ) -> Result<Bytes, Fault> {
-    let head = head(line, method, facts)?;
+    let changed = if line.changes() { Some(changed(line, method, facts)?) } else { None };
+    let head = changed.as_ref().map_or_else(|| line.head(method), Ok)?;
     let health = line.effective.health();
     let mut tried = Vec::new();
     for left in (0..ATTEMPTS_MAX).rev() {
@@ -79,9 +80,13 @@ pub(super) fn frame<M: Message>(message: &M) -> Bytes {
     frame.freeze()
 }
 
-fn head(line: &Line, method: &'static str, facts: &Facts) -> Result<Request<()>, Fault> {
-    let scheme = if line.template.is_tls() { Scheme::HTTPS } else { Scheme::HTTP };
-    let uri = Uri::builder().scheme(scheme).authority(line.authority.clone()).path_and_query(method).build();
+/// The head of each call of a method that nothing changes.
+///
+/// # Errors
+/// The method is no path.
+pub(super) fn head(tls: bool, authority: Authority, method: &'static str) -> Result<Request<()>, Fault> {
+    let scheme = if tls { Scheme::HTTPS } else { Scheme::HTTP };
+    let uri = Uri::builder().scheme(scheme).authority(authority).path_and_query(method).build();
     let mut head = Request::new(());
     *head.uri_mut() = uri.map_err(|error| Fault::Broken(error.to_string()))?;
     *head.method_mut() = Method::POST;
@@ -91,10 +96,13 @@ fn head(line: &Line, method: &'static str, facts: &Facts) -> Result<Request<()>,
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.insert(TE, HeaderValue::from_static("trailers"));
     headers.insert(USER_AGENT, HeaderValue::from_static(concat!("agentgateway/", env!("CARGO_PKG_VERSION"))));
-    if !line.changes() {
-        return Ok(head);
-    }
-    let mut changed = RequestHeader::from(head.into_parts().0);
+    Ok(head)
+}
+
+/// The head as the operator wants it changed.
+#[inline(never)]
+fn changed(line: &Line, method: &'static str, facts: &Facts) -> Result<Request<()>, Fault> {
+    let mut changed = RequestHeader::from(line.head(method)?.clone().into_parts().0);
     line.change(&mut changed, None, facts)?;
     let host = changed.remove_header(&HOST);
     let mut parts: http::request::Parts = changed.into();
@@ -113,8 +121,14 @@ async fn attempt(
     head: Request<()>,
     frame: Bytes,
 ) -> Result<Bytes, Miss> {
-    let connected = callouts.channels.connect(&line.template, lease).await;
-    let connection = connected.map_err(|fault| Miss { fault, unconnected: true, again: true })?;
+    let connection = match callouts.channels.at_hand(&line.template, lease) {
+        Some(open) => open,
+        None => {
+            // Boxed: every call would carry the room that dialling takes.
+            let dialled = Box::pin(callouts.channels.connect(&line.template, lease)).await;
+            dialled.map_err(|fault| Miss { fault, unconnected: true, again: true })?
+        }
+    };
     let unsent = |error: h2::Error| {
         connection.give_up();
         Miss { fault: Fault::Unreachable(error.to_string()), unconnected: false, again: true }

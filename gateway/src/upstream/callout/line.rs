@@ -1,8 +1,8 @@
 //! Whom a target means: looked up once, and again when a plan changed something about it.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
@@ -11,8 +11,8 @@ use filters::backend_auth::{Outgoing, Payload};
 use filters::callout::{Callout, Fault, Nobody, Target};
 use filters::outside::{Later, Outside, Work};
 use filters::{Effective, Exchange, Facts, HeldBody, RequestBody, Verdict, chain};
-use http::HeaderValue;
 use http::uri::Authority;
+use http::{HeaderValue, Request};
 use pingora_http::RequestHeader;
 
 use super::super::{Cluster, Template};
@@ -20,6 +20,9 @@ use crate::plan::Plan;
 
 /// Targets that are looked up before those that no configuration holds any more are forgotten.
 const LINES_SWEEP: usize = 64;
+
+/// Methods that one policy asks by: `mcpGuardrails` has one for requests and one for answers.
+const METHODS_MAX: usize = 2;
 
 /// A target as it is dialled.
 pub(super) struct Line {
@@ -32,6 +35,8 @@ pub(super) struct Line {
     pub(super) effective: Arc<Effective>,
     /// What is said to be asked: the host name of the backend where it has one.
     pub(super) authority: Authority,
+    /// The heads of its calls of gRPC by method, each from the first call on.
+    heads: [OnceLock<(&'static str, Request<()>)>; METHODS_MAX],
 }
 
 /// All targets in use, by the address of the target.
@@ -71,6 +76,7 @@ impl Lines {
             cluster: asked.cluster,
             template: asked.template,
             effective: asked.effective,
+            heads: [const { OnceLock::new() }; METHODS_MAX],
         });
         self.0.rcu(|lines| {
             let mut lines = HashMap::clone(lines);
@@ -86,6 +92,22 @@ impl Lines {
 }
 
 impl Line {
+    /// The head of its calls of this method of gRPC.
+    pub(super) fn head(&self, method: &'static str) -> Result<&Request<()>, Fault> {
+        for slot in &self.heads {
+            if slot.get().is_none() {
+                let head = super::grpc::head(self.template.is_tls(), self.authority.clone(), method)?;
+                let _ = slot.set((method, head));
+            }
+            if let Some((of, head)) = slot.get()
+                && *of == method
+            {
+                return Ok(head);
+            }
+        }
+        Err(Fault::Broken(format!("{method} is one method too many for a target")))
+    }
+
     /// Whether the operator wants calls changed.
     pub(super) fn changes(&self) -> bool {
         !self.effective.filters().is_empty() || self.effective.backend_auth().is_some()

@@ -56,6 +56,16 @@ impl Wire {
         }
     }
 
+    /// A message of two texts, the first of which is known to be UTF-8: nearly all that a question holds are such.
+    pub(super) fn pair(&mut self, tag: u32, key: &str, value: &[u8]) {
+        let value = String::from_utf8_lossy(value);
+        let room = |length: usize| if length == 0 { 0 } else { 1 + encoded_len_varint(length as u64) + length };
+        encode_key(tag, WireType::LengthDelimited, &mut self.0);
+        encode_varint((room(key.len()) + room(value.len())) as u64, &mut self.0);
+        self.bytes(1, key.as_bytes());
+        self.bytes(2, value.as_bytes());
+    }
+
     pub(super) fn message<M: Message>(&mut self, tag: u32, message: &M) {
         prost::encoding::message::encode(tag, message, &mut self.0);
     }
@@ -98,5 +108,11 @@ mod tests {
         let mut wire = Wire::new();
         wire.message(3, &Pair { key: "k".to_owned(), value: "v".to_owned() });
         assert_eq!(&wire.finish()[PREFIX..], [26, 6, 10, 1, b'k', 18, 1, b'v']);
+        for (key, value) in [("k", "v"), ("", "v"), ("k", ""), ("", ""), ("long", &"x".repeat(300))] {
+            let (mut by_hand, mut generated) = (Wire::new(), Wire::new());
+            by_hand.pair(3, key, value.as_bytes());
+            generated.message(3, &Pair { key: key.to_owned(), value: value.to_owned() });
+            assert_eq!(by_hand.finish(), generated.finish(), "{key}: {value}");
+        }
     }
 }
