@@ -45,7 +45,8 @@ pub(super) async fn answer(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx, 
     let place = shown.as_deref().and_then(Place::parse);
     let talk = Arc::new(talk);
     if let Some(claim) = kept(&talk, place.as_ref()).await {
-        let number = place.map_or(0, |it| it.number);
+        // Another process counts its own events: what was kept here comes after all that the client has of those.
+        let number = place.filter(|it| it.owner == talk.mcp.replay.owner).map_or(0, |it| it.number);
         return go_on(proxy, session, ctx, (claim, number)).await;
     }
     let last = match place {
