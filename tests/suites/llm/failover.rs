@@ -120,7 +120,7 @@ async fn a_stream_whose_first_piece_does_not_come_in_time_is_another_providers()
     let second = mock(json!([{"text": "a b c"}])).await;
     let first = stalling();
     let budget = "        ai: { firstTokenTimeout: 1s }\n        timeout: { backendRequestTimeout: 60s }\n";
-    let long = |host: &str| two(host, &second).replace("        timeout: { backendRequestTimeout: 1s }\n", budget);
+    let long = |host: &str| two(host, &second).replace("        timeout: { backendRequestTimeout: 4s }\n", budget);
     let gateway = Gateway::start(&long(&format!("http://{}", first.addr()))).await;
     let reply = gateway.client().post("/v1/chat/completions").json(&chat("m", true)).await.expect_status(200);
     assert!(reply.text().contains("[DONE]"), "{}", reply.text());
@@ -133,7 +133,7 @@ async fn a_stream_whose_first_piece_does_not_come_in_time_is_another_providers()
     let late = MockLlm::start(&json!({"rules": [{"delayMs": 1500}]}).to_string()).await;
     let dead = Backend::dead().await;
     for (first, second, model) in [(slow.url(), &late, "m"), (format!("http://{}", dead.addr()), &late, "spare")] {
-        let document = two(&first, second).replace("        timeout: { backendRequestTimeout: 1s }\n", budget);
+        let document = two(&first, second).replace("        timeout: { backendRequestTimeout: 4s }\n", budget);
         let gateway = Gateway::start(&document.replace("first-key", "gateway-key")).await;
         let reply = gateway.client().post("/v1/chat/completions").json(&chat("m", true)).await.expect_status(200);
         assert!(reply.text().contains("[DONE]"), "{}", reply.text());
