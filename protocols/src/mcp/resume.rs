@@ -4,7 +4,7 @@
 //! `g<target>:<id>,<target>:<id>` for the stream of what nobody asked for, `p<target>:<id>` for the answer to one call.
 //! The ids of servers are opaque, and written in base64url.
 //!
-//! Where events are kept ([`Place`]), an id says first who keeps them: `<owner>.<track>.<number>`, then `.c` where they are
+//! Where events are kept ([`Place`]), an id says first who keeps them: `<owner>.<track>.<number>`, then `.call` where they are
 //! the answer to a call, and after `~` how far the servers' streams had come, for whoever asks somebody else than the owner.
 
 use base64::Engine as _;
@@ -15,8 +15,8 @@ pub const ID_BYTES_MAX: usize = 256;
 /// Longest id accepted.
 pub const TEXT_BYTES_MAX: usize = 8 * 1024;
 
-/// Ends the first part of an id of a call's answer.
-const OF_CALL: &str = ".c";
+/// Ends the first part of an id of a call's answer. It is no number.
+const OF_CALL: &str = ".call";
 
 /// How far streams had come.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,8 +115,8 @@ mod tests {
             "1.2",
             "1.2.",
             "1.2.3.4",
-            "1.2.c",
-            "1.2.3.c.c",
+            "1.2.call",
+            "1.2.3.call.call",
             "1.2.x",
             "1.2.3~",
             "1.2.3~x",
@@ -125,6 +125,9 @@ mod tests {
         ] {
             assert_eq!(Place::parse(text), None, "{text}");
         }
+        // A number, though it looks like the beginning of a word.
+        let twelfth = Place { owner: 0xca11, track: 0xc, number: 0xc, is_call: false, last: None };
+        assert_eq!((&*twelfth.write(), Place::parse("ca11.c.c")), ("ca11.c.c", Some(twelfth.clone())));
         assert_eq!(Last::Unasked(Vec::new()).write(), None);
         assert_eq!(Last::Call { target: "t".into(), id: "x".repeat(ID_BYTES_MAX + 1) }.write(), None);
     }
