@@ -136,7 +136,7 @@ impl Listener {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_upgrade_under_fifty_sessions_repeats_and_renews_nothing_and_loses_little() {
+async fn an_upgrade_under_fifty_sessions_loses_repeats_and_renews_nothing() {
     for anonymous in [false, true] {
         const SESSIONS: usize = 50;
         const LAST: u64 = 400;
@@ -175,16 +175,13 @@ async fn an_upgrade_under_fifty_sessions_repeats_and_renews_nothing_and_loses_li
         // And at least one that only the successor can hear.
         lineage.drained(Duration::from_secs(60)).await;
         say(&one, LAST + 1);
-        let (mut resumed, mut lost) = (0, 0);
+        let mut resumed = 0;
         for talking in talking {
             let listener = talking.await.expect("a client");
-            assert!(listener.heard.is_sorted_by(|a, b| a < b), "in order, and once: {:?}", listener.heard);
-            lost += LAST as usize + 1 - listener.heard.len();
+            assert_eq!(listener.heard, (1..=LAST + 1).collect::<Vec<_>>(), "anonymous: {anonymous}");
             assert_eq!(listener.client.text("a_echo", json!({})).await, "one: {}");
             resumed += listener.resumed;
         }
-        // It should be none. Some runs lose events of streams as they are led over, and why is not known yet.
-        assert!(lost * 20 <= SESSIONS * LAST as usize, "{lost} events were lost, anonymous: {anonymous}");
         // One that comes back while the elder takes its last connections is led over once more.
         assert!((SESSIONS..=2 * SESSIONS).contains(&resumed), "each was led over: {resumed}");
         assert_eq!(one.asked("initialize"), SESSIONS + 1, "no session was opened anew");
