@@ -59,7 +59,8 @@
 //! (`gen_ai.guardrail.findings` of the access log, which is there in every mode). Texts are never logged.
 //!
 //! **Client gone.** When a client leaves before its answer has ended, the provider is left at once and the account is an
-//! estimate: what came of the answer and, where its provider had the whole request, about what that is. With `clientGone.drain` the rest is read for so long, and accounted to the token.
+//! estimate: what came of the answer and, where its provider had the whole request, about what that is. With
+//! `clientGone.drain` the rest is read for so long, and accounted to the token.
 //!
 //! **First token.** With `firstTokenTimeout` the head of an answer that streams waits for the first piece that is for the
 //! client; where that does not come in time, counted from the attempt's beginning, the next provider is asked. The last
@@ -72,7 +73,8 @@
 //! **Merging.** The nearest to the backend replaces the others whole; one with `inheritance: override` stands against all
 //! nearer ones.
 //!
-//! **Order.** Aliases, then defaults and overrides, then prompts, then guards, before a provider is chosen and tokens are reserved.
+//! **Order.** Aliases, then defaults and overrides, then prompts, then guards, before a provider is chosen and tokens are
+//! reserved.
 //!
 //! **Limits.** 16 guards a side, 64 rules each, patterns of 1,024 bytes that compile to 1 MiB at most; `holdBack` 16 to
 //! 4,096; bodies up to `frontendPolicies.http.maxBufferSize`. 64 aliases, defaults, overrides and messages a side each.

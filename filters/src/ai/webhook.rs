@@ -11,9 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::policy::Pattern;
 use crate::Scope;
-use crate::callout::{Reference, Target, Terms};
+use crate::callout::{Target, asks_a_server};
 use crate::expr::{Expression, Site, Vocabulary};
-use crate::lower::ServicePort;
 
 const HEADERS_MAX: usize = 64;
 
@@ -35,27 +34,17 @@ pub struct WebhookConfig {
     pub failure_mode: WebhookFailureMode,
 }
 
-/// A server, and terms beside it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(rename = "AiGuardWebhookTarget")]
-pub struct WebhookTarget {
-    /// The server: `name:port`, `ip:port` or `unix:/path`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub host: Option<String>,
-    /// The server, as the name of an entry of `backends`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub backend: Option<String>,
-    /// The server, as a service and its port.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub service: Option<ServicePort>,
-    /// Terms on which the server is asked.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub policies: Option<Terms>,
-    /// Whom it is, where that is known already.
-    #[serde(skip)]
-    #[schemars(skip)]
-    pub known: Option<Arc<Target>>,
+asks_a_server! {
+    /// A server, and terms beside it.
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+    #[serde(rename_all = "camelCase", deny_unknown_fields)]
+    #[schemars(rename = "AiGuardWebhookTarget")]
+    pub struct WebhookTarget {
+        /// Whom it is, where that is known already.
+        #[serde(skip)]
+        #[schemars(skip)]
+        pub known: Option<Arc<Target>>,
+    }
 }
 
 /// A header of the client's that goes on to a server, where it has this value.
@@ -126,10 +115,9 @@ pub enum Forwarded {
 
 impl WebhookConfig {
     pub(super) fn lower(self, scope: &mut Scope<'_>) -> Option<Webhook> {
-        let Self { target, headers, forward_header_matches, failure_mode } = self;
-        let WebhookTarget { host, backend, service, policies, known } = target;
-        let target =
-            known.or_else(|| scope.at("target", |scope| Reference { host, backend, service, policies }.lower(scope)));
+        let Self { mut target, headers, forward_header_matches, failure_mode } = self;
+        let known = target.known.take();
+        let target = known.or_else(|| scope.at("target", |scope| target.server().lower(scope)));
         if let Some(target) = &target {
             scope.at("target", |scope| target.refuse_bodies(scope));
         }

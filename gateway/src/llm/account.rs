@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use filters::expr::Json;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::CONTENT_LENGTH;
 use pingora_error::Result;
 use pingora_http::ResponseHeader;
 use protocols::llm::{Framing, Hide, Priced, Seen, Tap};
@@ -48,7 +48,7 @@ pub(crate) fn watch(head: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
     coded::begin(head, ctx)?;
     let Some(asked) = &mut ctx.ai else { return Ok(()) };
     let coded = Coded::of(&head.headers);
-    let kind = head.headers.get(CONTENT_TYPE).and_then(|it| it.to_str().ok()).and_then(Framing::of);
+    let kind = coded::framing(&head.headers);
     let kind = kind.filter(|_| coded != Coded::Unknown);
     // A length that was said must be kept to.
     let hides = asked.account.hides && kind == Some(Framing::Events) && !head.headers.contains_key(CONTENT_LENGTH);

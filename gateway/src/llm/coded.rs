@@ -34,6 +34,27 @@ pub(super) enum Coded {
     Unknown,
 }
 
+/// How an answer is written, where that can be read.
+pub(super) fn framing(headers: &HeaderMap) -> Option<Framing> {
+    headers.get(CONTENT_TYPE).and_then(|it| it.to_str().ok()).and_then(Framing::of)
+}
+
+/// How long an answer is, nobody knows any more.
+pub(super) fn unmeasured(head: &mut ResponseHeader) -> Result<()> {
+    if head.remove_header(&CONTENT_LENGTH).is_some() && head.version == Version::HTTP_11 {
+        head.insert_header(TRANSFER_ENCODING, HeaderValue::from_static("chunked"))?;
+    }
+    Ok(())
+}
+
+/// Says how long a body is that has become another, where that is said.
+pub(super) fn length(head: &mut ResponseHeader, body: &Bytes) -> Result<()> {
+    if head.headers.contains_key(CONTENT_LENGTH) {
+        head.insert_header(CONTENT_LENGTH, body.len())?;
+    }
+    Ok(())
+}
+
 impl Coded {
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let mut values = headers.get_all(CONTENT_ENCODING).iter().map(HeaderValue::as_bytes);
@@ -44,20 +65,25 @@ impl Coded {
             _ => Self::Unknown,
         }
     }
+
+    /// What a whole body says; what is in no coding that is known here is taken as it stands.
+    pub(super) fn undone(self, body: &Bytes, bytes_max: usize) -> Result<Bytes, Fault> {
+        match self {
+            Self::In(coding) => coding::decode(coding, body, bytes_max),
+            Self::Plain | Self::Unknown => Ok(body.clone()),
+        }
+    }
 }
 
 /// What a request says, whatever it is coded with.
 pub(super) fn request(headers: &HeaderMap, held: Option<&HeldBody>, bytes_max: usize) -> Result<Bytes, Nobody> {
     let body = held.map(|it| it.bytes.clone()).unwrap_or_default();
-    let coding = match Coded::of(headers) {
-        Coded::Plain => return Ok(body),
-        Coded::In(coding) => coding,
-        Coded::Unknown => {
-            let text = "a request body is read in one of `gzip`, `deflate`, `br` and `zstd`, or plain";
-            return Err(Nobody::new(415, "unsupported_encoding", text));
-        }
-    };
-    coding::decode(coding, &body, bytes_max).map_err(|fault| match fault {
+    let coded = Coded::of(headers);
+    if coded == Coded::Unknown {
+        let text = "a request body is read in one of `gzip`, `deflate`, `br` and `zstd`, or plain";
+        return Err(Nobody::new(415, "unsupported_encoding", text));
+    }
+    coded.undone(&body, bytes_max).map_err(|fault| match fault {
         Fault::TooLarge => Nobody::new(413, "request_body_too_large", fault.to_string()),
         Fault::Lies(_) => Nobody::new(400, "invalid_request_body", fault.to_string()),
     })
@@ -90,7 +116,7 @@ impl Watched {
 /// Looks at the head of an answer: what must be changed on the way is to pass plain, and says so.
 pub(super) fn begin(head: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
     let streams = |kind: Option<Framing>| matches!(kind, Some(Framing::Events | Framing::Frames));
-    let kind = head.headers.get(CONTENT_TYPE).and_then(|it| it.to_str().ok()).and_then(Framing::of);
+    let kind = framing(&head.headers);
     let looked_through = streams(kind) && looks_at_answers(ctx);
     let Some(asked) = &mut ctx.ai else { return Ok(()) };
     asked.plain = None;
@@ -101,9 +127,7 @@ pub(super) fn begin(head: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
     }
     head.remove_header(&CONTENT_ENCODING);
     head.remove_header(&ETAG);
-    if head.remove_header(&CONTENT_LENGTH).is_some() && head.version == Version::HTTP_11 {
-        head.insert_header(TRANSFER_ENCODING, HeaderValue::from_static("chunked"))?;
-    }
+    unmeasured(head)?;
     asked.plain = Some(Box::new(Reader::new(coding)));
     Ok(())
 }

@@ -6,15 +6,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use filters::Effective;
 use filters::ai::{GuardOutcome, Guards, Rejection};
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
+use http::header::CONTENT_ENCODING;
 use pingora_core::protocols::http::HttpTask;
 use pingora_error::{Error, Result};
 use pingora_http::ResponseHeader;
-use protocols::http::coding;
 use protocols::llm::guard::{Part, Refused, Windows, said};
 use protocols::llm::{Dialect, Edits};
 
-use super::coded::Coded;
+use super::coded::{Coded, length};
 use super::guard::{Noted, stream_error};
 use super::reply;
 use super::webhook::{Asker, Message, Side, Verdict};
@@ -172,10 +171,7 @@ impl Examiner {
     async fn whole(&self, tasks: &mut [HttpTask], coded: Coded, bytes_max: usize) -> Result<()> {
         let is_body = |it: &HttpTask| matches!(it, HttpTask::Body(Some(_), _));
         let Some(HttpTask::Body(Some(body), _)) = tasks.iter().find(|it| is_body(it)) else { return Ok(()) };
-        let plain = match coded {
-            Coded::In(coding) => coding::decode(coding, body, bytes_max).ok(),
-            Coded::Plain | Coded::Unknown => Some(body.clone()),
-        };
+        let plain = coded.undone(body, bytes_max).ok();
         let all = plain.as_ref().and_then(|it| said(it, false).ok());
         let (Some(plain), Some(all)) = (plain, all) else {
             return Err(Error::explain(RESPONSE_REFUSED, "the answer cannot be looked through"));
@@ -228,11 +224,4 @@ fn become_others(
     head.remove_header(&CONTENT_ENCODING);
     *body = edits.apply(plain).concat().into();
     length(head, body)
-}
-
-fn length(head: &mut ResponseHeader, body: &Bytes) -> Result<()> {
-    if head.headers.contains_key(CONTENT_LENGTH) {
-        head.insert_header(CONTENT_LENGTH, body.len())?;
-    }
-    Ok(())
 }

@@ -5,16 +5,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use filters::Effective;
 use filters::ai::Guards;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderValue, Version};
 use parking_lot::Mutex;
 use pingora_error::{Error, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
-use protocols::http::coding;
 use protocols::llm::guard::{Find, Refused, Stream, Windows, judge};
 use protocols::llm::{Dialect, Framing, error_body};
 
-use super::coded::Coded;
+use super::coded::{Coded, framing, length};
 use super::examine::{Examiner, Looking};
 use super::webhook::{Asker, Side};
 use super::{reply, shape};
@@ -59,11 +58,10 @@ pub(crate) fn guard_answer(
         return Ok(None);
     }
     let Some(settings) = ctx.settings().cloned() else { return Ok(None) };
-    examine(proxy, client, head, &settings, ctx);
+    let (kind, coded) = (framing(&head.headers), Coded::of(&head.headers));
+    examine(proxy, client, (kind, coded), &settings, ctx);
     let Some((policy, asked)) = settings.ai().zip(ctx.ai.as_mut()) else { return Ok(None) };
     let dialect = asked.operation.dialect();
-    let kind = head.headers.get(CONTENT_TYPE).and_then(|it| it.to_str().ok()).and_then(Framing::of);
-    let coded = Coded::of(&head.headers);
     let hidden = coded == Coded::Unknown || kind == Some(Framing::Frames);
     if hidden && kind.is_some() && policy.response.enforces() {
         return Err(Error::explain(RESPONSE_REFUSED, "the answer cannot be looked through"));
@@ -92,10 +90,14 @@ pub(crate) fn guard_answer(
 }
 
 /// Has servers asked about an answer that is about to come.
-fn examine(proxy: &Proxy, client: &RequestHeader, head: &ResponseHeader, settings: &Arc<Effective>, ctx: &mut Ctx) {
+fn examine(
+    proxy: &Proxy,
+    client: &RequestHeader,
+    (kind, coded): (Option<Framing>, Coded),
+    settings: &Arc<Effective>,
+    ctx: &mut Ctx,
+) {
     let Some(policy) = settings.ai().filter(|it| it.response.asks()) else { return };
-    let kind = head.headers.get(CONTENT_TYPE).and_then(|it| it.to_str().ok()).and_then(Framing::of);
-    let coded = Coded::of(&head.headers);
     let looking = match kind {
         Some(Framing::Events) if policy.streaming => Looking::Stream { windows: Windows::default(), ended: false },
         Some(Framing::Json) => Looking::Whole { coded, bytes_max: ctx.body_bytes_max },
@@ -125,10 +127,7 @@ struct Judging {
 impl Judging {
     fn finish(&self, head: &mut ResponseHeader, body: &mut Bytes) -> Result<()> {
         let Some(guards) = self.settings.ai().map(|it| &it.response) else { return Ok(()) };
-        let plain = match self.coded {
-            Coded::In(coding) => coding::decode(coding, body, self.bytes_max).ok(),
-            Coded::Plain | Coded::Unknown => Some(body.clone()),
-        };
+        let plain = self.coded.undone(body, self.bytes_max).ok();
         let judged = plain.as_ref().and_then(|it| judge(it, false, guards).ok());
         let (Some(judged), Some(plain)) = (judged, plain) else {
             return match guards.enforces() {
@@ -149,10 +148,7 @@ impl Judging {
             head.remove_header(&CONTENT_ENCODING);
             *body = judged.edits.apply(&plain).concat().into();
         }
-        if head.headers.contains_key(CONTENT_LENGTH) {
-            head.insert_header(CONTENT_LENGTH, body.len())?;
-        }
-        Ok(())
+        length(head, body)
     }
 }
 

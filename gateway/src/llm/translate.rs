@@ -6,16 +6,14 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use http::header::{
-    ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, LAST_MODIFIED, TRANSFER_ENCODING,
-};
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, ETAG, LAST_MODIFIED};
 use http::{HeaderName, HeaderValue};
 use pingora_error::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use protocols::llm::translate::{self, AnswerFault, Dropped, Stream, Terms, Wanted, Wire};
 use protocols::llm::{Fault, Framing, Operation, error_body};
 
-use super::{Asked, Provider, head};
+use super::{Asked, Provider, coded, head};
 use crate::proxy::Ctx;
 use crate::session::{Finish, RESPONSE_REFUSED};
 
@@ -159,14 +157,12 @@ pub(crate) fn begin_answer(head: &mut ResponseHeader, ctx: &mut Ctx) -> Result<O
         let names = HeaderValue::from_str(&names.join(", "));
         head.insert_header(DROPPED, names.map_err(|_| Error::new(ErrorType::InternalError))?)?;
     }
-    let kind = head.headers.get(CONTENT_TYPE).and_then(|it| it.to_str().ok()).and_then(Framing::of);
+    let kind = coded::framing(&head.headers);
     let terms = translation.terms.clone();
     if head.status.is_success() && terms.streams() && matches!(kind, Some(Framing::Events | Framing::Frames)) {
         translation.stream = Some(Box::new(Stream::new(terms.clone())));
         head.insert_header(CONTENT_TYPE, HeaderValue::from_static(terms.media_type()))?;
-        if head.remove_header(&CONTENT_LENGTH).is_some() && head.version == http::Version::HTTP_11 {
-            head.insert_header(TRANSFER_ENCODING, HeaderValue::from_static("chunked"))?;
-        }
+        coded::unmeasured(head)?;
         return Ok(None);
     }
     Ok(Some(Box::new(move |head, body| finish(&terms, head, body))))
@@ -207,9 +203,7 @@ fn said(
     if let Some((name, value)) = header {
         head.insert_header(HeaderName::from_static(name), HeaderValue::from_static(value))?;
     }
-    if head.headers.contains_key(CONTENT_LENGTH) {
-        head.insert_header(CONTENT_LENGTH, text.len())?;
-    }
+    coded::length(head, &text)?;
     *body = text;
     Ok(())
 }

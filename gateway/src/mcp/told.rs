@@ -5,6 +5,7 @@ use filters::expr::Json;
 use ir::Text;
 use protocols::json::Raw;
 use protocols::mcp::Message;
+use protocols::mcp::definition::hex;
 use serde_json::{Value, json};
 
 use super::Target;
@@ -77,13 +78,7 @@ impl Told {
 
 /// A message has come.
 pub(super) fn begun(ctx: &mut Ctx, talk: &Talk, method: &str) {
-    let mut session = String::new();
-    if let Some((name, _)) = &talk.session {
-        session.reserve(2 * name.len());
-        for byte in name {
-            session.extend([byte >> 4, byte & 15].map(|it| char::from_digit(it.into(), 16).unwrap_or_default()));
-        }
-    }
+    let session = talk.session.as_ref().map(|(name, _)| hex(name)).unwrap_or_default();
     let mut object = Json::new();
     object.insert("methodName".to_owned(), Value::from(method));
     if !session.is_empty() {

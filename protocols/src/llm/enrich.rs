@@ -109,9 +109,8 @@ impl Enriching<'_> {
     }
 
     fn missing(&self, edits: &mut Edits, key: &str, before: &str, behind: &str) {
-        let all: Vec<_> = [before, behind].into_iter().filter(|it| !it.is_empty()).collect();
-        if !all.is_empty() {
-            self.request.set(edits, key, format!("[{}]", all.join(",")));
+        if let Some(all) = joined(before, behind) {
+            self.request.set(edits, key, format!("[{all}]"));
         }
     }
 
@@ -161,9 +160,8 @@ impl Enriching<'_> {
                 }
             }
             None => {
-                let all: Vec<_> = [before, behind].into_iter().filter(|it| !it.is_empty()).collect();
-                if !all.is_empty() {
-                    self.request.set(edits, "systemInstruction", format!(r#"{{"parts":[{}]}}"#, all.join(",")));
+                if let Some(all) = joined(&before, &behind) {
+                    self.request.set(edits, "systemInstruction", format!(r#"{{"parts":[{all}]}}"#));
                 }
             }
         }
@@ -181,13 +179,18 @@ fn inside(text: &str) -> String {
     quoted.get(1..quoted.len() - 1).unwrap_or_default().to_owned()
 }
 
+/// Items in one list; nothing where there are none.
+fn joined(before: &str, behind: &str) -> Option<String> {
+    let all: Vec<_> = [before, behind].into_iter().filter(|it| !it.is_empty()).collect();
+    (!all.is_empty()).then(|| all.join(","))
+}
+
 /// Items before and behind those of a list.
 fn around(edits: &mut Edits, list: Raw<'_>, before: &str, behind: &str) {
     let (start, end) = (list.range().start + 1, list.range().end - 1);
     if list.elements().next().is_none() {
-        let all: Vec<_> = [before, behind].into_iter().filter(|it| !it.is_empty()).collect();
-        if !all.is_empty() {
-            edits.insert(start, all.join(","));
+        if let Some(all) = joined(before, behind) {
+            edits.insert(start, all);
         }
         return;
     }

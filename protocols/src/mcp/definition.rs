@@ -128,9 +128,10 @@ fn number(text: &str) -> String {
     }
 }
 
-/// As lists of approvals write it.
-pub fn hex(hash: &Hash) -> String {
-    hash.iter().map(|it| format!("{it:02x}")).collect()
+/// In lower case, as lists of approvals write hashes.
+pub fn hex(bytes: &[u8]) -> String {
+    let digit = |it: u8| char::from_digit(it.into(), 16).unwrap_or_default();
+    bytes.iter().flat_map(|it| [digit(it >> 4), digit(it & 15)]).collect()
 }
 
 #[cfg(test)]

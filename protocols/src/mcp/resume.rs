@@ -4,8 +4,9 @@
 //! `g<target>:<id>,<target>:<id>` for the stream of what nobody asked for, `p<target>:<id>` for the answer to one call.
 //! The ids of servers are opaque, and written in base64url.
 //!
-//! Where events are kept ([`Place`]), an id says first who keeps them: `<owner>.<track>.<number>`, then `.call` where they are
-//! the answer to a call, and after `~` how far the servers' streams had come, for whoever asks somebody else than the owner.
+//! Where events are kept ([`Place`]), an id says first who keeps them: `<owner>.<track>.<number>`, then `.call` where they
+//! are the answer to a call, and after `~` how far the servers' streams had come, for whoever asks somebody else than the
+//! owner.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

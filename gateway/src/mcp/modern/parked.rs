@@ -8,7 +8,6 @@
 //! knows of the call, the client is told to make it anew.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +15,7 @@ use aws_lc_rs::rand;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use protocols::json::{Kind, Raw, quoted};
+use protocols::mcp::definition::hex;
 use protocols::mcp::{Message, answer};
 
 use super::super::Target;
@@ -80,12 +80,7 @@ impl Parked {
         let asked_id = parsed.id.map_or("null", Raw::text).to_owned();
         let mut bytes = [0; 16];
         rand::fill(&mut bytes).map_err(|_| Fault::Unsupported("randomness"))?;
-        let mut handle = String::with_capacity(32);
-        for byte in bytes {
-            // Writing to a String cannot fail.
-            let _ = write!(handle, "{byte:02x}");
-        }
-        let handle = format!("{:x}-{handle}", talk.mcp.replay.owner);
+        let handle = format!("{:x}-{}", talk.mcp.replay.owner, hex(&bytes));
         let message = input_required(&parsed, &seam.sent, &handle);
         drop(parsed);
         let seat = if talk.mcp.kin.is_empty() { None } else { talk.mcp.replay.stay() };

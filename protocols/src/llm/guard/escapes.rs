@@ -141,7 +141,7 @@ fn escape(text: &str) -> Escape {
     Escape::Is(read, 2)
 }
 
-/// `\uXXXX`, or two of them that are one character.
+/// `\u` and four digits, or two such that are one character.
 fn unicode(text: &str) -> Escape {
     let unit = |at: usize| text.get(at + 2..at + 6).and_then(|it| u16::from_str_radix(it, 16).ok());
     let cut = |at: usize| {
