@@ -15,3 +15,4 @@ pub mod openapi;
 pub mod proxy_protocol;
 pub mod seal;
 pub mod sse;
+pub mod websocket;

@@ -21,6 +21,8 @@ mod pass;
 mod prompts;
 #[path = "llm/providers.rs"]
 mod providers;
+#[path = "llm/realtime.rs"]
+mod realtime;
 #[path = "llm/routing.rs"]
 mod routing;
 #[path = "llm/translate.rs"]

@@ -80,7 +80,21 @@
 //! 4,096; bodies up to `frontendPolicies.http.maxBufferSize`. 64 aliases, defaults, overrides and messages a side each.
 //!
 //! **Outcome.** 403 with code `content_rejected` and reason `Authorization`; an answer that cannot be looked through is
-//! 502. WebSockets (realtime) are not guarded.
+//! 502.
+//!
+//! **Realtime.** Sessions of OpenAI's realtime API (WebSockets) are guarded by the rules of `regex` guards, message by
+//! message. Of what a client says the items of the conversation, and the instructions of sessions and answers, are looked
+//! through; what is refused does not go on, the client gets an event `error` (`content_rejected`) that names its event, and
+//! the session goes on. Of what a model says texts, transcripts and arguments are held back and masked as in any stream,
+//! with the sounds behind them; an answer that is refused goes no further than an `error` and its `response.done` without
+//! output, and the provider is told to stop it with what the client says next. Sounds themselves are not listened to. A
+//! message is at most 16 MiB; what cannot be read (no JSON, no text, broken frames) is refused, and ends the session where
+//! the provider sent it. Frames are never compressed: the extension is taken out of the handshake. Where a `webhook` would
+//! have to be asked, a session is refused with 400 (`realtime_not_guarded`). Sessions have no `defaults`, `overrides` and
+//! `prompts`; `modelAliases` hold. Limits by tokens are reserved for each answer as it begins, and settled when it is
+//! over: a session whose local limits have nothing left then gets an `error` (`rate_limit_exceeded`) and is closed with 1008;
+//! servers of limits are asked at the handshake and told when the session is over. What one answer uses beyond its
+//! reservation (1,024 tokens where the session has no `max_output_tokens`) is the bound of what goes over.
 //!
 //! **Where we differ.** `streaming` is on unless switched off. `mode`, `holdBack`, `firstTokenTimeout` and `clientGone` are
 //! ours. Guards of cloud providers, `routes` and the transformations are refused: they are not supported

@@ -7,11 +7,11 @@ use filters::expr::Json;
 use http::header::CONTENT_LENGTH;
 use pingora_error::Result;
 use pingora_http::ResponseHeader;
-use protocols::llm::{Framing, Hide, Priced, Seen, Tap};
+use protocols::llm::{Framing, Hide, Operation, Priced, Seen, Tap, Usage};
 use serde_json::Value;
 
 use super::coded::{self, Coded, Watched};
-use super::{Asked, settle};
+use super::{Asked, realtime, settle};
 use crate::proxy::Ctx;
 use crate::telemetry::LlmEvent;
 
@@ -41,12 +41,17 @@ pub(crate) struct Account {
     /// The provider says what it used because the gateway asked: the client does not hear of it.
     pub(super) hides: bool,
     hide: Option<Box<Hide>>,
+    /// Tokens of answers of a session that were cut off, about.
+    cut_off: u64,
 }
 
 /// Looks at the head of an answer: from here on it is watched, where there is something to be seen.
 pub(crate) fn watch(head: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
     coded::begin(head, ctx)?;
     let Some(asked) = &mut ctx.ai else { return Ok(()) };
+    if asked.operation == Operation::Realtime {
+        return realtime::open(head, ctx);
+    }
     let coded = Coded::of(&head.headers);
     let kind = coded::framing(&head.headers);
     let kind = kind.filter(|_| coded != Coded::Unknown);
@@ -122,6 +127,19 @@ impl Account {
         }
     }
 
+    /// A session is over, of which this was seen; of answers that were cut off so many tokens came.
+    pub(super) fn lived(&mut self, mut seen: Seen, cut_off: Option<u64>) {
+        if let Some(output) = cut_off {
+            let mut about = Usage::default();
+            about.guess(0, output);
+            seen.usage.add(about);
+            (self.estimated, self.cut_off) = (true, output);
+        }
+        // Between answers nobody waits for tokens.
+        (self.first, self.last, self.lost) = (None, None, false);
+        self.seen = Some(Box::new(seen));
+    }
+
     /// An answer that was cut off before it said what it used: a token is an event of a stream, or so many bytes.
     pub(super) fn estimate(&mut self, input: u64) {
         if let Some(seen) = self.seen.as_mut().filter(|_| self.lost) {
@@ -139,6 +157,11 @@ impl Account {
         }
         seen.usage.guess(input, output);
         self.estimated = true;
+    }
+
+    /// About how many tokens came of answers of a session that are not over.
+    pub(super) fn output_cut_off(&self) -> u64 {
+        self.cut_off
     }
 
     /// About how many tokens came.

@@ -22,6 +22,7 @@ use super::choose::{self, Candidate, Draw, Nobody};
 use super::coded::Coded;
 use super::guard::Watch;
 use super::quota::Reserved;
+use super::realtime::{self, Live};
 use super::translate::Translation;
 use super::{Ai, Provider, coded, reply, shape};
 use crate::proxy::request::Stop;
@@ -67,6 +68,8 @@ pub(crate) struct Asked {
     form: Option<String>,
     /// Marks for the cache of a provider that has them.
     pub(super) marks: Option<Marks>,
+    /// A session of realtime, once its provider has agreed to it.
+    pub(super) live: Option<Box<Live>>,
 }
 
 impl Asked {
@@ -93,6 +96,7 @@ impl Asked {
             changed_model: false,
             form: None,
             marks: None,
+            live: None,
         }
     }
 
@@ -281,10 +285,10 @@ pub(crate) async fn prepare(
         return Ok(Some(reply::refusal(path.operation.dialect(), &nobody)));
     }
     let mut asked = Asked::new(ai, path);
-    if asked.operation == Operation::Realtime {
-        asked.model = uri.query().and_then(|it| parameter(it, "model"));
-    }
-    let mut answered = read(proxy, session, ctx, &mut asked).await?;
+    let mut answered = match asked.operation {
+        Operation::Realtime => realtime::admit(ctx, &mut asked, uri.query()),
+        _ => read(proxy, session, ctx, &mut asked).await?,
+    };
     if answered.is_none() {
         answered = draw(session, ctx, &mut asked, uri.query());
     }
@@ -367,7 +371,7 @@ fn unstreamable(asked: &Asked, query: Option<&str>) -> Option<Nobody> {
 }
 
 /// Whether who asks may ask for a model by this name.
-fn may_ask(ctx: &Ctx, model: &str) -> bool {
+pub(super) fn may_ask(ctx: &Ctx, model: &str) -> bool {
     ctx.facts.identity.api_key.as_ref().is_none_or(|it| it.may_ask(model))
 }
 
@@ -417,7 +421,7 @@ fn look(session: &Session, ctx: &Ctx, asked: &mut Asked) -> Result<(), Nobody> {
 }
 
 /// A parameter of a query, where its value needs no decoding.
-fn parameter(query: &str, name: &str) -> Option<String> {
+pub(super) fn parameter(query: &str, name: &str) -> Option<String> {
     let found = query.split('&').filter_map(|it| it.split_once('=')).find(|(key, _)| *key == name);
     found.map(|(_, value)| value.to_owned())
 }

@@ -48,6 +48,9 @@ pub(crate) fn requested(head: &mut RequestHeader, asked: &Asked) -> Result<()> {
             target.parse().map_err(|_| Error::explain(ErrorType::InternalError, "a path of a provider is no URI"))?;
         head.set_uri(uri);
     }
+    if asked.operation == Operation::Realtime {
+        return super::realtime::requested(head, asked);
+    }
     if let Some(bytes) = asked.changed_bytes() {
         // What was changed goes on plain.
         head.remove_header(&CONTENT_ENCODING);

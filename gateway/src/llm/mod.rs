@@ -17,6 +17,7 @@ mod head;
 pub mod mock;
 mod price;
 mod quota;
+mod realtime;
 mod reply;
 mod settle;
 mod shape;
@@ -35,6 +36,7 @@ pub(crate) use guard::{guard_answer, looks_at_answers, noted};
 pub(crate) use head::{requested, sign};
 pub use price::Prices;
 pub(crate) use quota::{reserve, settle as settle_limits};
+pub(crate) use realtime::{from_client, from_provider};
 pub(crate) use reply::{dialect_of, in_dialect};
 pub(crate) use translate::{begin_answer, pass};
 

@@ -1,5 +1,6 @@
 //! Limits by tokens: reserved before a request goes out, settled when it is known what it used.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -8,7 +9,9 @@ use filters::remote_rate_limit::{self, Due};
 use filters::{Attachment, Effective, Exchange, Policy, Reply};
 use pingora_proxy::Session;
 
-use super::Asked;
+use protocols::llm::realtime::Refusal;
+
+use super::{Asked, realtime};
 use crate::proxy::request::Stop;
 use crate::proxy::{Ctx, Proxy, inputs};
 
@@ -19,6 +22,8 @@ const OUTPUT_TOKENS_DEFAULT: u64 = 1_024;
 #[derive(Default)]
 pub(crate) struct Reserved {
     local: Vec<Reservation>,
+    /// Of answers of a session that are under way.
+    answers: VecDeque<Vec<Reservation>>,
     remote: Vec<(Arc<Attachment>, Due)>,
 }
 
@@ -65,7 +70,10 @@ pub(crate) fn settle(proxy: &Proxy, session: &Session, ctx: &mut Ctx, status: u1
     let Some(asked) = &mut ctx.ai else { return };
     let used = asked.used(status);
     let mut reserved = std::mem::take(&mut asked.reserved);
-    reserved.settle_local(used);
+    match asked.live.is_some() {
+        true => reserved.settle_answers(asked.account.output_cut_off()),
+        false => reserved.settle_local(used),
+    }
     if reserved.remote.is_empty() {
         return;
     }
@@ -96,7 +104,67 @@ pub(crate) fn settle(proxy: &Proxy, session: &Session, ctx: &mut Ctx, status: u1
     });
 }
 
+/// An answer of a session begins: what it may use is reserved, or there is nothing left. What was reserved for the
+/// session is for the first one.
+pub(super) fn begin(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx, output_max: Option<u64>) -> Option<Refusal> {
+    let reserved = &mut ctx.ai.as_mut()?.reserved;
+    if !reserved.local.is_empty() {
+        let first = std::mem::take(&mut reserved.local);
+        reserved.answers.push_back(first);
+        return None;
+    }
+    let counting: Vec<_> = levels(ctx).flat_map(|it| it.filters()).filter(|it| counts(&it.policy)).cloned().collect();
+    if counting.is_empty() {
+        return None;
+    }
+    let tokens = output_max.unwrap_or(OUTPUT_TOKENS_DEFAULT);
+    let (mut kept, mut refused) = (Vec::new(), None);
+    // The session is older than its answers.
+    let began = std::mem::replace(&mut ctx.facts.now, crate::clock::now());
+    for attachment in counting {
+        let around = proxy.around(&ctx.plan, None);
+        let mut exchange = Exchange { request: session.req_header_mut(), facts: &mut ctx.facts, outside: &around };
+        let decided = exchange.facts.decisions.len();
+        let Some(Policy::LocalRateLimit(it)) = chosen(&attachment.policy, exchange.facts) else { continue };
+        let it = it.reserve(tokens, &mut exchange);
+        for decision in exchange.facts.decisions.iter_mut().skip(decided) {
+            decision.policy.get_or_insert_with(|| attachment.key.clone());
+        }
+        match it {
+            Ok(it) => kept.push(it),
+            Err(reply) => {
+                refused = Some(realtime::used_up(&reply));
+                break;
+            }
+        }
+    }
+    ctx.facts.now = began;
+    if refused.is_some() {
+        let now = crate::clock::now();
+        kept.drain(..).for_each(|it| it.settle(0, now));
+    }
+    ctx.ai.as_mut()?.reserved.answers.push_back(kept);
+    refused
+}
+
+/// An answer of a session is over.
+pub(super) fn end(ctx: &mut Ctx, used: u64) {
+    let answer = ctx.ai.as_mut().and_then(|it| it.reserved.answers.pop_front());
+    let now = crate::clock::now();
+    answer.into_iter().flatten().for_each(|it| it.settle(used, now));
+}
+
 impl Reserved {
+    /// A session is over: of answers that were under way so many tokens came.
+    fn settle_answers(&mut self, output: u64) {
+        self.settle_local(0);
+        let now = crate::clock::now();
+        for (at, answer) in self.answers.drain(..).enumerate() {
+            let used = if at == 0 { output } else { 0 };
+            answer.into_iter().for_each(|it| it.settle(used, now));
+        }
+    }
+
     fn settle_local(&mut self, used: u64) {
         let now = crate::clock::reading(Instant::now());
         self.local.drain(..).for_each(|it| it.settle(used, now));

@@ -14,8 +14,10 @@ impl Asked {
     /// Closes the account. To be called once, when nothing more comes.
     pub(crate) fn settle(&mut self, prices: &Prices) {
         self.account.finish();
-        let input = self.input_about();
-        self.account.estimate(input);
+        if !self.lived() {
+            let input = self.input_about();
+            self.account.estimate(input);
+        }
         let Some(provider) = self.provider() else { return };
         let Some(seen) = self.account.seen.as_deref() else { return };
         // A name of the provider's own is surer than the one that was asked for.

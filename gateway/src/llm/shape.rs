@@ -74,7 +74,7 @@ pub(super) async fn ask(proxy: &Proxy, client: &RequestHeader, ctx: &mut Ctx, as
 }
 
 /// What a model is asked for instead.
-fn alias<'a>(policy: &'a Policy, model: &str) -> Option<&'a str> {
+pub(super) fn alias<'a>(policy: &'a Policy, model: &str) -> Option<&'a str> {
     let fits = |name: &str| Pattern::parse(name).is_ok_and(|it| it.matches(model));
     policy.aliases.iter().find(|(name, _)| fits(name)).map(|(_, model)| &**model)
 }

@@ -101,6 +101,9 @@ impl ProxyHttp for Proxy {
         end: bool,
         ctx: &mut Box<Ctx>,
     ) -> Result<()> {
+        if ctx.is_upgrade {
+            crate::llm::from_client(body, ctx)?;
+        }
         body::request(body, end, ctx)
     }
 
@@ -125,11 +128,14 @@ impl ProxyHttp for Proxy {
 
     fn response_body_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         body: &mut Option<Bytes>,
         end: bool,
         ctx: &mut Box<Ctx>,
     ) -> Result<Option<Duration>> {
+        if ctx.is_upgrade {
+            crate::llm::from_provider(self, session, body, ctx)?;
+        }
         crate::a2a::pass(body, end, ctx)?;
         body::response(body, end, ctx)?;
         Ok(None)

@@ -21,6 +21,7 @@ mod lines;
 mod pattern;
 mod pick;
 mod profile;
+pub mod realtime;
 mod request;
 mod route;
 mod tap;
@@ -36,7 +37,7 @@ pub use hide::Hide;
 pub use pattern::Pattern;
 pub use profile::{KeyPlace, PROFILES, Profile, profile};
 pub use request::{Fault, MEMBERS_MAX, Request, scan};
-pub use route::{Operation, Path, locate};
+pub use route::{Operation, Path, locate, named};
 pub use tap::{Framing, Seen, Tap};
 pub use usage::Usage;
 

@@ -175,6 +175,11 @@ pub fn locate(path: &str) -> Path<'_> {
     plain(found.map_or(Operation::Passthrough, |(_, operation)| *operation))
 }
 
+/// The model that a value of a query or a segment of a path names; nothing where it names none.
+pub fn named(text: &str) -> Option<Cow<'_, str>> {
+    decoded(text)
+}
+
 /// A segment with its escapes resolved; nothing where it is not one name in UTF-8.
 fn decoded(text: &str) -> Option<Cow<'_, str>> {
     if !text.contains('%') {

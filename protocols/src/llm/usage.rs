@@ -51,6 +51,30 @@ impl Usage {
         }
     }
 
+    /// What was used in all, with what another answer has used.
+    pub fn add(&mut self, other: Self) {
+        let sum = |one: Option<u64>, other: Option<u64>| match (one, other) {
+            (Some(one), Some(other)) => Some(one.saturating_add(other)),
+            (one, other) => one.or(other),
+        };
+        self.reported_input = sum(self.input(), other.input());
+        self.input_is_fresh = false;
+        self.service_tier = other.service_tier.or(self.service_tier.take());
+        self.raw = other.raw.or(self.raw.take());
+        for (held, more) in [
+            (&mut self.cache_read, other.cache_read),
+            (&mut self.cache_write, other.cache_write),
+            (&mut self.output, other.output),
+            (&mut self.reasoning, other.reasoning),
+            (&mut self.input_audio, other.input_audio),
+            (&mut self.output_audio, other.output_audio),
+            (&mut self.input_image, other.input_image),
+            (&mut self.output_image, other.output_image),
+        ] {
+            *held = sum(*held, more);
+        }
+    }
+
     /// What was used at least, as far as nobody has said more.
     pub fn guess(&mut self, input: u64, output: u64) {
         self.reported_input.get_or_insert(input);
@@ -242,6 +266,18 @@ mod tests {
             ],
             [Some(7), None, None, Some(3), None],
         );
+    }
+
+    #[test]
+    fn answers_of_one_session_add_up_whatever_their_convention() {
+        let mut all = Usage::default();
+        all.add(read(&[
+            r#"{"input_tokens":75,"output_tokens":48,"input_token_details":{"text_tokens":50,"audio_tokens":25,
+            "cached_tokens":10},"output_token_details":{"text_tokens":8,"audio_tokens":40}}"#,
+        ]));
+        all.add(read(&[r#"{"input_tokens":5,"cache_read_input_tokens":20,"output_tokens":2}"#]));
+        let got = (all.input(), all.cache_read, all.output, all.input_audio, all.output_audio, all.reasoning);
+        assert_eq!(got, (Some(100), Some(30), Some(50), Some(25), Some(40), None));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `agentgateway mock-llm`: a provider without a model, to try things with and to test against.
 //!
 //! It speaks the dialects of OpenAI (chat completions, responses, embeddings, images, rerank, models), Anthropic,
-//! Gemini and Bedrock (conversations), by path, streamed or not. What it says follows from the request alone: the same words come back, input tokens
+//! Gemini and Bedrock (conversations), by path, streamed or not, and OpenAI's realtime. What it says follows from the request alone: the same words come back, input tokens
 //! are a quarter of the bytes of the body, output tokens the words of the answer. A script changes that for models by
 //! name: [`script`]. It is no gateway: it reads HTTP/1.1 from whoever connects, and checks no key unless told to.
 
@@ -9,6 +9,7 @@ mod anthropic;
 mod bedrock;
 mod gemini;
 mod openai;
+mod realtime;
 pub mod script;
 
 use std::convert::Infallible;
@@ -94,14 +95,15 @@ pub async fn serve(address: SocketAddr, script: Script, told: impl FnOnce(Socket
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEAD_TIMEOUT)
-                .serve_connection(TokioIo::new(stream), service);
+                .serve_connection(TokioIo::new(stream), service)
+                .with_upgrades();
             // A client that leaves early leaves.
             let _ = connection.await;
         });
     }
 }
 
-async fn answer(script: Arc<Script>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+async fn answer(script: Arc<Script>, mut request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
     let path = request.uri().path().to_owned();
     let place = locate(&path);
     let refused = |status: u16, code: &str, text: &str| {
@@ -119,6 +121,10 @@ async fn answer(script: Arc<Script>, request: Request<Incoming>) -> Result<Respo
     }
     if place.operation == Operation::Models {
         return Ok(document(200, openai::models(&script).to_string().into()));
+    }
+    if place.operation == Operation::Realtime {
+        let session = realtime::answer(&script, &mut request).await;
+        return Ok(session.unwrap_or_else(|(status, code, text)| refused(status, code, text)));
     }
     let body = match Limited::new(request.into_body(), BODY_BYTES_MAX).collect().await {
         Ok(body) => body.to_bytes(),

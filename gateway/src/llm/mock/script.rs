@@ -39,7 +39,7 @@ pub(super) struct Rule {
     text: Option<String>,
     thinking: Option<String>,
     tool_input: Option<serde_json::Value>,
-    cached_tokens: u64,
+    pub(super) cached_tokens: u64,
     reasoning_tokens: u64,
 }
 
@@ -131,6 +131,11 @@ impl RuleText {
 }
 
 impl Rule {
+    /// What is said whatever is asked.
+    pub(super) fn text(&self) -> Option<&str> {
+        self.text.as_deref()
+    }
+
     /// The question with the answer of the script.
     pub(super) fn apply(&self, mut question: Question) -> Question {
         if let Some(text) = &self.text {

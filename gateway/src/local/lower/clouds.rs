@@ -81,6 +81,7 @@ pub(super) fn azure(it: &doc::AiAzure) -> Result<Placed, String> {
             (Operation::Completions, below("/chat/completions")),
             (Operation::Responses, below("/responses")),
             (Operation::Embeddings, below("/embeddings")),
+            (Operation::Realtime, below("/realtime")),
         ],
         // Before that a model was asked by the name of its deployment, in the path.
         Some(date) => {
@@ -89,6 +90,7 @@ pub(super) fn azure(it: &doc::AiAzure) -> Result<Placed, String> {
                 (Operation::Completions, deployment("chat/completions")),
                 (Operation::Responses, format!("/openai/responses?api-version={date}")),
                 (Operation::Embeddings, deployment("embeddings")),
+                (Operation::Realtime, format!("/openai/realtime?api-version={date}&deployment={{model}}")),
             ]
         }
     };

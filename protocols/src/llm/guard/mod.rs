@@ -6,6 +6,7 @@
 //! a kind that nobody knows yet is looked through.
 
 mod escapes;
+mod messages;
 mod said;
 mod stream;
 mod walk;
@@ -15,9 +16,10 @@ mod windows;
 use std::ops::Range;
 use std::sync::Arc;
 
+pub use messages::Messages;
 pub use said::{Said, said};
 pub use stream::{Refused, Stream};
-pub use whole::{Judged, judge};
+pub use whole::{Judged, judge, judge_event};
 pub use windows::Windows;
 
 /// Whose text it is.

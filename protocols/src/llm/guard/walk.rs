@@ -70,7 +70,7 @@ const MARKS: [&str; 34] = [
 ];
 
 /// Members of a stream's event that tell its texts apart.
-const TELLING: [&str; 5] = ["index", "output_index", "content_index", "summary_index", "item_id"];
+const TELLING: [&str; 6] = ["index", "output_index", "content_index", "summary_index", "item_id", "contentBlockIndex"];
 
 #[derive(Clone, Copy)]
 struct At {
@@ -95,9 +95,25 @@ pub(super) fn request<'a>(document: Raw<'a>, leaf: &mut dyn FnMut(Leaf<'a>)) {
     }
 }
 
+/// Strings of what a client says in a session: an item of the conversation, or terms of session and answers.
+pub(super) fn client_event<'a>(document: Raw<'a>, leaf: &mut dyn FnMut(Leaf<'a>)) {
+    let at = At { part: Part::Message, role: "user", free: false, delta: false, channel: 0 };
+    for (key, value) in document.members() {
+        match &*key {
+            "item" => walk(value, at, leaf),
+            "session" | "response" => request(value, leaf),
+            _ => {}
+        }
+    }
+}
+
 /// Strings of an answer, or of an event of one.
 pub(super) fn answer<'a>(document: Raw<'a>, leaf: &mut dyn FnMut(Leaf<'a>)) {
     let kind = document.get("type").and_then(Raw::as_str).unwrap_or_default();
+    if kind.ends_with("audio.delta") {
+        // Sound, in base64.
+        return;
+    }
     let tool = kind.contains("arguments") || kind.contains("_call");
     let part = if tool { Part::ToolInput } else { Part::Message };
     let at = At { part, role: "assistant", free: false, delta: false, channel: mixed(0, kind.as_bytes()) };
@@ -135,7 +151,9 @@ fn object<'a>(value: Raw<'a>, mut at: At, leaf: &mut dyn FnMut(Leaf<'a>)) {
         }
     }
     for (key, inner) in value.members() {
-        if !at.free && MARKS.contains(&&*key) {
+        // A transcript stands beside its sound.
+        let is_sound = &*key == "audio" && inner.kind() == Kind::String;
+        if !at.free && (is_sound || MARKS.contains(&&*key)) {
             continue;
         }
         if !at.free && matches!(&*key, "logprobs" | "logprobsResult") {

@@ -31,6 +31,14 @@ pub fn judge(document: &[u8], is_request: bool, rules: &dyn Find) -> Result<Judg
     Ok(judged)
 }
 
+/// Looks through what a client says in a session of realtime.
+pub fn judge_event(event: &[u8], rules: &dyn Find) -> Result<Judged, json::Fault> {
+    let event = json::parse(event)?;
+    let mut judged = Judged::default();
+    walk::client_event(event, &mut |leaf| judged.leaf(&leaf, rules));
+    Ok(judged)
+}
+
 impl Judged {
     pub(super) fn leaf(&mut self, leaf: &Leaf<'_>, rules: &dyn Find) {
         let Leaf { value, part, .. } = *leaf;
