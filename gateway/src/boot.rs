@@ -11,7 +11,7 @@ use pingora_core::server::{RunArgs, Server, ShutdownWatch};
 use pingora_core::services::background::{BackgroundService, background_service};
 use tokio::runtime::Handle;
 
-use crate::a2a::A2a;
+use crate::a2a::{A2a, Deleted};
 use crate::admin::{self, AdminContext, Bound, Liveness, Readiness};
 use crate::life::generation::Load;
 use crate::life::heir::{Inheritance, Predecessor, Takeover};
@@ -34,7 +34,7 @@ use crate::statics::Statics;
 use crate::status::Status;
 use crate::systemd::{Attendance, Brought, Store, Supervisor};
 use crate::telemetry::{LogControl, Telemetry, Upgrades, logging};
-use crate::upstream::{Egress, Endpoints, KeySets, Mirrors, Upstreams};
+use crate::upstream::{Endpoints, KeySets, Mirrors, Upstreams};
 use crate::xds_source::{Estate, XdsSource};
 
 /// Attempts Pingora makes at most for one request; policies ask for fewer.
@@ -68,7 +68,9 @@ pub fn run(input: Input, takeover: Option<Takeover>, inherited: Option<Inherited
     let sessions = Sessions::new(&statics.mcp_sessions.keys);
     let drain = if predecessor.is_some() { Drain::shut() } else { Drain::new() };
     let mcp = Arc::new(Mcp::new(sessions.clone(), statics.mcp_sessions.ttl, drain.exit()));
-    let transfers = transfers(&written, &upstreams, &key_sets, (&telemetry, &estate, &state, &sessions), &mcp);
+    let deleted = Arc::new(Deleted::default());
+    let transfers =
+        transfers(&written, &upstreams, &key_sets, (&telemetry, &estate, &state, &sessions), (&mcp, &deleted));
     receive(&transfers, states);
     let mut reloader = Reloader::new(source, state.clone(), status.clone(), telemetry.clone());
     reloader.first(warnings).map_err(refused)?;
@@ -94,7 +96,7 @@ pub fn run(input: Input, takeover: Option<Takeover>, inherited: Option<Inherited
 
     let mut server = server(&statics);
     let asking = Asking::new(&telemetry, upstreams.egress());
-    let rest = (&sessions, mcp, upstreams.egress(), catalogs.prices());
+    let rest = (A2a::new(sessions, upstreams.egress(), deleted), mcp, catalogs.prices());
     let app = app(&server, &state, (&telemetry, &asking), &drain, rest);
     let setup = setup(app, &state, (&telemetry, &drain, asking), (&statics, inherited));
     let (listeners, reports) = Listeners::new(setup, state.wanted());
@@ -174,7 +176,7 @@ fn transfers(
     upstreams: &Arc<Upstreams>,
     key_sets: &Arc<KeySets>,
     (telemetry, estate, state, sessions): (&Arc<Telemetry>, &Arc<Estate>, &State, &Arc<Sessions>),
-    mcp: &Arc<Mcp>,
+    (mcp, deleted): (&Arc<Mcp>, &Arc<Deleted>),
 ) -> Transfers {
     let mut transfers = Transfers::default();
     transfers.add(Arc::new(Text::of(written)));
@@ -182,6 +184,7 @@ fn transfers(
     transfers.add(Arc::new(SessionKeys(sessions.clone())));
     transfers.add(Arc::new(EndedSessions(sessions.clone())));
     transfers.add(Arc::new(Kinship(mcp.clone())));
+    transfers.add(deleted.clone());
     transfers.add(Arc::new(Endpoints(upstreams.clone())));
     transfers.add(key_sets.clone());
     transfers.add(Arc::new(Upgrades(telemetry.clone())));
@@ -213,7 +216,7 @@ fn app(
     state: &Arc<State>,
     (telemetry, asking): (&Arc<Telemetry>, &Asking),
     drain: &Arc<Drain>,
-    (sessions, mcp, egress, prices): (&Arc<Sessions>, Arc<Mcp>, Egress, Arc<Prices>),
+    (a2a, mcp, prices): (A2a, Arc<Mcp>, Arc<Prices>),
 ) -> pingora_proxy::HttpProxy<Proxy> {
     let proxy = Proxy {
         state: state.clone(),
@@ -222,7 +225,7 @@ fn app(
         carried: drain.carried().clone(),
         mcp,
         asking: asking.clone(),
-        a2a: Arc::new(A2a::new(sessions.clone(), egress)),
+        a2a: Arc::new(a2a),
         prices,
     };
     let mut app = pingora_proxy::http_proxy(&server.configuration, proxy);

@@ -10,7 +10,7 @@ use crate::Scope;
 use crate::backend_auth::{Algorithm, ValueConfig};
 use crate::jwt_auth::JwksConfig;
 use crate::keep::Slot;
-use crate::lower::Span;
+use crate::lower::{Span, fetched_url};
 
 /// How long a card is kept unless written.
 const TTL_DEFAULT: Duration = Duration::from_secs(30);
@@ -26,6 +26,8 @@ pub struct Config {
     pub ids: Ids,
     /// What is done with URLs that agents are to send news to.
     pub push_notifications: Push,
+    /// Where agents reach this gateway to send news by it: scheme, host and port. Goes with `pushNotifications: relayed`.
+    pub relay_url: Option<String>,
     /// Terms for the agent's card.
     pub card: Option<CardConfig>,
 }
@@ -71,7 +73,7 @@ pub struct SignConfig {
 
 impl Config {
     pub fn lower(self, scope: &mut Scope<'_>) -> Option<Policy> {
-        let Self { ids, push_notifications, card } = self;
+        let Self { ids, push_notifications, relay_url, card } = self;
         let before = scope.problems.len();
         let CardConfig { ttl, verify, require, sign } = card.unwrap_or_default();
         let (mut keys, mut signer) = (None, None);
@@ -86,9 +88,34 @@ impl Config {
             keys = verify.and_then(|it| scope.at("verify", |scope| scope.at("jwks", |scope| it.jwks.lower(scope))));
             signer = sign.and_then(|it| scope.at("sign", |scope| it.lower(scope)));
         });
-        let policy = Policy { ids, push: push_notifications, ttl, keys, require, sign: signer, state: Slot::default() };
+        match (push_notifications, &relay_url) {
+            (Push::Relayed, None) => scope.problem_at("relayUrl", "needed with `pushNotifications: relayed`"),
+            (Push::Relayed, Some(_)) | (_, None) => {}
+            (_, Some(_)) => scope.problem_at("relayUrl", "means something with `pushNotifications: relayed` only"),
+        }
+        let relay_url = relay_url.and_then(|it| scope.check("relayUrl", origin(&it)));
+        let policy = Policy {
+            ids,
+            push: push_notifications,
+            relay_url,
+            ttl,
+            keys,
+            require,
+            sign: signer,
+            state: Slot::default(),
+        };
         (scope.problems.len() == before).then_some(policy)
     }
+}
+
+/// Scheme and authority of a URL that has nothing else.
+fn origin(url: &str) -> Result<ir::Text, String> {
+    let bare = url.strip_suffix('/').unwrap_or(url);
+    let authority = bare.split_once("://").map_or("", |(_, it)| it);
+    if protocols::http::authority::parse(authority).is_err() {
+        return Err(format!("`{}` is more than an origin: write `https://host:port`", url.escape_debug()));
+    }
+    fetched_url(bare)
 }
 
 impl SignConfig {

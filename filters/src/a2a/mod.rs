@@ -37,10 +37,25 @@
 //! egress rule allows: `http` or `https`, a public address after DNS, or one of `config.egressAllow`. `refused` lets none
 //! pass, `unchecked` all. Ids in the news are the agent's own, for it sends them itself.
 //!
+//! With `relayed` news come by the gateway: the agent is told a URL below `relayUrl` (`https://gateway.internal:3000`,
+//! where agents reach this gateway; the name that a client uses is not believed, for it would send agents anywhere) with
+//! the client's own path, so that it leads to the same route, which has to match that host, that path and `POST` alone.
+//! A ticket in its query holds, sealed with the key of ids and for this route, where the news go, the client's `token`
+//! and credentials, which the agent does not see, and whose task it is; clients that ask for their configuration get what
+//! they wrote. News are judged (JSON of a task or an event, of the task that they were asked for), their ids sealed, and
+//! sent on with `X-A2A-Notification-Token`, `A2A-Notification-Token` and `Authorization`, as the client asked, else as the
+//! agent says; the address is judged anew, and no redirect followed. The agent waits for at most 10 s and gets what the
+//! client answers: 2xx and 4xx as they are, 502 for what cannot be delivered after 3 tries (no connection, 429, 502, 503,
+//! 504), 504, 403 where the URL is not allowed any more, 503 while 256 are under way; 404 where the ticket is forged,
+//! another route's, older than 30 days, or of a configuration whose deletion this process or its predecessor saw (another
+//! replica cannot know of that). Nothing is stored: any replica with `config.session.key` sends news on. Policies of the
+//! route are for clients and are not asked; those of the gateway phase and of connections are. `requestMirror` copies no
+//! message that holds such a URL.
+//!
 //! **Expressions.** Rules of routes and backends see `a2a.method` (the names of 1.0 for both versions), `a2a.version`,
 //! `a2a.binding`, `a2a.task.id`, `a2a.context.id`, `a2a.message.id` and `a2a.skill` (`skillId` of the metadata); logs
 //! see `a2a.task.state`, `a2a.result.kind`, `a2a.response.outcome` and `a2a.response.errorCode` as well. Ids are the
-//! agent's own.
+//! agent's own. News that are relayed have the method `PushNotification`.
 //!
 //! **Merging.** The nearest to the backend replaces the others whole.
 //!

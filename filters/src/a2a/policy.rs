@@ -38,6 +38,8 @@ pub enum Push {
     Refused,
     /// All pass.
     Unchecked,
+    /// Those that the egress rule allows, and news come by the gateway, which sends them on.
+    Relayed,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -45,6 +47,8 @@ pub enum Push {
 pub struct Policy {
     pub ids: Ids,
     pub push: Push,
+    /// Where agents reach the gateway, where they send news by it: scheme and authority.
+    pub relay_url: Option<Text>,
     /// How long cards are kept.
     pub ttl: Duration,
     /// Whose signatures of cards are believed.

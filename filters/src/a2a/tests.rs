@@ -30,11 +30,35 @@ fn the_usual_terms_are_those_of_nothing_written() {
 }
 
 #[test]
+fn where_agents_reach_the_gateway_is_an_origin() {
+    let policy = lower(json!({"pushNotifications": "relayed", "relayUrl": "https://gw.example:8443/"}), Config::lower);
+    assert_eq!((policy.push, policy.relay_url.as_deref()), (Push::Relayed, Some("https://gw.example:8443")));
+}
+
+#[test]
 fn terms_that_contradict_are_refused() {
     refuses(
         [
             (json!({"card": {"require": true}}), "policy.card.require: by which keys?"),
             (json!({"card": {"ttl": "2h"}}), "policy.card.ttl: at most 1h"),
+            (json!({"pushNotifications": "relayed"}), "policy.relayUrl: needed with `pushNotifications: relayed`"),
+            (
+                json!({"relayUrl": "https://gw"}),
+                "policy.relayUrl: means something with `pushNotifications: relayed` only",
+            ),
+            (
+                json!({"pushNotifications": "relayed", "relayUrl": "https://gw/path"}),
+                "policy.relayUrl: `https://gw/path` is more than an origin",
+            ),
+            (json!({"pushNotifications": "relayed", "relayUrl": "gw:80"}), "policy.relayUrl: `gw:80` is more than an"),
+            (
+                json!({"pushNotifications": "relayed", "relayUrl": "ftp://gw"}),
+                "policy.relayUrl: `ftp://gw` is not a URL",
+            ),
+            (
+                json!({"pushNotifications": "relayed", "relayUrl": "https://a:b@gw"}),
+                "policy.relayUrl: `https://a:b@gw` is more than an origin",
+            ),
             (json!({"card": {"sign": {"signingKey": "junk"}}}), "policy.card.sign.signingKey: there is no PEM block"),
             (json!({"card": {"verify": {"jwks": "{}"}}}), "policy.card.verify.jwks: not a usable key set"),
         ],

@@ -55,9 +55,7 @@ fn begun(
     ctx: &Ctx,
     talk: &mut Talk,
 ) -> Result<Option<Finish>> {
-    let backend = ctx.backend().map_or(0, |it| affinity_key(it.target.name().as_bytes()));
-    let endpoint = ctx.attempt.lease.as_ref().map_or(0, |it| affinity_key(it.endpoint_text().as_bytes()));
-    talk.names.pin = Pin { backend, endpoint };
+    talk.names.pin = pin(ctx);
     talk.names.next = if talk.lists_all { next(ctx) } else { None };
     talk.stream = None;
     let has_body = session.req_header().method != Verb::HEAD && !matches!(head.status.as_u16(), 101 | 204 | 205 | 304);
@@ -100,6 +98,13 @@ fn begun(
     Ok(Some(Box::new(move |head, body| whole.finish(head, body))))
 }
 
+/// Where the agent is that is asked.
+pub(super) fn pin(ctx: &Ctx) -> Pin {
+    let backend = ctx.backend().map_or(0, |it| affinity_key(it.target.name().as_bytes()));
+    let endpoint = ctx.attempt.lease.as_ref().map_or(0, |it| affinity_key(it.endpoint_text().as_bytes()));
+    Pin { backend, endpoint }
+}
+
 /// The agent after the one that answers.
 fn next(ctx: &Ctx) -> Option<Pin> {
     let backends = &ctx.resolved.as_ref()?.backends;
@@ -133,7 +138,7 @@ impl Whole {
             Kind::Card => self.card(body).map(Some),
             Kind::JsonRpc => self.json_rpc(head.status, body),
             Kind::Rest(..) => self.rest(head.status, body),
-            Kind::Grpc(..) => Ok(None),
+            Kind::Grpc(..) | Kind::News => Ok(None),
         };
         match changed {
             Ok(None) => return Ok(()),

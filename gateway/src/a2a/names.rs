@@ -7,6 +7,8 @@ use protocols::a2a::id::{self, Of, Pin};
 use protocols::a2a::{Place, rest};
 use protocols::seal::Ring;
 
+use super::relay;
+
 /// Pairs of ids remembered of one exchange; lists of tasks have more, which are sealed again each time.
 const KNOWN_MAX: usize = 64;
 
@@ -17,6 +19,8 @@ pub(super) struct Names {
     sealed: bool,
     /// Where and whose ids are.
     pub(super) scope: [u8; 32],
+    /// Where tickets for news open.
+    pub(super) place: [u8; 32],
     /// Where the answer comes from.
     pub(super) pin: Pin,
     /// Ids of the agent's, as the client knows them: what it asked about comes back as it wrote it.
@@ -33,7 +37,8 @@ impl Names {
             ring,
             sealed,
             scope: [0; 32],
-            pin: Pin { backend: 0, endpoint: 0 },
+            place: [0; 32],
+            pin: Pin::default(),
             known: Vec::new(),
             next: None,
             has_more: false,
@@ -42,6 +47,15 @@ impl Names {
 
     pub(super) fn are_sealed(&self) -> bool {
         self.sealed
+    }
+
+    pub(super) fn ring(&self) -> &Ring {
+        &self.ring
+    }
+
+    /// The context that the client made up, and not the agent.
+    pub(super) fn made_up(&self) -> Option<&str> {
+        self.known.iter().find(|(of, own, shown)| *of == Of::Context && own == shown).map(|(_, own, _)| own.as_str())
     }
 
     /// What a client wrote as the agent knows it, and where that was found.
@@ -81,7 +95,11 @@ impl Names {
 
     /// What the agent wrote as the client knows it.
     pub(super) fn show(&mut self, place: Place, text: &str) -> Result<Option<String>, Refusal> {
-        let Some(of) = Of::place(place).filter(|_| self.sealed) else { return Ok(None) };
+        let of = Of::place(place);
+        if of.is_none() {
+            return Ok(relay::own(self, place, text));
+        }
+        let Some(of) = of.filter(|_| self.sealed) else { return Ok(None) };
         if place == Place::TaskName {
             let Some(own) = rest::task_of_name(text) else { return Ok(None) };
             return Ok(Some(rest::name_with(text, &self.shown(of, own)?)));
@@ -107,7 +125,7 @@ impl Names {
             .map_err(|fault| Refusal::new(Kind::AgentResponse, format!("an id of the agent's: {fault}")))
     }
 
-    fn know(&mut self, of: Of, own: &str, shown: &str) {
+    pub(super) fn know(&mut self, of: Of, own: &str, shown: &str) {
         if self.known.len() < KNOWN_MAX {
             self.known.push((of, own.to_owned(), shown.to_owned()));
         }

@@ -1,8 +1,9 @@
 //! The message of a request: read, judged, and with the agent's own ids.
 
 use bytes::{Bytes, BytesMut};
+use filters::a2a::Push;
 use filters::exchange::Asked;
-use filters::{HeldBody, Wanted};
+use filters::{HeldBody, Outside, Wanted};
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, TRANSFER_ENCODING};
 use pingora_proxy::Session;
 use protocols::a2a::answer::{Kind as Why, Refusal};
@@ -15,8 +16,9 @@ use protocols::a2a::{Method, Place, Seen, Version, rest};
 use protocols::json::{self, Raw};
 use protocols::mcp::Message;
 
+use super::push::{self, Wish};
 use super::talk::{Kind, Talk};
-use super::{push, refuse, report};
+use super::{refuse, relay, report};
 use crate::mcp::scope;
 use crate::proxy::request::Stop;
 use crate::proxy::{Ctx, Proxy, body};
@@ -51,35 +53,55 @@ async fn message(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx, talk: &mut
         return Err(Refusal::new(Why::InvalidRequest, "the message is in a coding that is not read here"));
     }
     let held = ctx.facts.body.held().map(|it| it.bytes.clone()).unwrap_or_default();
-    let mut urls = Vec::new();
+    let mut wish = Wish::default();
     let said = match talk.kind {
-        Kind::Card => return Ok(()),
-        Kind::JsonRpc => json_rpc(talk, &held, &mut urls),
-        Kind::Rest(method, version) => in_path(session, talk, &held, (method, version), &mut urls),
-        Kind::Grpc(method, version) => in_frame(talk, &held, (method, version), &mut urls),
+        Kind::Card | Kind::News => return Ok(()),
+        Kind::JsonRpc => json_rpc(talk, &held, &mut wish),
+        Kind::Rest(method, version) => in_path(session, talk, &held, (method, version), &mut wish),
+        Kind::Grpc(method, version) => in_frame(talk, &held, (method, version), &mut wish),
     };
     let Said { seen, named, body } = said.inspect_err(|_| {
         // For the log.
         ctx.facts.a2a = Asked::Read(Box::new(report::object(talk, "", &Seen::default())));
     })?;
     ctx.facts.a2a = Asked::Read(Box::new(report::object(talk, &named, &seen)));
-    if let Some(policy) = talk.policy() {
-        push::check(&proxy.a2a.egress, policy.push, &urls).await?;
-    }
+    let body = news(proxy, ctx, talk, (wish, &seen, body, &held)).await?;
     if let Some(body) = body {
         replace(session, ctx, body);
     }
     Ok(())
 }
 
+/// Judges where news are to go, and prepares to take them where they come by here. Gives the message that is held then.
+async fn news(
+    proxy: &Proxy,
+    ctx: &Ctx,
+    talk: &mut Talk,
+    (wish, seen, body, held): (Wish, &Seen, Option<Bytes>, &Bytes),
+) -> Result<Option<Bytes>, Refusal> {
+    if wish.urls.is_empty() && !talk.method.is_some_and(Method::is_push) {
+        return Ok(body);
+    }
+    let Some((push, origin)) = talk.policy().map(|it| (it.push, it.relay_url.clone())) else { return Ok(body) };
+    talk.names.place = relay::place(ctx);
+    push::check(&proxy.a2a.egress, push, &wish.urls).await?;
+    if talk.method == Some(Method::DeleteTaskPushNotificationConfig) {
+        talk.deletes = seen.task.clone().map(|task| (task, wish.id.clone().unwrap_or_default()));
+    }
+    let Some(origin) = origin.filter(|_| push == Push::Relayed && !wish.urls.is_empty()) else { return Ok(body) };
+    let body = body.unwrap_or_else(|| held.clone());
+    let now = proxy.asking.world().now();
+    relay::begin(talk, wish, (seen, body.clone()), (&origin, now))?;
+    Ok(Some(body))
+}
+
 /// What stands in the place of a text on its way to the agent.
 fn opened<'t>(
     talk: &'t mut Talk,
-    urls: &'t mut Vec<String>,
+    wish: &'t mut Wish,
 ) -> impl FnMut(Place, &str) -> Result<Option<String>, Refusal> + 't {
     move |place, text| {
-        if place == Place::PushUrl {
-            urls.push(text.to_owned());
+        if wish.note(place, text) {
             return Ok(None);
         }
         let Some((own, pin)) = talk.names.open(place, text)? else { return Ok(None) };
@@ -95,7 +117,7 @@ fn opened<'t>(
     }
 }
 
-fn json_rpc(talk: &mut Talk, held: &Bytes, urls: &mut Vec<String>) -> Result<Said, Refusal> {
+fn json_rpc(talk: &mut Talk, held: &Bytes, wish: &mut Wish) -> Result<Said, Refusal> {
     let message = Message::parse(held).map_err(|fault| {
         let why = if fault.code() == protocols::mcp::answer::PARSE_ERROR { Why::Parse } else { Why::InvalidRequest };
         Refusal::new(why, fault.to_string())
@@ -107,7 +129,7 @@ fn json_rpc(talk: &mut Talk, held: &Bytes, urls: &mut Vec<String>) -> Result<Sai
     };
     (talk.method, talk.version) = (Some(method), version);
     let Some(params) = message.params else { return Ok(Said { seen: Seen::default(), named, body: None }) };
-    let (seen, body) = walked(talk, message.raw, params, (method, version), urls)?;
+    let (seen, body) = walked(talk, message.raw, params, (method, version), wish)?;
     Ok(Said { seen, named, body })
 }
 
@@ -117,9 +139,9 @@ fn walked(
     whole: Raw<'_>,
     part: Raw<'_>,
     (method, version): (Method, Version),
-    urls: &mut Vec<String>,
+    wish: &mut Wish,
 ) -> Result<(Seen, Option<Bytes>), Refusal> {
-    let mut place = opened(talk, urls);
+    let mut place = opened(talk, wish);
     let mut walk = Walk::new(&mut place);
     walk.value(part, method.request(version))?;
     let Walk { mut seen, edits, .. } = walk;
@@ -142,21 +164,24 @@ fn in_path(
     talk: &mut Talk,
     held: &Bytes,
     asked: (Method, Version),
-    urls: &mut Vec<String>,
+    wish: &mut Wish,
 ) -> Result<Said, Refusal> {
     let head = session.req_header();
     let (path, query) = (head.uri.path().to_owned(), head.uri.query().map(str::to_owned));
     let task = rest::read(head.method.as_str(), &path).and_then(|it| it.task);
     let context = query.as_deref().and_then(|it| rest::query_value(it, &["contextId", "context_id"]));
     let lists = asked.0 == Method::ListTasks;
+    if matches!(asked.0, Method::DeleteTaskPushNotificationConfig) {
+        wish.id = path.rsplit('/').next().map(str::to_owned);
+    }
     let (mut seen, body) = match held.is_empty() {
         true => (Seen::default(), None),
         false => {
             let document = json::parse(held).map_err(|fault| Refusal::new(Why::Parse, fault.to_string()))?;
-            walked(talk, document, document, asked, urls)?
+            walked(talk, document, document, asked, wish)?
         }
     };
-    let mut place = opened(talk, urls);
+    let mut place = opened(talk, wish);
     let mut changed = false;
     let mut open =
         |of, whole: &str, range: Option<std::ops::Range<usize>>| -> Result<(String, Option<String>), Refusal> {
@@ -205,7 +230,7 @@ fn in_frame(
     talk: &mut Talk,
     held: &Bytes,
     (method, version): (Method, Version),
-    urls: &mut Vec<String>,
+    wish: &mut Wish,
 ) -> Result<Said, Refusal> {
     if method == Method::GetExtendedAgentCard && talk.policy().is_some_and(|it| it.keys.is_some()) {
         // What is signed is the card's JSON, which nobody sees here.
@@ -220,7 +245,7 @@ fn in_frame(
     })?;
     let message = message.ok_or_else(|| wrong("there is no message".to_owned()))?;
     frames.end().map_err(|_| wrong("there is more than one message".to_owned()))?;
-    let mut place = opened(talk, urls);
+    let mut place = opened(talk, wish);
     let mut wire = Wire::new(version, &mut place);
     let changed = wire.message(&message, method.request(version)).map_err(|fault| match fault {
         Fault::Malformed => wrong("the message cannot be read".to_owned()),

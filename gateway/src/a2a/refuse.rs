@@ -45,6 +45,6 @@ pub(super) fn said(kind: Kind, id: &str, version: Version, refusal: &Refusal) ->
     let (status, body) = refusal.rest(version);
     match kind {
         Kind::JsonRpc => Said { status: if status >= 500 { status } else { 200 }, body: refusal.json_rpc(id) },
-        Kind::Card | Kind::Rest(..) | Kind::Grpc(..) => Said { status, body },
+        Kind::Card | Kind::Rest(..) | Kind::Grpc(..) | Kind::News => Said { status, body },
     }
 }

@@ -4,11 +4,14 @@ use filters::exchange::Metadata;
 use protocols::a2a::{Binding, Seen};
 use serde_json::{Value, json};
 
+use super::relay;
 use super::talk::{Kind, Talk};
-use crate::proxy::Ctx;
+use crate::proxy::{Ctx, Proxy};
 
 /// How rules name the request for a card, which is no method.
 const CARD: &str = "GetAgentCard";
+/// What an agent sends to a client, which is none either.
+pub(super) const NEWS: &str = "PushNotification";
 /// What counters say of methods that nobody knows.
 const UNKNOWN: &str = "unknown";
 
@@ -44,6 +47,13 @@ pub(super) fn card() -> Metadata {
     object
 }
 
+/// The `a2a` of expressions for news that are not read yet.
+pub(super) fn news() -> Metadata {
+    let mut object = Metadata::new();
+    object.insert("method".to_owned(), Value::from(NEWS));
+    object
+}
+
 /// The `a2a` of expressions; `named` is the method as the client wrote it.
 pub(super) fn object(talk: &Talk, named: &str, seen: &Seen) -> Metadata {
     let mut object = Metadata::new();
@@ -66,12 +76,12 @@ fn binding(kind: Kind) -> &'static str {
         Kind::JsonRpc => Binding::JsonRpc.as_str(),
         Kind::Rest(..) => Binding::Rest.as_str(),
         Kind::Grpc(..) => Binding::Grpc.as_str(),
-        Kind::Card => "",
+        Kind::Card | Kind::News => "",
     }
 }
 
 /// Puts what the answer said beside what was asked. To be called once, when the exchange has ended.
-pub fn settle(ctx: &mut Ctx) -> Option<Told> {
+pub fn settle(proxy: &Proxy, ctx: &mut Ctx) -> Option<Told> {
     let talk = ctx.a2a.take()?;
     let Answered { seen, outcome, fault } = std::mem::take(&mut *talk.answered.lock());
     if let Some(fault) = fault {
@@ -83,6 +93,7 @@ pub fn settle(ctx: &mut Ctx) -> Option<Told> {
         _ if ctx.outcome.reason != filters::Reason::Upstream => Some(Outcome::Error),
         _ => outcome,
     };
+    relay::remember(&proxy.a2a.deleted, &talk, &seen, outcome);
     let outcome = match outcome {
         Some(Outcome::Success) => "success",
         Some(Outcome::Error) => "error",
@@ -97,6 +108,7 @@ pub fn settle(ctx: &mut Ctx) -> Option<Told> {
     }
     let (method, version) = match talk.kind {
         Kind::Card => (CARD, ""),
+        Kind::News => (NEWS, talk.version.as_str()),
         _ => (talk.method.map_or(UNKNOWN, |it| it.as_str()), talk.version.as_str()),
     };
     Some(Told { method, version, binding: binding(talk.kind), outcome, state: seen.state.unwrap_or_default() })

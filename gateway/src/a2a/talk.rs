@@ -10,9 +10,10 @@ use parking_lot::Mutex;
 use pingora_proxy::Session;
 use protocols::a2a::card::is_card;
 use protocols::a2a::id::Pin;
-use protocols::a2a::{Method, VERSION_HEADER, Version, rest};
+use protocols::a2a::{Method, VERSION_HEADER, Version, push, rest};
 
 use super::names::Names;
+use super::relay::Relay;
 use super::report::Answered;
 use super::stream::Stream;
 use crate::plan::BackendTarget;
@@ -25,6 +26,8 @@ pub(super) enum Kind {
     JsonRpc,
     Rest(Method, Version),
     Grpc(Method, Version),
+    /// What an agent has to tell.
+    News,
 }
 
 /// See the file.
@@ -48,6 +51,10 @@ pub struct Talk {
     pub(super) public_path: String,
     pub(super) own_path: String,
     pub(super) stream: Option<Stream>,
+    /// The message says where news are to go, and they come by here.
+    pub(super) relay: Option<Box<Relay>>,
+    /// The task and the configuration that is to be deleted.
+    pub(super) deletes: Option<(String, String)>,
     pub(super) answered: Arc<Mutex<Answered>>,
 }
 
@@ -85,13 +92,19 @@ pub fn begin(proxy: &Proxy, session: &Session, ctx: &mut Ctx) {
         return;
     }
     let head = session.req_header();
-    let Some(kind) = kind(&head.method, head.uri.path(), &head.headers, ctx.is_grpc) else { return };
+    let is_news = head.method == Verb::POST && head.uri.query().and_then(push::of_query).is_some();
+    let kind = match is_news {
+        true => Some(Kind::News),
+        false => kind(&head.method, head.uri.path(), &head.headers, ctx.is_grpc),
+    };
+    let Some(kind) = kind else { return };
     let (method, version) = match kind {
         Kind::Rest(method, version) | Kind::Grpc(method, version) => (Some(method), version),
-        Kind::Card | Kind::JsonRpc => (None, Version::V1_0),
+        Kind::Card | Kind::JsonRpc | Kind::News => (None, Version::V1_0),
     };
     ctx.facts.a2a = match kind {
         Kind::Card => Asked::Read(Box::new(super::report::card())),
+        Kind::News => Asked::Read(Box::new(super::report::news())),
         _ => Asked::Unread,
     };
     let sealed = terms.a2a().is_some_and(|it| it.ids == filters::a2a::Ids::Sealed);
@@ -108,6 +121,8 @@ pub fn begin(proxy: &Proxy, session: &Session, ctx: &mut Ctx) {
         public_path: ctx.original.path.as_str().to_owned(),
         own_path: head.uri.path().to_owned(),
         stream: None,
+        relay: None,
+        deletes: None,
         answered: Arc::default(),
     }));
 }

@@ -152,7 +152,8 @@ async fn hold_request(
 pub(super) fn mirror(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx) {
     let Some(settings) = ctx.settings().cloned() else { return };
     let Some(policy) = settings.request_mirror() else { return };
-    if ctx.is_upgrade {
+    // A copy would make its agent send news past the gateway.
+    if ctx.is_upgrade || ctx.a2a.as_ref().is_some_and(|it| it.relayed().is_some()) {
         return;
     }
     let Some((cluster, template)) = ctx.plan.mirror_target(&policy.backend) else { return };
@@ -192,6 +193,7 @@ pub(super) fn request(body: &mut Option<Bytes>, end: bool, ctx: &mut Ctx) -> Res
             asked.account.handed(attempt);
         }
     }
+    crate::a2a::swap(body, ctx);
     if let Some(noted) = ctx.seen.as_mut().and_then(|it| it.request.as_mut())
         && let Some(chunk) = &*body
     {

@@ -30,7 +30,7 @@ pub(super) fn ended(proxy: &Proxy, session: &mut Session, error: Option<&Error>,
     }
     account(proxy, ctx);
     crate::llm::noted(ctx);
-    let a2a = crate::a2a::settle(ctx);
+    let a2a = crate::a2a::settle(proxy, ctx);
     let Some(conn) = conn_info(session).filter(|it| it.peer != Peer::Own) else { return };
     conn.told.store(true, Ordering::Relaxed);
     let status = session.response_written().map_or(ctx.outcome.status, |head| match head.status.as_u16() {

@@ -40,6 +40,9 @@ pub(super) async fn select(
     ctx.resolved = Some(resolved);
     super::seen::prepare(proxy, ctx);
     crate::a2a::begin(proxy, session, ctx);
+    if let Some(reply) = crate::a2a::news(proxy, session, ctx).await? {
+        return Ok(Some(reply));
+    }
     if let Some(reply) = pass::route_filters(proxy, session, ctx, &effective).await? {
         return Ok(Some(reply));
     }

@@ -25,9 +25,7 @@ const ADDED: usize = 5;
 pub(super) fn filter(proxy: &Proxy, session: &mut Session, head: &mut RequestHeader, ctx: &mut Ctx) -> Result<()> {
     let is_h2 = head.version == http::Version::HTTP_2;
     let host = host(head, ctx);
-    if let Some(talk) = &mut ctx.a2a {
-        talk.sent(head.uri.path());
-    }
+    crate::a2a::requested(head, ctx)?;
     names::change(head, |fields| {
         if let Fields::Plain(map) = fields {
             map.reserve(ADDED);
@@ -69,6 +67,7 @@ pub(super) fn filter(proxy: &Proxy, session: &mut Session, head: &mut RequestHea
     let mut fault = None;
     let signs = policy.wants() == Wanted::Whole;
     let changed = ctx.ai.as_ref().filter(|_| signs).and_then(|it| it.changed_whole());
+    let changed = changed.or_else(|| ctx.a2a.as_ref()?.relayed().cloned());
     let mut write = |head: &mut RequestHeader| {
         let body = changed.as_deref().map_or_else(|| Payload::of(&ctx.facts.body), Payload::Whole);
         let outside = proxy.asking.world().as_ref();

@@ -13,7 +13,7 @@ pub const OWN_BYTES_MAX: usize = 512;
 pub const PAGE_BYTES_MAX: usize = 4096;
 
 /// Whose an id is: digests of the backend's name and of the endpoint's address, the same in every process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pin {
     pub backend: u64,
     pub endpoint: u64,
@@ -35,7 +35,12 @@ impl Of {
             Place::Task | Place::TaskName => Some(Self::Task),
             Place::Context => Some(Self::Context),
             Place::PageToken => Some(Self::Page),
-            Place::PushUrl | Place::CardUrl => None,
+            Place::PushUrl
+            | Place::PushId
+            | Place::PushToken
+            | Place::PushScheme
+            | Place::PushCredentials
+            | Place::CardUrl => None,
         }
     }
 }

@@ -102,6 +102,17 @@ impl Method {
         matches!(self, Self::SendStreamingMessage | Self::SubscribeToTask)
     }
 
+    /// Whether it is about where news are sent.
+    pub fn is_push(self) -> bool {
+        matches!(
+            self,
+            Self::CreateTaskPushNotificationConfig
+                | Self::GetTaskPushNotificationConfig
+                | Self::ListTaskPushNotificationConfigs
+                | Self::DeleteTaskPushNotificationConfig
+        )
+    }
+
     /// What the parameters look like.
     pub fn request(self, version: Version) -> &'static Shape {
         match (self, version) {

@@ -50,6 +50,13 @@ pub enum Place {
     TaskName,
     /// Where an agent is to send news of a task.
     PushUrl,
+    /// What that is called.
+    PushId,
+    /// What news are to carry, for the client to know them by.
+    PushToken,
+    /// How whoever sends news says who it is, and by what; of several ways the first that is named counts.
+    PushScheme,
+    PushCredentials,
     /// Where an agent is reached.
     CardUrl,
     /// Where a list of tasks goes on.
@@ -145,12 +152,26 @@ pub static EVENT: Shape = Shape {
 pub static TASKS: Shape =
     shape(&[into(&["tasks"], (1, 1), &TASK), at(NEXT_PAGE, (2, NEXT_PAGE_NUMBER), Place::PageToken)]);
 
-static PUSH_INNER: Shape = shape(&[at(&["url"], (2, 0), Place::PushUrl)]);
+static AUTHENTICATION: Shape = shape(&[
+    at(&["scheme"], (0, 1), Place::PushScheme),
+    at(&["schemes"], (1, 0), Place::PushScheme),
+    at(&["credentials"], (2, 2), Place::PushCredentials),
+]);
+
+static PUSH_INNER: Shape = shape(&[
+    at(&["id"], (1, 0), Place::PushId),
+    at(&["url"], (2, 0), Place::PushUrl),
+    at(&["token"], (3, 0), Place::PushToken),
+    into(&["authentication"], (4, 0), &AUTHENTICATION),
+]);
 
 pub static PUSH: Shape = shape(&[
     at(TASK_ID, (0, 3), Place::Task),
     at(&["name"], (1, 0), Place::TaskName),
+    at(&["id"], (0, 2), Place::PushId),
     at(&["url"], (0, 4), Place::PushUrl),
+    at(&["token"], (0, 5), Place::PushToken),
+    into(&["authentication"], (0, 6), &AUTHENTICATION),
     into(PUSH_CONFIG, (2, 0), &PUSH_INNER),
 ]);
 
@@ -178,7 +199,11 @@ pub static LIST: Shape = shape(&[at(CONTEXT_ID, (0, 2), Place::Context), at(PAGE
 
 pub static PUSH_CREATE: Shape = shape(&[
     at(TASK_ID, (0, 3), Place::Task),
+    at(&["id"], (0, 2), Place::PushId),
+    at(&["configId", "config_id"], (2, 0), Place::PushId),
     at(&["url"], (0, 4), Place::PushUrl),
+    at(&["token"], (0, 5), Place::PushToken),
+    into(&["authentication"], (0, 6), &AUTHENTICATION),
     into(PUSH_CONFIG, (0, 0), &PUSH_INNER),
     at(&["parent"], (1, 0), Place::TaskName),
     at(&["name"], (0, 0), Place::TaskName),
@@ -186,11 +211,14 @@ pub static PUSH_CREATE: Shape = shape(&[
 ]);
 
 /// `id` is the task's, and the configuration's in `pushNotificationConfigId`.
-pub static PUSH_REF_0_3: Shape =
-    shape(&[at(&["id"], (0, 0), Place::Task), at(&["name", "parent"], (1, 0), Place::TaskName)]);
+pub static PUSH_REF_0_3: Shape = shape(&[
+    at(&["id"], (0, 0), Place::Task),
+    at(&["pushNotificationConfigId", "push_notification_config_id"], (0, 0), Place::PushId),
+    at(&["name", "parent"], (1, 0), Place::TaskName),
+]);
 
 /// `id` is the configuration's.
-pub static PUSH_REF: Shape = shape(&[at(TASK_ID, (0, 2), Place::Task)]);
+pub static PUSH_REF: Shape = shape(&[at(TASK_ID, (0, 2), Place::Task), at(&["id"], (0, 3), Place::PushId)]);
 
 pub static PUSH_LIST: Shape = shape(&[at(TASK_ID, (0, 1), Place::Task)]);
 

@@ -18,6 +18,8 @@ fn marked(place: Place, text: &str) -> String {
         Place::TaskName => super::rest::name_with(text, "N"),
         Place::PushUrl | Place::CardUrl => format!("U<{text}>"),
         Place::PageToken => format!("P<{text}>"),
+        Place::PushToken | Place::PushCredentials => format!("S<{text}>"),
+        Place::PushId | Place::PushScheme => text.to_owned(),
     }
 }
 

@@ -104,6 +104,12 @@ pub(super) fn note(seen: &mut Seen, place: Place, depth: usize, text: &str) {
         Place::Task => seen.note(Note::Task, depth, text),
         Place::Context => seen.note(Note::Context, depth, text),
         Place::TaskName => seen.note(Note::Task, depth, super::rest::task_of_name(text).unwrap_or_default()),
-        Place::PushUrl | Place::CardUrl | Place::PageToken => {}
+        Place::PushUrl
+        | Place::PushId
+        | Place::PushToken
+        | Place::PushScheme
+        | Place::PushCredentials
+        | Place::CardUrl
+        | Place::PageToken => {}
     }
 }

@@ -21,6 +21,8 @@ struct State {
     tasks: Mutex<HashMap<String, String>>,
     /// What the card is, in place of the usual.
     card: Mutex<Option<String>>,
+    /// The configuration for news that was made last.
+    config: Mutex<Option<Value>>,
     /// Events that streams are to send, and who waits for them.
     streams: Mutex<Vec<BodySender>>,
 }
@@ -31,6 +33,7 @@ impl Agent {
             name: name.to_owned(),
             tasks: Mutex::default(),
             card: Mutex::default(),
+            config: Mutex::default(),
             streams: Mutex::default(),
         });
         let served = Arc::clone(&state);
@@ -55,6 +58,11 @@ impl Agent {
         self.backend.stats().seen().iter().filter(|it| it.uri.path() == path).count()
     }
 
+    /// How many tasks it has.
+    pub(crate) fn tasks(&self) -> usize {
+        self.state.tasks.lock().expect("no panic under the lock").len()
+    }
+
     /// The last message that came, as it came.
     pub(crate) fn last(&self) -> Asked {
         self.backend.stats().seen().pop().expect("a request")
@@ -70,6 +78,9 @@ fn old_name(method: &str) -> &str {
         "CancelTask" => "tasks/cancel",
         "SubscribeToTask" => "tasks/resubscribe",
         "CreateTaskPushNotificationConfig" => "tasks/pushNotificationConfig/set",
+        "GetTaskPushNotificationConfig" => "tasks/pushNotificationConfig/get",
+        "ListTaskPushNotificationConfigs" => "tasks/pushNotificationConfig/list",
+        "DeleteTaskPushNotificationConfig" => "tasks/pushNotificationConfig/delete",
         other => other,
     }
 }
@@ -108,7 +119,9 @@ impl State {
                 None => error(-32001, "no such task"),
             },
             "ListTasks" => answer::json(&wrap(self.list(params["pageToken"].as_str(), true))),
-            "tasks/pushNotificationConfig/set" => answer::json(&wrap(params.clone())),
+            method if method.starts_with("tasks/pushNotificationConfig/") => {
+                answer::json(&wrap(self.config(method, params, new)))
+            }
             _ => error(-32601, "method not found"),
         }
     }
@@ -123,6 +136,10 @@ impl State {
                 let mut list = self.list(asked.query("pageToken").as_deref(), new);
                 list["asked"] = json!(asked.query("contextId"));
                 Some(list)
+            }
+            path if path.contains("/pushNotificationConfigs") => {
+                let method = if asked.method == Method::POST { "/set" } else { "/get" };
+                Some(self.config(method, &body, new))
             }
             path => path.strip_prefix("/tasks/").and_then(|id| self.task(id.trim_end_matches(":cancel"), new)),
         };
@@ -140,6 +157,22 @@ impl State {
         let tasks: Vec<_> = ids.iter().skip(from).take(2).filter_map(|id| self.task(id, new)).collect();
         let next = if from + 2 < ids.len() { (from + 2).to_string() } else { String::new() };
         json!({"tasks": tasks, "nextPageToken": next, "pageSize": 2, "totalSize": ids.len()})
+    }
+
+    /// Keeps one configuration, whatever task it is of.
+    fn config(&self, method: &str, params: &Value, new: bool) -> Value {
+        let mut config = self.config.lock().expect("no panic under the lock");
+        match method.rsplit('/').next() {
+            Some("set") => *config = Some(params.clone()),
+            Some("delete") => return config.take().map_or(Value::Null, |_| Value::Null),
+            _ => {}
+        }
+        let kept = config.clone().unwrap_or_default();
+        match (method.ends_with("/list"), new) {
+            (true, true) => json!({ "configs": [kept] }),
+            (true, false) => json!([kept]),
+            _ => kept,
+        }
     }
 
     fn task(&self, id: &str, new: bool) -> Option<Value> {

@@ -92,6 +92,73 @@ async fn ids_are_sealed_and_opened_in_messages_of_both_versions() {
     gateway.stop().await;
 }
 
+/// The bytes of the field of this number, of a message that has none longer than 16 KiB.
+fn field_of(message: &[u8], wanted: u8) -> Option<&[u8]> {
+    let mut rest = message;
+    while let [tag, first, after @ ..] = rest {
+        let (length, after) = match first {
+            0..0x80 => (usize::from(*first), after),
+            _ => (usize::from(first & 0x7f) | usize::from(after[0]) << 7, &after[1..]),
+        };
+        if tag >> 3 == wanted {
+            return Some(&after[..length]);
+        }
+        rest = &after[length..];
+    }
+    None
+}
+
+#[tokio::test]
+async fn an_agent_is_told_our_url_for_news_and_the_client_reads_its_own() {
+    let seen: Arc<Mutex<Vec<Vec<u8>>>> = Arc::default();
+    let kept = Arc::clone(&seen);
+    let backend = Backend::http(move |asked: Asked| {
+        let mut frames = Frames::default();
+        frames.push(&asked.body);
+        let message = frames.next_message().unwrap_or_default().to_vec();
+        kept.lock().expect("no panic under the lock").push(message.clone());
+        // A configuration is answered with itself; in 0.3 it stands in what makes it.
+        let is_old = asked.uri.path().starts_with("/a2a.v1.");
+        let config = if is_old { field_of(&message, 3).map(<[u8]>::to_vec) } else { Some(message) };
+        async move { answer::grpc(&config.unwrap_or_default()) }
+    });
+    let hook = Backend::http(|_| async { answer::text(204, "") });
+    let yaml = format!(
+        "config:\n  egressAllow: [127.0.0.1]\nbinds:\n- port: 0\n  address: 127.0.0.1\n  listeners:\n  - routes:\n    - policies:\n        a2a: {{ ids: plain }}\n      backends:\n      - host: '{}'\n        policies: {{ http: {{ version: '2' }} }}\n",
+        backend.addr()
+    );
+    let gateway = Gateway::start(&yaml).await;
+    let own = format!("http://{}", gateway.addr(0));
+    gateway.reload(&yaml.replace("plain", &format!("plain, pushNotifications: relayed, relayUrl: '{own}'"))).await;
+    let url = format!("http://{}/news", hook.addr());
+    let authentication = [field(1, "Bearer"), field(2, "secret-credentials")].concat();
+    let new =
+        [field(2, "c1"), field(3, "t"), field(4, &url), field(5, "secret-token"), field(6, &authentication)].concat();
+    let inner = [field(1, "c1"), field(2, &url), field(3, "secret-token"), field(4, &authentication)].concat();
+    let old = [field(1, "tasks/t"), field(2, "c1"), field(3, field(2, &inner))].concat();
+    let client = GrpcClient::new(Client::h2c(gateway.addr(0)));
+    for (service, message) in [("/lf.a2a.v1.A2AService", &new), ("/a2a.v1.A2AService", &old)] {
+        let reply = client.unary(&format!("{service}/CreateTaskPushNotificationConfig"), message, &[]).await;
+        assert_eq!(reply.status(), Some(0), "{reply:?}");
+        let told = seen.lock().expect("no panic under the lock").pop().expect("a message");
+        assert!(!String::from_utf8_lossy(&told).contains("secret-"), "{told:?}");
+        let told = match message == &new {
+            true => field_of(&told, 4).map(<[u8]>::to_vec),
+            false => field_of(&told, 3).and_then(|it| field_of(field_of(it, 2)?, 2)).map(<[u8]>::to_vec),
+        };
+        let told = String::from_utf8(told.expect("a URL")).expect("a text");
+        let config = if message == &new { new.clone() } else { field(2, &inner) };
+        assert_eq!(reply.messages[0], config, "as the client wrote it");
+        let path = told.strip_prefix(&own).unwrap_or_else(|| panic!("{told} is not at {own}"));
+        let news = r#"{"kind":"task","id":"t","status":{"state":"working"}}"#;
+        let call = Client::h1(gateway.addr(0)).post(path).header("content-type", "application/json").body(news);
+        call.await.expect_status(204);
+        let got = hook.stats().last();
+        assert_eq!((got.header("authorization"), got.text()), (Some("Bearer secret-credentials"), news.to_owned()));
+    }
+    gateway.stop().await;
+}
+
 #[tokio::test]
 async fn the_extended_card_names_the_gateway_and_has_no_signature_that_is_false() {
     let seen = Arc::default();

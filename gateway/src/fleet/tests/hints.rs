@@ -58,7 +58,11 @@ pub(super) fn share(owner: &str) -> Option<usize> {
 
 /// What a key is hardly ever good without.
 pub(super) fn needs(owner: &str, key: &str) -> Option<&'static str> {
-    matches!((owner, key), ("Gateway" | "GatewayListener", "tls")).then_some("protocol")
+    match (owner, key) {
+        ("Gateway" | "GatewayListener", "tls") => Some("protocol"),
+        ("A2a", "relayUrl") => Some("pushNotifications"),
+        _ => None,
+    }
 }
 
 /// Most items of a list that holds one of very many things.
@@ -246,6 +250,7 @@ fn mcp(owner: &str, key: &str) -> Option<&'static [&'static str]> {
         ("McpOpenApi", "path") => &["/", "/v1"],
         ("McpApiSchema", "file") => &["{dir}/api.json"],
         ("McpApiSchema", "inline") => &[API],
+        ("A2a", "relayUrl") => &["https://gw.example:8443"],
         ("McpApiSchema", "url") => &["https://a.example/api.json"],
         _ => return None,
     })

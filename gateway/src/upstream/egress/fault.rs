@@ -30,3 +30,19 @@ pub enum Fault {
     #[error("no answer in time")]
     Deadline,
 }
+
+impl Fault {
+    /// Nobody may be asked there, whoever that is.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Url | Self::Refused(..))
+    }
+
+    /// Nothing was sent: it may be tried again.
+    pub fn is_before(&self) -> bool {
+        matches!(self, Self::Connect(..))
+    }
+
+    pub fn is_late(&self) -> bool {
+        matches!(self, Self::Deadline)
+    }
+}

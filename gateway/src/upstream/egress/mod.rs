@@ -14,9 +14,11 @@
 //!
 //! Nothing of a request from outside ever reaches a fetch: no header, no cookie, no credential. An exchange that a policy
 //! makes on a client's behalf (a client that registers, a code for a token) sends a body that the policy has judged, and
-//! follows no redirect.
+//! follows no redirect. What an agent has to tell a client ([`Egress::deliver`]) goes to public addresses alone, and follows
+//! no redirect either.
 
 mod address;
+mod deliver;
 mod fault;
 
 use std::net::{IpAddr, SocketAddr};
@@ -102,21 +104,6 @@ impl Egress {
             Ok(fetched) => fetched,
             Err(_) => Err(Fault::Deadline),
         }
-    }
-
-    /// Whether a URL that somebody outside wrote may be dialled by somebody in here: all its addresses are public, or
-    /// listed in `config.egressAllow`.
-    pub async fn admits(&self, url: &str) -> Result<(), Fault> {
-        let hop = Hop::parse(url).filter(|_| url.len() <= URL_BYTES_MAX).ok_or(Fault::Url)?;
-        let judged = async {
-            for ip in self.addresses(&hop).await? {
-                if !address::is_among(ip, &self.allow) {
-                    address::judge(ip, Some(address::Reach::Public)).map_err(|why| Fault::Refused(ip, why))?;
-                }
-            }
-            Ok(())
-        };
-        tokio::time::timeout(CONNECT_DEADLINE, judged).await.unwrap_or(Err(Fault::Deadline))
     }
 
     /// A document, or an exchange with who is at a URL that an operator wrote or derived. Redirects of an exchange are

@@ -12,7 +12,7 @@ use crate::pb;
 use crate::pb::a2a::{CardKeys, CardSign, Ids as WireIds, Push as WirePush};
 
 pub(super) fn encode(it: &Policy) -> pb::A2a {
-    let Policy { ids, push, ttl, keys, require, sign, state: _ } = it;
+    let Policy { ids, push, relay_url, ttl, keys, require, sign, state: _ } = it;
     let ids = match ids {
         Ids::Sealed => WireIds::Sealed,
         Ids::Plain => WireIds::Plain,
@@ -21,10 +21,12 @@ pub(super) fn encode(it: &Policy) -> pb::A2a {
         Push::Checked => WirePush::Checked,
         Push::Refused => WirePush::Refused,
         Push::Unchecked => WirePush::Unchecked,
+        Push::Relayed => WirePush::Relayed,
     };
     pb::A2a {
         ids: ids.into(),
         push_notifications: push.into(),
+        relay_url: relay_url.as_ref().map(ToString::to_string),
         card_ttl: Some(read::duration(*ttl)),
         card_keys: keys.as_ref().map(|it| match it {
             KeySource::Inline { text, .. } => CardKeys::Inline(text.to_string()),
@@ -40,7 +42,7 @@ pub(super) fn encode(it: &Policy) -> pb::A2a {
 }
 
 pub(super) fn decode(it: pb::A2a, scope: &mut Scope<'_>) -> Option<Policy> {
-    let pb::A2a { ids, push_notifications, card_ttl, card_keys, card_required, card_sign } = it;
+    let pb::A2a { ids, push_notifications, relay_url, card_ttl, card_keys, card_required, card_sign } = it;
     let before = scope.problems.len();
     let ids = match read::choice(scope, "ids", ids) {
         WireIds::Unspecified | WireIds::Sealed => Ids::Sealed,
@@ -50,6 +52,7 @@ pub(super) fn decode(it: pb::A2a, scope: &mut Scope<'_>) -> Option<Policy> {
         WirePush::Unspecified | WirePush::Checked => Push::Checked,
         WirePush::Refused => Push::Refused,
         WirePush::Unchecked => Push::Unchecked,
+        WirePush::Relayed => Push::Relayed,
     };
     let ttl = read::span(scope, "card.ttl", card_ttl);
     let verify = card_keys.map(|it| VerifyConfig {
@@ -60,7 +63,7 @@ pub(super) fn decode(it: pb::A2a, scope: &mut Scope<'_>) -> Option<Policy> {
     });
     let sign = card_sign.and_then(|it| scope.at("card", |scope| scope.at("sign", |scope| decode_sign(it, scope))));
     let card = Some(CardConfig { ttl, verify, require: card_required, sign: None });
-    let policy = Config { ids, push_notifications, card }.lower(scope)?;
+    let policy = Config { ids, push_notifications, relay_url, card }.lower(scope)?;
     (scope.problems.len() == before).then_some(Policy { sign, ..policy })
 }
 

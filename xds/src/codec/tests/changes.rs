@@ -196,6 +196,9 @@ pub(super) fn a2a() -> impl Strategy<Value = a2a::Config> {
         CardConfig { ttl, require: require && jwks.is_some(), verify: jwks.map(|jwks| VerifyConfig { jwks }), sign }
     });
     let ids = select(&[Ids::Sealed, Ids::Plain][..]);
-    let push = select(&[Push::Checked, Push::Refused, Push::Unchecked][..]);
-    (ids, push, option::of(card)).prop_map(|(ids, push_notifications, card)| Config { ids, push_notifications, card })
+    let push = select(&[Push::Checked, Push::Refused, Push::Unchecked, Push::Relayed][..]);
+    (ids, push, option::of(card)).prop_map(|(ids, push_notifications, card)| {
+        let relay_url = (push_notifications == Push::Relayed).then(|| "https://gw.example:8443".to_owned());
+        Config { ids, push_notifications, relay_url, card }
+    })
 }
