@@ -11,6 +11,8 @@ mod follow;
 mod grpc;
 #[path = "a2a/hostile.rs"]
 mod hostile;
+#[path = "a2a/list.rs"]
+mod list;
 #[path = "a2a/push.rs"]
 mod push;
 #[path = "a2a/rules.rs"]

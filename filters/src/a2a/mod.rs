@@ -29,9 +29,15 @@
 //! Should the endpoint be gone, any other of the backend is asked. A context id that a client made up goes on as it is, and
 //! comes back so. `plain` leaves all ids alone.
 //!
-//! **Lists of tasks.** Where a route has several agents, `ListTasks` goes through them one after the other, in the order of
-//! the backends: a page holds tasks of one agent, and its `nextPageToken`, sealed as ids are, leads to the next page of that
-//! agent or to the first of the next. `totalSize` is one agent's. A list of one context is asked of the agent that has it.
+//! **Lists of tasks.** Where a route has several agents, `ListTasks` over JSON-RPC and REST asks all of them (one endpoint of
+//! each backend) and makes one list of what they say: the latest state first, by `status.timestamp` (tasks without one come
+//! last), `pageSize` (1 to 100, 50 unless written) tasks on a page, `totalSize` the sum, and in the `nextPageToken`, sealed
+//! as ids are, the place of each agent's list, so that any replica goes on. A page is shorter where agents give less than
+//! they are asked for eight times in a row. An agent that knows no lists (-32601, -32004; 404, 405, 501), and one whose own
+//! policies answer this client with 401 or 403, is left out. Any other failure fails the call, and the log names the
+//! agent: the protocol has no place that says that tasks are missing. Over gRPC agents are gone through one after the
+//! other, in the order of the backends: a page holds tasks of one, and its token leads to the next page or agent;
+//! `totalSize` is one agent's then. A list of one context is asked of the agent that has it.
 //!
 //! **Push notifications.** With `checked` (unless written) the URL that an agent is to send news to has to be one that the
 //! egress rule allows: `http` or `https`, a public address after DNS, or one of `config.egressAllow`. `refused` lets none

@@ -4,15 +4,17 @@
 //! the policy `a2a` a [`Talk`] goes with it. `begin` sees by its head what it is; [`read`] reads the message, before rules
 //! ask about it or a backend is admitted, and puts the agent's own ids in the place of sealed ones; `answer` looks
 //! through what comes back, whole or as it streams ([`stream`]), and seals ids the other way; [`cards`] keeps agents'
-//! cards; [`relay`] and [`news`] take what agents have to tell by way of the gateway. What was learnt is for rules, log and
+//! cards; [`list`] asks all agents for their tasks; [`relay`] and [`news`] take what agents have to tell by way of the gateway. What was learnt is for rules, log and
 //! counters.
 //!
 //! Shapes, ids and cards themselves are in `protocols::a2a`.
 
 mod answer;
+mod ask;
 mod card;
 mod cards;
 mod deleted;
+mod list;
 mod names;
 mod news;
 mod push;
@@ -28,6 +30,7 @@ use std::sync::Arc;
 pub use answer::begin as begin_answer;
 pub use cards::kept;
 pub use deleted::Deleted;
+pub use list::{asks_all, list};
 pub use news::news;
 pub use read::read;
 pub use relay::{requested, swap};
@@ -45,6 +48,7 @@ pub struct A2a {
     sessions: Arc<Sessions>,
     egress: Egress,
     cards: Arc<cards::Cards>,
+    caller: ask::Caller,
     deleted: Arc<Deleted>,
     /// Places for news that are sent on.
     letters: Arc<Semaphore>,
@@ -54,6 +58,6 @@ impl A2a {
     /// Ids are sealed with the keys of sessions.
     pub fn new(sessions: Arc<Sessions>, egress: Egress, deleted: Arc<Deleted>) -> Self {
         let letters = Arc::new(Semaphore::new(news::LETTERS_MAX));
-        Self { sessions, egress, cards: Arc::default(), deleted, letters }
+        Self { sessions, egress, cards: Arc::default(), caller: ask::Caller::default(), deleted, letters }
     }
 }

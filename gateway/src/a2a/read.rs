@@ -12,7 +12,7 @@ use protocols::a2a::id::{Of, Pin};
 use protocols::a2a::shape::PAGE_TOKEN;
 use protocols::a2a::walk::Walk;
 use protocols::a2a::wire::{Fault, Wire};
-use protocols::a2a::{Method, Place, Seen, Version, rest};
+use protocols::a2a::{Method, Place, Seen, Version, pages, rest};
 use protocols::json::{self, Raw};
 use protocols::mcp::Message;
 
@@ -103,6 +103,12 @@ fn opened<'t>(
     move |place, text| {
         if wish.note(place, text) {
             return Ok(None);
+        }
+        if place == Place::PageToken && talk.names.are_sealed() {
+            talk.pages = pages::open(talk.names.ring(), text, &talk.names.scope).ok();
+            if talk.pages.is_some() {
+                return Ok(Some(String::new()));
+            }
         }
         let Some((own, pin)) = talk.names.open(place, text)? else { return Ok(None) };
         if place == Place::PageToken {
@@ -277,8 +283,14 @@ fn replace(session: &mut Session, ctx: &mut Ctx, bytes: Bytes) {
 fn pin(ctx: &mut Ctx, talk: &mut Talk) {
     let Some(resolved) = &ctx.resolved else { return };
     if talk.method == Some(Method::ListTasks) && talk.pin.is_none() && talk.names.are_sealed() {
-        // No agent knows of the others' tasks: the list begins with the first.
-        talk.lists_all = true;
+        // No agent knows of the others' tasks.
+        let is_grpc = matches!(talk.kind, Kind::Grpc(..));
+        talk.asks_all = !is_grpc && talk.page.is_none() && (talk.pages.is_some() || resolved.backends.get(1).is_some());
+        if talk.asks_all {
+            return;
+        }
+        // The list begins with the first.
+        talk.lists_all = is_grpc;
         let first = resolved.backends.iter().next().filter(|_| resolved.backends.get(1).is_some());
         talk.pin = talk.page.or(first.map(pin_of));
     }

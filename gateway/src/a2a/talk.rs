@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use pingora_proxy::Session;
 use protocols::a2a::card::is_card;
 use protocols::a2a::id::Pin;
+use protocols::a2a::pages::Place;
 use protocols::a2a::{Method, VERSION_HEADER, Version, push, rest};
 
 use super::names::Names;
@@ -45,8 +46,12 @@ pub struct Talk {
     pub(super) pin: Option<Pin>,
     /// Where the page of a list is that is asked for.
     pub(super) page: Option<Pin>,
-    /// Tasks of all agents are listed, one agent after the other.
+    /// Tasks of all agents are listed, one agent after the other (gRPC).
     pub(super) lists_all: bool,
+    /// Tasks of all agents are listed together: the gateway itself asks them.
+    pub(super) asks_all: bool,
+    /// Where such a list stands.
+    pub(super) pages: Option<Vec<Place>>,
     /// Path and query as the client sent them, and as the agent gets them.
     pub(super) public_path: String,
     pub(super) own_path: String,
@@ -118,6 +123,8 @@ pub fn begin(proxy: &Proxy, session: &Session, ctx: &mut Ctx) {
         pin: None,
         page: None,
         lists_all: false,
+        asks_all: false,
+        pages: None,
         public_path: ctx.original.path.as_str().to_owned(),
         own_path: head.uri.path().to_owned(),
         stream: None,

@@ -122,7 +122,7 @@ async fn left(socket: &Arc<SocketDigest>) {
 }
 
 /// Asks the policies of the backend that was drawn.
-pub(super) async fn admission(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx) -> Result<Option<Reply>, Stop> {
+pub(crate) async fn admission(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx) -> Result<Option<Reply>, Stop> {
     let Some(backend) = ctx.backend().filter(|it| !it.effective.filters().is_empty()) else { return Ok(None) };
     let (effective, name) = (backend.effective.clone(), backend.target.name().into());
     let whereabouts = &mut ctx.facts.whereabouts;

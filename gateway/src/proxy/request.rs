@@ -138,6 +138,9 @@ async fn forward(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx, terms: &Te
     if let Some(reply) = crate::a2a::kept(proxy, session, ctx) {
         return Ok(Decision::Reply(reply));
     }
+    if let Some(reply) = crate::a2a::list(proxy, session, ctx).await? {
+        return Ok(Decision::Reply(reply));
+    }
     if let Some(timeout) = ctx.effective().and_then(|it| it.timeout()).and_then(|it| it.request) {
         ctx.request_deadline = Some(ctx.started + timeout);
     }

@@ -48,6 +48,7 @@ pub(super) async fn select(
     }
     crate::a2a::read(proxy, session, ctx).await?;
     Ok(match ctx.backend().map(|it| &it.target) {
+        _ if crate::a2a::asks_all(ctx) => None,
         Some(BackendTarget::Cluster { .. } | BackendTarget::Mcp(_) | BackendTarget::Ai(_) | BackendTarget::Demo) => {
             pass::admission(proxy, session, ctx).await?
         }

@@ -4,7 +4,7 @@
 //! in JSON ([`walk`]) and in Protocol Buffers ([`wire`]), by one description of where things are ([`shape`]).
 //! [`method`] says what is asked for in each of the three bindings, [`rest`] what paths say, [`id`] what a sealed id
 //! carries, [`card`] how an agent's card comes to name the gateway, [`signature`] what its signatures are over,
-//! [`answer`] how a refusal looks in each binding, [`push`] what an agent is told in the place of a client's own URL.
+//! [`answer`] how a refusal looks in each binding, [`pages`] how lists of several agents become one, [`push`] what an agent is told in the place of a client's own URL.
 //!
 //! Not here: who may ask what (`filters`), which agent is asked and how (`gateway`).
 
@@ -16,6 +16,7 @@ pub mod id;
 pub mod jcs;
 pub mod message;
 pub mod method;
+pub mod pages;
 pub mod push;
 pub mod rest;
 pub mod shape;

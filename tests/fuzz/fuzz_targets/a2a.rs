@@ -10,14 +10,17 @@ use protocols::a2a::events::Events;
 use protocols::a2a::frames::Frames;
 use protocols::a2a::walk::Walk;
 use protocols::a2a::wire::Wire;
-use protocols::a2a::{Method, Place, Version, card, id, rest, signature};
+use protocols::a2a::{Method, Place, Version, card, id, pages, push, rest, signature};
 use protocols::json;
+use protocols::mcp::Edits;
 use protocols::seal::Ring;
 
-const METHODS: [Method; 5] = [
+const METHODS: [Method; 7] = [
     Method::SendMessage,
     Method::GetTask,
+    Method::ListTasks,
     Method::CreateTaskPushNotificationConfig,
+    Method::DeleteTaskPushNotificationConfig,
     Method::ListTaskPushNotificationConfigs,
     Method::GetExtendedAgentCard,
 ];
@@ -43,11 +46,33 @@ fn documents(bytes: &[u8]) {
         let signed = card::with_signatures(moved, "[]");
         assert!(json::parse(signed.as_bytes()).is_ok(), "a signed card as well");
     }
-    let _ = (signature::of_card(document), signature::contents(document));
+    let _ = (signature::of_card(document), signature::contents(document), push::shape_of(document));
+    let _ = (pages::size(Some(document)), pages::Page::of(document));
+    if document.kind() == json::Kind::Object {
+        let mut edits = Edits::default();
+        pages::ask(document, "t\"", 7, &mut edits);
+        let asked = document.edited(edits);
+        let asked = json::parse(asked.as_bytes()).expect("a request stays JSON");
+        assert_eq!(pages::size(Some(asked)), Some(7), "and asks for what it is to ask for");
+    }
+}
+
+/// What is opened was sealed here; all the same it is read as if anybody had written it.
+fn sealed(bytes: &[u8]) {
+    let ring = Ring::new(&[[1; 32]]);
+    if let Some(ticket) = push::Ticket::read(bytes) {
+        let again = ticket.seal(&ring, b"").ok().map(|it| push::Ticket::open(&ring, &it, b""));
+        assert!(again.is_none_or(|it| it == Ok(ticket)), "a ticket is what it was");
+    }
+    if let Some(places) = pages::read(bytes) {
+        let again = pages::seal(&places, &ring, b"").ok().map(|it| pages::open(&ring, &it, b""));
+        assert!(again.is_none_or(|it| it == Ok(places)), "places are what they were");
+    }
 }
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     documents(bytes);
+    sealed(bytes);
     for version in [Version::V0_3, Version::V1_0] {
         for method in METHODS {
             for shape in [method.request(version), method.answer()] {
@@ -69,6 +94,10 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     }
     if let Ok(text) = std::str::from_utf8(bytes) {
         assert!(id::open(&Ring::new(&[[1; 32]]), id::Of::Task, text, b"").is_err(), "nobody guesses a seal");
+        assert!(push::Ticket::open(&Ring::new(&[[1; 32]]), text, b"").is_err(), "nor a ticket");
+        let _ = (push::of_url(text), pages::instant(text), pages::size_in(text));
+        let asked = pages::ask_query(text, "t&=%", 7);
+        assert_eq!(pages::size_in(&asked), Some(7), "a query asks for what it is to ask for");
         let _ = (rest::read("GET", text), card::Relocation::new(false, "gw", text, "/").url(text));
     }
 });

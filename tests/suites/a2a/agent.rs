@@ -2,6 +2,7 @@
 //! misbehaves where the text of a message asks for it.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use http::{Method, Response};
@@ -10,6 +11,9 @@ use tests::Backend;
 use tests::backend::{Answer, Asked, answer};
 use tests::http::{BodySender, channel};
 
+/// Seconds of a day, one for each task of all agents: no two are made at once.
+static CLOCK: AtomicU32 = AtomicU32::new(0);
+
 pub(crate) struct Agent {
     pub(crate) backend: Backend,
     state: Arc<State>,
@@ -17,8 +21,8 @@ pub(crate) struct Agent {
 
 struct State {
     name: String,
-    /// Contexts of tasks.
-    tasks: Mutex<HashMap<String, String>>,
+    /// Contexts of tasks, and when they were made.
+    tasks: Mutex<HashMap<String, (String, u32)>>,
     /// What the card is, in place of the usual.
     card: Mutex<Option<String>>,
     /// The configuration for news that was made last.
@@ -118,7 +122,9 @@ impl State {
                 Some(task) => answer::json(&wrap(task)),
                 None => error(-32001, "no such task"),
             },
-            "ListTasks" => answer::json(&wrap(self.list(params["pageToken"].as_str(), true))),
+            "ListTasks" => {
+                answer::json(&wrap(self.list(params["pageToken"].as_str(), params["pageSize"].as_u64(), true)))
+            }
             method if method.starts_with("tasks/pushNotificationConfig/") => {
                 answer::json(&wrap(self.config(method, params, new)))
             }
@@ -133,7 +139,8 @@ impl State {
         let found = match path {
             "/message:send" => self.send(&body["message"], new).ok().flatten().map(|it| json!({ "task": it })),
             "/tasks" => {
-                let mut list = self.list(asked.query("pageToken").as_deref(), new);
+                let size = asked.query("pageSize").and_then(|it| it.parse().ok());
+                let mut list = self.list(asked.query("pageToken").as_deref(), size, new);
                 list["asked"] = json!(asked.query("contextId"));
                 Some(list)
             }
@@ -149,14 +156,17 @@ impl State {
         }
     }
 
-    /// Two at a time; the token is how many came before.
-    fn list(&self, token: Option<&str>, new: bool) -> Value {
-        let mut ids: Vec<_> = self.tasks.lock().expect("no panic under the lock").keys().cloned().collect();
+    /// The latest first, at most three at a time; the token is how many came before.
+    fn list(&self, token: Option<&str>, size: Option<u64>, new: bool) -> Value {
+        let tasks = self.tasks.lock().expect("no panic under the lock");
+        let mut ids: Vec<_> = tasks.iter().map(|(id, (_, at))| (std::cmp::Reverse(*at), id.clone())).collect();
+        drop(tasks);
         ids.sort();
+        let size = size.map_or(3, |it| usize::try_from(it).unwrap_or(3).min(3));
         let from: usize = token.filter(|it| !it.is_empty()).map_or(0, |it| it.parse().expect("a token of our own"));
-        let tasks: Vec<_> = ids.iter().skip(from).take(2).filter_map(|id| self.task(id, new)).collect();
-        let next = if from + 2 < ids.len() { (from + 2).to_string() } else { String::new() };
-        json!({"tasks": tasks, "nextPageToken": next, "pageSize": 2, "totalSize": ids.len()})
+        let tasks: Vec<_> = ids.iter().skip(from).take(size).filter_map(|(_, id)| self.task(id, new)).collect();
+        let next = if from + size < ids.len() { (from + size).to_string() } else { String::new() };
+        json!({"tasks": tasks, "nextPageToken": next, "pageSize": size, "totalSize": ids.len()})
     }
 
     /// Keeps one configuration, whatever task it is of.
@@ -176,14 +186,15 @@ impl State {
     }
 
     fn task(&self, id: &str, new: bool) -> Option<Value> {
-        let context = self.tasks.lock().expect("no panic under the lock").get(id)?.clone();
+        let (context, at) = self.tasks.lock().expect("no panic under the lock").get(id)?.clone();
+        let timestamp = format!("2025-01-01T{:02}:{:02}:{:02}.5Z", at / 3600, at / 60 % 60, at % 60);
         let state = if new { "TASK_STATE_COMPLETED" } else { "completed" };
         Some(json!({
             "history": [{"messageId": "m0", "taskId": id, "contextId": context}],
             "id": id,
             "contextId": context,
             "kind": "task",
-            "status": {"state": state, "message": {"taskId": id, "messageId": "m2"}},
+            "status": {"state": state, "timestamp": timestamp, "message": {"taskId": id, "messageId": "m2"}},
             "artifacts": [{"artifactId": "a1", "parts": [{"text": self.name}]}],
         }))
     }
@@ -202,7 +213,8 @@ impl State {
             None => format!("task-{}-{}", self.name, tasks.len()),
         };
         let context = message["contextId"].as_str().map_or(format!("context-{id}"), str::to_owned);
-        tasks.insert(id.clone(), context);
+        let made = tasks.get(&id).map_or_else(|| CLOCK.fetch_add(1, Ordering::Relaxed), |(_, at)| *at);
+        tasks.insert(id.clone(), (context, made));
         drop(tasks);
         Ok(self.task(&id, new))
     }
