@@ -36,8 +36,6 @@ pub(super) const UNREACHABLE: &[&str] = &[
     "AiBedrock.guardrailVersion",
     "AiProvider.tokenize",
     "AiProviderKind.copilot",
-    // Even a draw that is led to it does not meet it; that of the single provider is met.
-    "AiProvider.pathPrefix",
 ];
 
 /// Whether a key is never drawn: it means nothing outside a file, or is refused beside what is good.
@@ -133,6 +131,8 @@ pub(super) fn alone(owner: &str) -> Option<(&'static str, &'static [&'static str
     match owner {
         "Gateway" => Some(("listeners", &["port", "address"])),
         "HostRedirect" => Some(("host", &[])),
+        // Providers stand in groups, or their keys here, and those are many.
+        "AiBackend" => Some(("groups", &[])),
         "JwtAuth" => Some(("providers", &["mode", "location", "forward", "claimsToHeaders"])),
         _ => None,
     }
