@@ -53,7 +53,9 @@
 //! patterns for `holdBack` further bytes of its text (256 unless written), never longer than to the end of the stream. What
 //! a pattern could only find in more than that many bytes may pass in a stream. A refusal ends the stream with an
 //! error event. Lists of tokens (`logprobs`) become `null` where guards enforce. What cannot be looked through, because it
-//! is no JSON or in several codings, does not pass. Binary event streams (Bedrock) are refused; sounds and pictures pass.
+//! is no JSON or in several codings, does not pass. Frames of Bedrock's conversations are
+//! guarded as events are, and end with an exception; what its models write in shapes of their own (`invoke`) is refused.
+//! Sounds and pictures pass.
 //!
 //! **Modes.** `enforce`; `shadow` finds, counts and logs (`policy.wouldDeny`), and changes nothing; `audit` only counts
 //! (`gen_ai.guardrail.findings` of the access log, which is there in every mode). Texts are never logged.

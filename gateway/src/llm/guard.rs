@@ -10,8 +10,8 @@ use http::{HeaderValue, Version};
 use parking_lot::Mutex;
 use pingora_error::{Error, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
-use protocols::llm::guard::{Find, Refused, Stream, Windows, judge};
-use protocols::llm::{Dialect, Framing, error_body};
+use protocols::llm::guard::{Find, FrameStream, Refused, Stream, Windows, judge};
+use protocols::llm::{Dialect, Framing, Operation, error_body, write_frame};
 
 use super::coded::{Coded, framing, length};
 use super::examine::{Examiner, Looking};
@@ -33,10 +33,16 @@ pub(crate) struct Watch {
     asked: Option<(Arc<Effective>, Noted)>,
 }
 
+/// How a stream is written that is looked through.
+enum Framed {
+    Events(Stream),
+    Frames(FrameStream),
+}
+
 /// A stream that is looked through.
 struct Passing {
     settings: Arc<Effective>,
-    stream: Stream,
+    stream: Framed,
     dialect: Dialect,
     /// It was refused: nothing more passes.
     ended: bool,
@@ -62,12 +68,14 @@ pub(crate) fn guard_answer(
     examine(proxy, client, (kind, coded), &settings, ctx);
     let Some((policy, asked)) = settings.ai().zip(ctx.ai.as_mut()) else { return Ok(None) };
     let dialect = asked.operation.dialect();
-    let hidden = coded == Coded::Unknown || kind == Some(Framing::Frames);
+    // What models write themselves into frames is in no shape that is known, and no server is asked about frames.
+    let closed = policy.response.asks() || asked.operation != Operation::Converse;
+    let hidden = coded == Coded::Unknown || kind == Some(Framing::Frames) && closed;
     if hidden && kind.is_some() && policy.response.enforces() {
         return Err(Error::explain(RESPONSE_REFUSED, "the answer cannot be looked through"));
     }
     match kind.filter(|_| !hidden) {
-        Some(Framing::Events) if policy.streaming => {
+        Some(kind @ (Framing::Events | Framing::Frames)) if policy.streaming => {
             head.remove_header(&CONTENT_LENGTH);
             if head.version == Version::HTTP_11 {
                 head.insert_header(TRANSFER_ENCODING, HeaderValue::from_static("chunked"))?;
@@ -75,7 +83,10 @@ pub(crate) fn guard_answer(
             if !policy.response.finds() {
                 return Ok(None);
             }
-            let stream = Stream::default();
+            let stream = match kind {
+                Framing::Frames => Framed::Frames(FrameStream::default()),
+                _ => Framed::Events(Stream::default()),
+            };
             asked.watch.stream = Some(Box::new(Passing { settings: settings.clone(), stream, dialect, ended: false }));
             Ok(None)
         }
@@ -164,7 +175,7 @@ impl Watch {
     fn take(&mut self) -> Option<(Arc<Effective>, Vec<usize>)> {
         let of = |(settings, found): (Arc<Effective>, Noted)| (settings, std::mem::take(&mut *found.lock()));
         let own = match self.stream.take() {
-            Some(passing) => Some((passing.settings, passing.stream.found)),
+            Some(mut passing) => Some((passing.settings.clone(), passing.stream.found())),
             None => self.whole.take().map(of),
         };
         match (own, self.asked.take().map(of)) {
@@ -177,24 +188,39 @@ impl Watch {
     }
 }
 
+impl Framed {
+    fn pass(&mut self, piece: &[u8], end: bool, guards: &Guards) -> Result<Bytes, Refused> {
+        let (passed, rest) = match self {
+            Self::Events(stream) => (stream.push(piece, guards)?, end.then(|| stream.finish(guards))),
+            Self::Frames(stream) => (stream.push(piece, guards)?, end.then(|| stream.finish(guards))),
+        };
+        Ok(match rest {
+            Some(rest) => [passed, rest?].concat().into(),
+            None => passed,
+        })
+    }
+
+    fn found(&mut self) -> Vec<usize> {
+        match self {
+            Self::Events(stream) => std::mem::take(&mut stream.found),
+            Self::Frames(stream) => stream.found(),
+        }
+    }
+}
+
 impl Passing {
     fn pass(&mut self, piece: &[u8], end: bool) -> Bytes {
         let Some(guards) = self.settings.ai().map(|it| &it.response).filter(|_| !self.ended) else {
             return Bytes::new();
         };
-        let pushed = self.stream.push(piece, guards);
-        let rest = |passed: Bytes| match end {
-            true => Ok([passed, self.stream.finish(guards)?].concat().into()),
-            false => Ok(passed),
-        };
-        match pushed.and_then(rest) {
+        match self.stream.pass(piece, end, guards) {
             Ok(passed) => passed,
             // What only counts stops nothing.
             Err(_) if !guards.enforces() => Bytes::copy_from_slice(piece),
             Err(refused) => {
                 self.ended = true;
-                if let Refused::Rule(rule) = refused {
-                    self.stream.found.push(rule);
+                if let (Refused::Rule(rule), Framed::Events(stream)) = (refused, &mut self.stream) {
+                    stream.found.push(rule);
                 }
                 self.error(guards, refused)
             }
@@ -209,8 +235,21 @@ impl Passing {
             }
             Refused::Unreadable(why) => (502, "upstream_error", why),
         };
+        if let Framed::Frames(_) = self.stream {
+            return frame_error(status, text);
+        }
         stream_error(self.dialect, status, code, text)
     }
+}
+
+/// What ends a stream of frames: the exceptions that it may carry are few.
+fn frame_error(status: u16, text: &str) -> Bytes {
+    let kind = if status == 502 { "modelStreamErrorException" } else { "validationException" };
+    let mut out = Vec::new();
+    write_frame(&mut out, kind, true, |out| {
+        out.extend_from_slice(format!("{{\"message\":{}}}", protocols::json::quoted(text)).as_bytes());
+    });
+    out.into()
 }
 
 /// What ends a stream.

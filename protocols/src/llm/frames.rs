@@ -21,6 +21,9 @@ pub(super) struct Frame<'a> {
     pub(super) kind: &'a str,
     pub(super) is_exception: bool,
     pub(super) payload: &'a [u8],
+    /// Its headers as they are written, and all of it.
+    pub(super) headers: &'a [u8],
+    pub(super) whole: &'a [u8],
 }
 
 /// A reader of frames of up to so many bytes.
@@ -53,12 +56,17 @@ impl Frames {
             let headers = be32(body, 4) as usize;
             let (headers, payload) =
                 body.get(PRELUDE_BYTES..).and_then(|it| it.split_at_checked(headers)).ok_or(Garbled)?;
-            let mut frame = Frame { payload, ..Frame::default() };
+            let mut frame = Frame { payload, headers, whole, ..Frame::default() };
             read_headers(headers, &mut frame)?;
             out(frame);
             self.held.advance(total);
         }
         Ok(())
+    }
+
+    /// Whether the last frame is not whole.
+    pub(super) fn is_cut(&self) -> bool {
+        !self.held.is_empty()
     }
 }
 
@@ -99,6 +107,24 @@ fn read_headers<'a>(mut rest: &'a [u8], frame: &mut Frame<'a>) -> Result<(), Gar
         }
     }
     Ok(())
+}
+
+/// Writes a frame with another payload: itself, where that is the one it has.
+pub(super) fn rewrite(whole: &[u8], headers: usize, payload: &[u8], out: &mut BytesMut) {
+    let behind = PRELUDE_BYTES + headers;
+    let held = whole.len().checked_sub(CHECKSUM_BYTES).and_then(|end| whole.get(behind..end));
+    if held == Some(payload) {
+        return out.extend_from_slice(whole);
+    }
+    let length = |it: usize| u32::try_from(it).unwrap_or(u32::MAX).to_be_bytes();
+    let prelude = [length(behind + payload.len() + CHECKSUM_BYTES), length(headers)].concat();
+    let start = out.len();
+    out.extend_from_slice(&prelude);
+    out.extend_from_slice(&crc32(0, &prelude).to_be_bytes());
+    out.extend_from_slice(whole.get(PRELUDE_BYTES..behind).unwrap_or_default());
+    out.extend_from_slice(payload);
+    let sum = crc32(0, out.get(start..).unwrap_or_default());
+    out.extend_from_slice(&sum.to_be_bytes());
 }
 
 /// Writes a frame of this kind. `payload` appends it.

@@ -325,3 +325,70 @@ async fn streams_are_guarded_behind_their_translation_wherever_a_secret_is_cut()
         }
     }
 }
+
+/// Frames of AWS's event stream: what each is, and what it says. Their checksums are those of what is in them.
+fn frames(mut stream: &[u8]) -> Vec<(String, Value)> {
+    let sum = |bytes: &[u8]| {
+        let mut crc = flate2::Crc::new();
+        crc.update(bytes);
+        crc.sum()
+    };
+    let be = |bytes: &[u8]| bytes.iter().fold(0_u32, |sum, byte| sum << 8 | u32::from(*byte));
+    let mut out = Vec::new();
+    while !stream.is_empty() {
+        let (total, headers) = (be(&stream[..4]) as usize, be(&stream[4..8]) as usize);
+        assert_eq!(be(&stream[8..12]), sum(&stream[..8]), "the checksum of the lengths");
+        let (whole, rest) = stream.split_at(total);
+        assert_eq!(be(&whole[total - 4..]), sum(&whole[..total - 4]), "the checksum of the frame");
+        let mut named = &whole[12..12 + headers];
+        let mut kind = String::new();
+        while let [length, after @ ..] = named {
+            let (name, after) = after.split_at(usize::from(*length));
+            assert_eq!(after[0], 7, "a header of text");
+            let (value, after) = after[3..].split_at(usize::from(u16::from_be_bytes([after[1], after[2]])));
+            if name.ends_with(b"-type") && !name.ends_with(b"content-type") && !name.ends_with(b"message-type") {
+                kind = String::from_utf8(value.to_vec()).expect("UTF-8");
+            }
+            named = after;
+        }
+        out.push((kind, serde_json::from_slice(&whole[12 + headers..total - 4]).expect("JSON")));
+        stream = rest;
+    }
+    out
+}
+
+#[tokio::test]
+async fn conversations_of_bedrock_are_guarded_frame_by_frame() {
+    let text = "write to a.b@c. example or a.b@c.example with sk-abcdefghij 0123456789 and so on";
+    let mock = mock(json!([{"model": "*", "text": text}])).await;
+    let bedrock = "bedrock: { region: us-east-1 }";
+    let asked = json!({"messages": [{"role": "user", "content": [{"text": "hello"}]}]});
+    let said = |frames: &[(String, Value)]| -> String {
+        frames.iter().filter_map(|it| it.1["delta"]["text"].as_str()).collect()
+    };
+    let mut sent = Vec::new();
+    for (ai, want) in [
+        ("{ modelAliases: {} }", text.to_owned()),
+        (&*guard("response", "mask", ""), text.replace("a.b@c.example", "<EMAIL_ADDRESS>")),
+    ] {
+        let gateway = Gateway::start(&guarded(bedrock, &mock.url(), ai)).await;
+        let reply = gateway.client().post("/model/nova/converse-stream").json(&asked).await.expect_status(200);
+        assert_eq!(reply.header("content-type"), Some("application/vnd.amazon.eventstream"));
+        let got = frames(&reply.body);
+        assert_eq!(said(&got), want);
+        let line = accounted(&gateway, 1).await;
+        assert_eq!(line["gen_ai.usage.output_tokens"], 12, "{line}");
+        sent.push(got.into_iter().map(|it| it.0).collect::<Vec<_>>());
+        gateway.stop().await;
+    }
+    assert_eq!(sent[0], sent[1], "the same frames");
+    let gateway = Gateway::start(&guarded(bedrock, &mock.url(), &guard("response", "reject", ""))).await;
+    let reply = gateway.client().post("/model/nova/converse-stream").json(&asked).await.expect_status(200);
+    let got = frames(&reply.body);
+    let last = got.last().expect("an end");
+    assert_eq!((last.0.as_str(), &last.1["message"]), ("validationException", &json!("what was said may not pass")));
+    assert!(!said(&got).contains("c.example"), "{got:?}");
+    let whole = gateway.client().post("/model/nova/converse").json(&asked).await.expect_status(403);
+    assert!(!whole.text().contains("c.example"));
+    gateway.stop().await;
+}

@@ -6,6 +6,7 @@
 //! a kind that nobody knows yet is looked through.
 
 mod escapes;
+mod frames;
 mod messages;
 mod said;
 mod stream;
@@ -16,6 +17,7 @@ mod windows;
 use std::ops::Range;
 use std::sync::Arc;
 
+pub use frames::FrameStream;
 pub use messages::Messages;
 pub use said::{Said, said};
 pub use stream::{Refused, Stream};
