@@ -43,7 +43,7 @@ pub struct Keep {
 
 /// Wakes who looks after shared things in the background.
 #[derive(Default)]
-pub struct Bell(OnceLock<Box<dyn Fn() + Send + Sync>>);
+pub struct Bell(Mutex<Vec<Box<dyn Fn() + Send + Sync>>>);
 
 impl std::fmt::Debug for Bell {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -54,9 +54,7 @@ impl std::fmt::Debug for Bell {
 impl Bell {
     /// Does nothing where nobody listens.
     pub fn ring(&self) {
-        if let Some(listener) = self.0.get() {
-            listener();
-        }
+        self.0.lock().iter().for_each(|listener| listener());
     }
 }
 
@@ -97,10 +95,9 @@ impl Keep {
         ours.filter_map(|((key, _), it)| Some((key.clone(), it.clone().downcast().ok()?))).collect()
     }
 
-    /// Who is to be told that something shared is new or asks for attention; the first wins.
+    /// Who is to be told, as well, that something shared is new or asks for attention.
     pub fn listen(&self, listener: impl Fn() + Send + Sync + 'static) {
-        // Set once, when the process starts.
-        let _ = self.bell.0.set(Box::new(listener));
+        self.bell.0.lock().push(Box::new(listener));
     }
 
     fn state<S: Kept>(&self, key: &PolicyKey, terms: &S::Terms) -> Arc<S> {

@@ -135,6 +135,7 @@ impl Policy {
             }
             Self::BasicAuth(policy) => policy.state.bind(key, policy, keep),
             Self::LocalRateLimit(policy) => policy.bind(key, keep),
+            Self::BackendAuth(policy) => policy.bind(keep),
             Self::ConcurrencyLimit(policy) => policy.bind(key, keep),
             Self::Conditional(policy) => policy.bind(key, keep),
             Self::ExtAuthz(policy) => policy.bind(key, keep),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use async_trait::async_trait;
+use filters::backend_auth::gcp;
 use pingora_core::server::configuration::{Opt, ServerConf};
 use pingora_core::server::{RunArgs, Server, ShutdownWatch};
 use pingora_core::services::background::{BackgroundService, background_service};
@@ -34,6 +35,7 @@ use crate::statics::Statics;
 use crate::status::Status;
 use crate::systemd::{Attendance, Brought, Store, Supervisor};
 use crate::telemetry::{LogControl, Telemetry, Upgrades, logging};
+use crate::upstream::egress::google::Google;
 use crate::upstream::{Endpoints, KeySets, Mirrors, Upstreams};
 use crate::xds_source::{Estate, XdsSource};
 
@@ -63,6 +65,7 @@ pub fn run(input: Input, takeover: Option<Takeover>, inherited: Option<Inherited
     let (upstreams, state) = plans(&statics, &telemetry);
     let status = Arc::new(Status::default());
     let key_sets = upstreams.key_sets(state.keep(), &status);
+    let google = upstreams.google(state.keep(), &status);
     let catalogs = Catalogs::new(statics.model_catalog.clone(), status.clone());
     let estate = Arc::new(Estate::default());
     let sessions = Sessions::new(&statics.mcp_sessions.keys);
@@ -111,6 +114,7 @@ pub fn run(input: Input, takeover: Option<Takeover>, inherited: Option<Inherited
         remote,
         upstreams,
         key_sets,
+        google,
         catalogs,
         readiness,
         liveness: Liveness::new(),
@@ -139,6 +143,7 @@ fn install(statics: &Statics) {
     // Ours first: Pingora would install ring.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     crate::proxy::inputs::install(statics);
+    gcp::install(gcp::Ambient::of(|name| std::env::var(name).ok()));
 }
 
 /// What listeners are made of.
@@ -411,6 +416,7 @@ struct Control {
     remote: Option<Arc<XdsSource>>,
     upstreams: Arc<Upstreams>,
     key_sets: Arc<KeySets>,
+    google: Google,
     catalogs: Catalogs,
     readiness: Arc<Readiness>,
     liveness: Arc<Liveness>,
@@ -449,7 +455,8 @@ impl BackgroundService for Control {
                 attendance.run(store, life.superseded()).await;
             }
         });
-        let looked_after = async { tokio::join!(self.upstreams.run(), self.key_sets.run(), self.catalogs.run()) };
+        let tokens = async { tokio::join!(self.key_sets.run(), self.google.run()) };
+        let looked_after = async { tokio::join!(self.upstreams.run(), tokens, self.catalogs.run()) };
         tokio::join!(self.serve(servers), self.life.attend(), looked_after, reloader.run(), self.ask());
     }
 }

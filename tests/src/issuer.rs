@@ -2,11 +2,15 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, RSA_PKCS1_SHA256};
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256,
+    UnparsedPublicKey,
+};
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
 /// Signs with one key.
@@ -32,6 +36,23 @@ impl Issuer {
     pub fn rsa(key_id: &str) -> Issuer {
         let key = RsaKeyPair::generate(KeySize::Rsa2048).expect("a key");
         Issuer { key: Key::Rsa(Box::new(key)), key_id: key_id.to_owned(), issuer: "https://issuer.test".to_owned() }
+    }
+
+    /// The private key as PEM: PKCS#8, of an RSA key alone.
+    pub fn pem(&self) -> String {
+        let Key::Rsa(key) = &self.key else { panic!("an RSA key") };
+        let der = AsDer::<Pkcs8V1Der>::as_der(key.as_ref()).expect("PKCS#8");
+        format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", STANDARD.encode(der.as_ref()))
+    }
+
+    /// The claims of a token that this RSA key has signed.
+    pub fn verified(&self, token: &str) -> Option<Value> {
+        let Key::Rsa(key) = &self.key else { panic!("an RSA key") };
+        let (signed, signature) = token.rsplit_once('.')?;
+        let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
+        let public = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, key.public_key().as_ref());
+        public.verify(signed.as_bytes(), &signature).ok()?;
+        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(signed.split('.').nth(1)?).ok()?).ok()
     }
 
     /// What `iss` says.

@@ -24,6 +24,8 @@ mod credentials;
 mod expressions;
 #[path = "policy/faults.rs"]
 mod faults;
+#[path = "policy/google.rs"]
+mod google;
 #[path = "policy/identity.rs"]
 mod identity;
 #[path = "policy/quotas.rs"]

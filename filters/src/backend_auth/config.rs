@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use super::aws::Aws;
+use super::gcp::{Gcp, Kind};
 use super::policy::{Credential, Policy, Primary, READ_ONLY};
 use super::sign::{Algorithm, Sign, TTL_DEFAULT, Terms};
 use crate::credential::{self, Location};
@@ -28,8 +29,8 @@ pub struct Config {
     pub passthrough: Option<PassthroughConfig>,
     /// Further keys.
     pub credentials: Vec<CredentialConfig>,
-    /// Tokens of Google Cloud. Not supported by this version yet.
-    pub gcp: Option<Value>,
+    /// Tokens of Google.
+    pub gcp: Option<GcpConfig>,
     /// Signatures of AWS over the whole message.
     pub aws: Option<AwsConfig>,
     /// Tokens of Azure. Not supported by this version yet.
@@ -125,6 +126,19 @@ pub struct AwsConfig {
     pub assume_role: Option<Value>,
 }
 
+/// Tokens of Google.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schemars(rename = "BackendAuthGcp")]
+pub struct GcpConfig {
+    /// Which kind of token the backend wants.
+    pub r#type: Kind,
+    /// Of an id token: whom it is for; `https://` and the host that is sent unless written.
+    pub audience: Option<String>,
+    /// A credential of Google's, in JSON. Without it that of the process, or of the machine, serves.
+    pub credential: Option<ValueConfig>,
+}
+
 /// A further key.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -158,22 +172,27 @@ impl Config {
     pub fn lower(self, scope: &mut Scope<'_>) -> Option<Policy> {
         let before = scope.problems.len();
         self.refuse_unsupported(scope);
-        let Self { key, passthrough, jwt_sign, aws, credentials, .. } = self;
+        let Self { key, passthrough, jwt_sign, aws, gcp, credentials, .. } = self;
         let kinds = [
             ("key", key.is_some()),
             ("passthrough", passthrough.is_some()),
             ("jwtSign", jwt_sign.is_some()),
             ("aws", aws.is_some()),
+            ("gcp", gcp.is_some()),
         ];
         for (name, _) in kinds.into_iter().filter(|(_, written)| *written).skip(1) {
-            scope.problem_at(name, "there is one primary credential: write `key`, `passthrough`, `jwtSign` or `aws`");
+            scope.problem_at(
+                name,
+                "there is one primary credential: write `key`, `passthrough`, `jwtSign`, `aws` or `gcp`",
+            );
         }
         let key = key.and_then(|key| scope.at("key", |scope| key.lower(scope)));
         let passthrough = passthrough.and_then(|it| scope.at("passthrough", |scope| place(it.location, scope)));
         let sign = jwt_sign.and_then(|it| scope.at("jwtSign", |scope| it.lower(scope)));
         let aws = aws.and_then(|it| scope.at("aws", |scope| it.lower(scope)));
         let primary = key.map(Primary::Key).or(passthrough.map(Primary::Passthrough));
-        let primary = primary.or(sign.map(Primary::JwtSign)).or(aws.map(Primary::Aws));
+        let gcp = gcp.and_then(|it| scope.at("gcp", |scope| it.lower(scope)));
+        let primary = primary.or(sign.map(Primary::JwtSign)).or(aws.map(Primary::Aws)).or(gcp.map(Primary::Gcp));
         let further = |scope: &mut Scope<'_>, (at, it): (usize, CredentialConfig)| {
             scope.at(format!("[{at}]"), |scope| {
                 let location = scope.at("location", |scope| it.location.lower(scope));
@@ -192,7 +211,6 @@ impl Config {
 
     fn refuse_unsupported(&self, scope: &mut Scope<'_>) {
         for (key, written) in [
-            ("gcp", &self.gcp),
             ("azure", &self.azure),
             ("oauthTokenExchange", &self.oauth_token_exchange),
             ("crossAppAccess", &self.cross_app_access),
@@ -209,7 +227,7 @@ impl Policy {
     pub fn lower(primary: Option<Primary>, credentials: Vec<Credential>, scope: &mut Scope<'_>) -> Option<Self> {
         let before = scope.problems.len();
         if primary.is_none() && credentials.is_empty() {
-            scope.problem("no credential: write `key`, `passthrough`, `jwtSign`, `aws` or `credentials`");
+            scope.problem("no credential: write `key`, `passthrough`, `jwtSign`, `aws`, `gcp` or `credentials`");
         }
         match &primary {
             Some(Primary::Passthrough(Location::Header { name, .. })) if *name == http::header::HOST => {
@@ -262,6 +280,18 @@ impl AwsConfig {
         }
         let aws = Aws::lower((id, secret, token), region.map(Into::into), service_name.map(Into::into));
         aws.map_err(|(key, reason)| scope.problem_at(key, reason)).ok()
+    }
+}
+
+impl GcpConfig {
+    fn lower(self, scope: &mut Scope<'_>) -> Option<Gcp> {
+        let Self { r#type, audience, credential } = self;
+        let credential = match credential {
+            Some(it) => Some(scope.at("credential", |scope| it.lower(scope))?),
+            None => None,
+        };
+        let gcp = Gcp::lower(r#type, audience.map(Into::into), credential);
+        gcp.map_err(|(key, reason)| scope.problem_at(key, reason)).ok()
     }
 }
 

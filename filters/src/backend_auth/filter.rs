@@ -39,6 +39,7 @@ impl Policy {
             }
             // All of the message is signed, further credentials too.
             Some(Primary::Aws(aws)) => return aws.sign(&mut message),
+            Some(Primary::Gcp(gcp)) => return gcp.write(&mut message),
             None => {}
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! Credentials for backends as understood.
 
 use std::borrow::Cow;
+use std::future::Future;
 
 use http::HeaderValue;
 use http::header::HOST;
@@ -9,9 +10,11 @@ use serde::ser::SerializeStruct as _;
 use serde::{Serialize, Serializer};
 
 use super::aws::Aws;
+use super::gcp::{Gcp, without_port};
 use super::sign::Sign;
 use crate::Wanted;
 use crate::credential::Location;
+use crate::keep::Keep;
 
 /// Why a location that is an expression is refused.
 pub(super) const READ_ONLY: &str = "an expression can only be read: write `header`, `queryParameter` or `cookie`";
@@ -38,6 +41,8 @@ pub enum Primary {
     JwtSign(Sign),
     /// A signature of AWS over the whole message.
     Aws(Aws),
+    /// A token of Google's.
+    Gcp(Gcp),
 }
 
 /// A key at its place, known to be sendable there.
@@ -117,7 +122,24 @@ impl Policy {
     pub fn wants(&self) -> Wanted {
         match &self.primary {
             Some(Primary::Aws(aws)) => aws.wants(),
-            Some(Primary::Key(_) | Primary::Passthrough(_) | Primary::JwtSign(_)) | None => Wanted::Nothing,
+            Some(Primary::Key(_) | Primary::Passthrough(_) | Primary::JwtSign(_) | Primary::Gcp(_)) | None => {
+                Wanted::Nothing
+            }
+        }
+    }
+
+    /// The policy comes into force: what it needs is had from now on.
+    pub(crate) fn bind(&self, keep: &Keep) {
+        if let Some(Primary::Gcp(gcp)) = &self.primary {
+            gcp.bind(keep);
+        }
+    }
+
+    /// What is to be waited for before a message to this host leaves; nothing where there is nothing to wait for.
+    pub fn waits(&self, host: Option<&str>) -> Option<impl Future<Output = ()> + Send + use<>> {
+        match &self.primary {
+            Some(Primary::Gcp(gcp)) => gcp.waits(host.map(without_port)),
+            _ => None,
         }
     }
 
@@ -127,6 +149,7 @@ impl Policy {
             Primary::Passthrough(location) => Cow::Borrowed(location),
             Primary::JwtSign(sign) => Cow::Borrowed(&sign.terms().location),
             Primary::Aws(_) => Cow::Owned(Location::authorization("AWS4-HMAC-SHA256")),
+            Primary::Gcp(_) => Cow::Owned(Location::authorization("Bearer")),
         });
         primary.into_iter().chain(self.credentials.iter().map(|it| Cow::Borrowed(&it.location)))
     }
@@ -152,7 +175,7 @@ impl Serialize for Credential {
 }
 
 /// RFC 3986 section 2.1: all but unreserved characters.
-fn percent_encode(bytes: &[u8], out: &mut String) {
+pub(super) fn percent_encode(bytes: &[u8], out: &mut String) {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     for byte in bytes {
         match byte {

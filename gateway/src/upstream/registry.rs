@@ -18,6 +18,7 @@ use serde::Serialize;
 use super::cluster::{AppProtocol, Cluster, Place, Seed, Seeds};
 use super::dns::{Names, Resolve, System};
 use super::egress::Egress;
+use super::egress::google::Google;
 use super::endpoint::Address;
 use super::health::Checker;
 use super::key_sets::KeySets;
@@ -126,6 +127,11 @@ impl Upstreams {
     /// Key sets behind URLs; to be run as long as the process lives.
     pub fn key_sets(&self, keep: &Arc<Keep>, status: &Arc<Status>) -> Arc<KeySets> {
         Arc::new(KeySets::new(keep.clone(), self.egress(), status.clone()))
+    }
+
+    /// Tokens of Google's clouds; to be run as long as the process lives.
+    pub fn google(&self, keep: &Arc<Keep>, status: &Arc<Status>) -> Google {
+        Google::new(keep.clone(), self.egress(), status.clone())
     }
 
     /// Resolves names and checks endpoints, for ever: to be spawned once, on the runtime that does

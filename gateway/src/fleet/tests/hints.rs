@@ -19,7 +19,6 @@ pub(super) const UNREACHABLE: &[&str] = &[
     // Refused by name: other credentials of clouds and exchanges come later.
     "BackendAuth.azure",
     "BackendAuth.crossAppAccess",
-    "BackendAuth.gcp",
     "BackendAuth.oauthTokenExchange",
     "BackendAuthAws.assumeRole",
     // Programs are bound to the machine: they do not travel.
@@ -40,7 +39,7 @@ pub(super) const UNREACHABLE: &[&str] = &[
 
 /// Whether a key is never drawn: it means nothing outside a file, or is refused beside what is good.
 pub(super) fn stays(owner: &str, key: &str) -> bool {
-    let refused = ["gcp", "azure", "crossAppAccess", "oauthTokenExchange"];
+    let refused = ["azure", "crossAppAccess", "oauthTokenExchange"];
     (owner, key) == ("McpTarget", "stdio") || owner == "BackendAuth" && refused.contains(&key)
 }
 
@@ -59,6 +58,7 @@ pub(super) fn needs(owner: &str, key: &str) -> Option<&'static str> {
     match (owner, key) {
         ("Gateway" | "GatewayListener", "tls") => Some("protocol"),
         ("A2a", "relayUrl") => Some("pushNotifications"),
+        ("BackendAuthGcp", "audience") => Some("type"),
         _ => None,
     }
 }
@@ -72,6 +72,8 @@ pub(super) fn length(owner: &str, key: &str) -> Option<usize> {
 const JWKS: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
 /// A key of nobody's, on P-256.
 const SIGNING_KEY: &str = "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgfbLd+IRV3CkYlhrS\nESVOVFAqzuUXMkzN463OtQXtXMOhRANCAATU+RQ2RG/4nsX9rGF7kKl7S0oi9yHL\noQcZTMsQU7bWMK04w7PpOcaKwueQEBrUSyc6ladRC5/Ay37DB+dIZGOc\n-----END PRIVATE KEY-----";
+/// A credential of nobody's.
+const GOOGLE: &str = r#"{"type":"authorized_user","client_id":"c","client_secret":"s","refresh_token":"r"}"#;
 const PINS: &str = r#"{"version":1}"#;
 const API: &str = r#"{"openapi":"3.0.3","paths":{"/a":{"get":{"operationId":"a"}}}}"#;
 const USERS: &str = "a:{SHA}AAAAAAAAAAAAAAAAAAAAAAAAAAA=";
@@ -218,6 +220,8 @@ fn credentials(owner: &str, key: &str) -> Option<&'static [&'static str]> {
         ("BackendAuthJwtSign" | "A2aCardSign", "signingKey") => &[SIGNING_KEY],
         ("BackendAuthJwtSign" | "A2aCardSign", "alg") => &["ES256"],
         ("BackendAuthJwtSign", "ttl") => &["1s", "5m"],
+        ("BackendAuthGcp", "credential") => &[GOOGLE],
+        ("BackendAuthGcp", "audience") => &["https://run.example.com"],
         ("BackendAuthAws", "region") => &["us-east-1"],
         ("BackendAuthAws", "serviceName") => &["bedrock", "s3"],
         ("BackendAuthAws", _) => &["AKIDEXAMPLE", "a/b+c="],

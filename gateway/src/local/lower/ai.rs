@@ -243,6 +243,11 @@ impl Lowering<'_> {
         {
             lowered.extend(self.aws(&at, region));
         }
+        if matches!(&known.of, Of::Placed(it) if it.system == "gcp.vertex_ai")
+            && !lowered.iter().any(|it| it.kind() == filters::Kind::BackendAuth)
+        {
+            lowered.extend(self.gcp(&at));
+        }
         if tls && !lowered.iter().any(|it| it.kind() == filters::Kind::BackendTls) {
             lowered.push(Policy::BackendTls(backend_tls::Policy::default()));
         }
@@ -280,6 +285,15 @@ impl Lowering<'_> {
             ..backend_auth::AwsConfig::default()
         };
         let config = backend_auth::Config { aws: Some(aws), ..backend_auth::Config::default() };
+        self.scoped(path, |scope| config.lower(scope)).map(Policy::BackendAuth)
+    }
+}
+
+impl Lowering<'_> {
+    /// The token of the process for Google's cloud, where nothing else is written.
+    fn gcp(&mut self, path: &str) -> Option<Policy> {
+        let gcp = Some(backend_auth::GcpConfig::default());
+        let config = backend_auth::Config { gcp, ..backend_auth::Config::default() };
         self.scoped(path, |scope| config.lower(scope)).map(Policy::BackendAuth)
     }
 }

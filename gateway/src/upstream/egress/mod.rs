@@ -19,7 +19,9 @@
 
 mod address;
 mod deliver;
+mod errand;
 mod fault;
+pub mod google;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};

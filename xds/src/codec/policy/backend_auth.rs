@@ -2,6 +2,7 @@
 
 use filters::Scope;
 use filters::backend_auth::aws::Aws;
+use filters::backend_auth::gcp::{Gcp, Kind};
 use filters::backend_auth::{Algorithm, Credential, Policy, Primary, Sign, TTL_DEFAULT, Terms};
 use filters::credential::Location;
 use ir::Secret;
@@ -19,6 +20,7 @@ pub(super) fn encode(it: &Policy) -> pb::BackendAuth {
             Primary::Passthrough(location) => Wire::Passthrough(credential::encode(location).unwrap_or_default()),
             Primary::JwtSign(sign) => Wire::JwtSign(encode_sign(sign)),
             Primary::Aws(aws) => Wire::Aws(encode_aws(aws)),
+            Primary::Gcp(gcp) => Wire::Gcp(encode_gcp(gcp)),
         }),
         credentials: credentials.iter().map(encode_key).collect(),
     }
@@ -81,6 +83,32 @@ fn decode_aws(it: pb::AwsSign, scope: &mut Scope<'_>) -> Option<Aws> {
     aws.map_err(|(key, reason)| scope.problem_at(key, reason)).ok()
 }
 
+fn encode_gcp(it: &Gcp) -> pb::GcpToken {
+    let kind = match it.kind {
+        Kind::AccessToken => "accessToken",
+        Kind::IdToken => "idToken",
+    };
+    pb::GcpToken {
+        r#type: kind.to_owned(),
+        audience: it.audience.as_ref().map(ToString::to_string),
+        credential: it.credential.as_ref().map(|it| it.expose().to_vec()),
+    }
+}
+
+fn decode_gcp(it: pb::GcpToken, scope: &mut Scope<'_>) -> Option<Gcp> {
+    let pb::GcpToken { r#type, audience, credential } = it;
+    let kind = match r#type.as_str() {
+        "accessToken" | "" => Kind::AccessToken,
+        "idToken" => Kind::IdToken,
+        _ => {
+            scope.problem_at("type", "not a kind of token that this version knows");
+            return None;
+        }
+    };
+    let gcp = Gcp::lower(kind, audience.map(Into::into), credential.map(Secret::new));
+    gcp.map_err(|(key, reason)| scope.problem_at(key, reason)).ok()
+}
+
 fn encode_key(it: &Credential) -> pb::BackendCredential {
     pb::BackendCredential { location: credential::encode(it.location()), key: it.key().expose().to_vec() }
 }
@@ -92,6 +120,7 @@ pub(super) fn decode(it: pb::BackendAuth, scope: &mut Scope<'_>) -> Option<Polic
         Wire::Key(it) => scope.at("key", |scope| decode_key(it, scope)).map(Primary::Key),
         Wire::Passthrough(it) => scope.at("passthrough", |scope| location(Some(it), scope)).map(Primary::Passthrough),
         Wire::Aws(it) => scope.at("aws", |scope| decode_aws(it, scope)).map(Primary::Aws),
+        Wire::Gcp(it) => scope.at("gcp", |scope| decode_gcp(it, scope)).map(Primary::Gcp),
         Wire::JwtSign(it) => scope.at("jwtSign", |scope| decode_sign(it, scope)).map(Primary::JwtSign),
     });
     let entry = |scope: &mut Scope<'_>, (at, it): (usize, pb::BackendCredential)| {

@@ -84,11 +84,19 @@ pub(super) fn backend_auth() -> impl Strategy<Value = backend_auth::Config> {
         };
         AwsConfig { access_key_id, secret_access_key, session_token, region, service_name, assume_role: None }
     });
+    const USER: &str = r#"{"type":"authorized_user","client_id":"c","client_secret":"s","refresh_token":"r"}"#;
+    let gcp = (any::<bool>(), option::of(one_of(&["https://a.test"])), any::<bool>());
+    let gcp = gcp.prop_map(|(is_id, audience, is_user)| GcpConfig {
+        r#type: if is_id { gcp::Kind::IdToken } else { gcp::Kind::AccessToken },
+        audience: audience.filter(|_| is_id),
+        credential: (is_user && !is_id).then(|| ValueConfig::Inline(SecretText(USER.to_owned()))),
+    });
     // Each part has its own box: a stack holds all of them at once otherwise.
-    let (primary, sign, aws) = (primary.boxed(), sign.boxed(), aws.boxed());
-    let signed = (option::of(sign), option::of(aws));
+    let (primary, sign, aws, gcp) = (primary.boxed(), sign.boxed(), aws.boxed(), gcp.boxed());
+    let signed = (option::of(sign), option::of(aws), option::of(gcp));
     (primary, signed, vec(further, 0..3))
-        .prop_map(|((key, passthrough), (sign, aws), credentials)| Config {
+        .prop_map(|((key, passthrough), (sign, aws, gcp), credentials)| Config {
+            gcp: gcp.filter(|_| key.is_none() && passthrough.is_none() && sign.is_none() && aws.is_none()),
             aws: aws.filter(|_| key.is_none() && passthrough.is_none() && sign.is_none()),
             jwt_sign: sign.filter(|_| key.is_none() && passthrough.is_none()),
             key,
