@@ -1,29 +1,22 @@
 //! One exchange with an agent that the gateway itself begins, over its own connections: what is asked may be asked again.
 
-use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use filters::Effective;
-use http::header::{CONTENT_LENGTH, HOST};
-use http::{StatusCode, Uri, Version};
-use pingora_core::connectors::ConnectorOptions;
-use pingora_core::connectors::http::Connector;
+use http::StatusCode;
+use http::header::CONTENT_LENGTH;
 use pingora_core::protocols::http::client::HttpSession;
 use pingora_error::{Error, ErrorType, Result};
 use pingora_http::RequestHeader;
 
 use crate::random::affinity_key;
-use crate::upstream::{Affinity, Cluster, Outcome, Template, Wanted};
-
-/// Idle connections to agents.
-const POOL_MAX: usize = 1024;
+use crate::upstream::{Affinity, Cluster, Outcome, Template, Wanted, Wires, fit};
 
 /// Talks to agents.
 #[derive(Default)]
 pub(super) struct Caller {
-    /// Made with the first exchange: it reads the system's roots.
-    connector: OnceLock<Arc<Connector>>,
+    wires: Wires,
 }
 
 /// Whom to ask.
@@ -68,13 +61,12 @@ impl Caller {
         bytes_max: usize,
     ) -> Result<Answer, (String, bool)> {
         let To { cluster, template, effective, endpoint } = to;
-        let connector = self.connector.get_or_init(|| Arc::new(Connector::new(Some(ConnectorOptions::new(POOL_MAX)))));
         let affinity = (*endpoint != 0).then_some(Affinity::Endpoint(*endpoint));
         let lease = cluster.draw(&[], affinity, effective.health(), template.connect_timeout()).await;
         let lease = lease.map_err(|fault| (fault.to_string(), false))?;
         let peer = template.peer(&lease, Wanted::default());
         let begun = Instant::now();
-        let connected = Box::pin(connector.get_http_session(&*peer)).await;
+        let connected = self.wires.take(&peer, !body.is_empty()).await;
         let (mut session, reused) = connected.map_err(|error| {
             lease.report(Outcome { connect_failed: true, ..Outcome::default() }, effective.health());
             (error.to_string(), false)
@@ -88,7 +80,7 @@ impl Caller {
         })?;
         lease.report(Outcome::judge(status.as_u16(), begun.elapsed()), effective.health());
         let endpoint = affinity_key(lease.endpoint_text().as_bytes());
-        connector.release_http_session(session, &*peer, peer.options.idle_timeout).await;
+        self.wires.put(session, &peer).await;
         Ok(Answer { status, body, endpoint })
     }
 }
@@ -103,11 +95,7 @@ async fn exchange(
     if !body.is_empty() {
         head.insert_header(CONTENT_LENGTH, body.len())?;
     }
-    if matches!(session, HttpSession::H2(_)) {
-        absolute(&mut head, tls)?;
-    } else {
-        head.set_version(Version::HTTP_11);
-    }
+    fit(session, &mut head, tls)?;
     session.write_request_header(head).await?;
     if !body.is_empty() {
         session.write_request_body(body.clone(), true).await?;
@@ -128,16 +116,4 @@ async fn exchange(
         whole.extend_from_slice(&chunk);
     }
     Ok((status, whole.freeze()))
-}
-
-/// HTTP/2 wants scheme and authority in the URI.
-fn absolute(head: &mut RequestHeader, tls: bool) -> Result<()> {
-    let host = head.headers.get(HOST).map_or(&b""[..], |it| it.as_bytes()).to_vec();
-    let path = head.uri.path_and_query().map_or("/", |it| it.as_str());
-    let uri = Uri::builder().scheme(if tls { "https" } else { "http" }).authority(&host[..]).path_and_query(path);
-    let uri = uri.build().map_err(|error| Error::because(ErrorType::InvalidHTTPHeader, "no authority", error))?;
-    head.set_uri(uri);
-    head.remove_header(&HOST);
-    head.set_version(Version::HTTP_2);
-    Ok(())
 }

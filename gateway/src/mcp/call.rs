@@ -1,13 +1,11 @@
 //! One HTTP exchange with a server, over the gateway's own connections: its endpoints, its balancing, its TLS.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, StatusCode, Uri, Version, header};
-use pingora_core::connectors::ConnectorOptions;
-use pingora_core::connectors::http::Connector;
+use http::{HeaderMap, StatusCode, header};
 use pingora_core::protocols::http::client::HttpSession;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_http::RequestHeader;
@@ -16,16 +14,12 @@ use protocols::sse::{Event, Reader};
 use super::MESSAGE_BYTES_MAX;
 use super::fault::Fault;
 use super::federation::Endpoint;
-use crate::upstream::{Affinity, Lease, Outcome, Wanted};
-
-/// Idle connections to servers.
-const POOL_MAX: usize = 4096;
+use crate::upstream::{Affinity, Lease, Outcome, Wanted, Wires, fit};
 
 /// Talks to servers.
 #[derive(Default)]
 pub(super) struct Caller {
-    /// Made with the first call: it reads the system's roots.
-    connector: OnceLock<Arc<Connector>>,
+    wires: Arc<Wires>,
 }
 
 /// How a request is sent.
@@ -51,7 +45,7 @@ struct Body {
     /// It is large, and a body is passed on and on.
     session: Option<Box<HttpSession>>,
     peer: Box<HttpPeer>,
-    connector: Arc<Connector>,
+    wires: Arc<Wires>,
     /// Our side of the connection is closed.
     left: bool,
     /// Counted at its endpoint as long as it is read.
@@ -116,17 +110,16 @@ impl Caller {
         affinity: Option<u64>,
     ) -> Result<Reply, (Fault, bool)> {
         let Endpoint { cluster, template, effective, .. } = endpoint;
-        let connector = self.connector.get_or_init(connector).clone();
         let affinity = affinity.map(Affinity::Hash);
         let lease = cluster.draw(&[], affinity, effective.health(), template.connect_timeout()).await;
         let lease = lease.map_err(|fault| (Fault::NoEndpoint(fault.to_string()), false))?;
         let peer = template.peer(&lease, Wanted::default());
         let begun = Instant::now();
         let broken = |error: Box<pingora_error::Error>, reused| (Fault::Exchange(error.to_string()), reused);
-        let connected = Box::pin(connector.get_http_session(&*peer)).await;
+        let connected = self.wires.take(&peer, body.is_some()).await;
         let report = |outcome: Outcome| lease.report(outcome, effective.health());
         let (mut session, reused) = match connected {
-            Ok((session, reused)) => (Box::new(session), reused),
+            Ok(connected) => connected,
             Err(error) => {
                 report(Outcome { connect_failed: true, ..Outcome::default() });
                 return Err(broken(error, false));
@@ -143,7 +136,7 @@ impl Caller {
                 Ok(Reply {
                     status,
                     headers,
-                    body: Body { session: Some(session), peer, connector, left: false, _lease: lease },
+                    body: Body { session: Some(session), peer, wires: self.wires.clone(), left: false, _lease: lease },
                 })
             }
             Err(error) => {
@@ -156,10 +149,6 @@ impl Caller {
     }
 }
 
-fn connector() -> Arc<Connector> {
-    Arc::new(Connector::new(Some(ConnectorOptions::new(POOL_MAX))))
-}
-
 async fn exchange(
     session: &mut HttpSession,
     mut head: Box<RequestHeader>,
@@ -169,9 +158,7 @@ async fn exchange(
     if let Some(body) = &body {
         head.insert_header(header::CONTENT_LENGTH, body.len())?;
     }
-    if matches!(session, HttpSession::H2(_)) {
-        absolute(&mut head, tls)?;
-    }
+    fit(session, &mut head, tls)?;
     session.write_request_header(head).await?;
     if let Some(body) = body {
         session.write_request_body(body, true).await?;
@@ -183,20 +170,6 @@ async fn exchange(
             return Ok(());
         }
     }
-}
-
-/// HTTP/2 wants scheme and authority in the URI.
-fn absolute(head: &mut RequestHeader, tls: bool) -> pingora_error::Result<()> {
-    let host = head.headers.get(header::HOST).map_or(&b""[..], |host| host.as_bytes()).to_vec();
-    let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
-    let uri = Uri::builder().scheme(if tls { "https" } else { "http" }).authority(&host[..]).path_and_query(path);
-    let uri = uri.build().map_err(|error| {
-        pingora_error::Error::because(pingora_error::ErrorType::InvalidHTTPHeader, "no authority", error)
-    })?;
-    head.set_uri(uri);
-    head.remove_header(&header::HOST);
-    head.set_version(Version::HTTP_2);
-    Ok(())
 }
 
 impl Reply {
@@ -257,7 +230,7 @@ impl Body {
 
     async fn release(&mut self) {
         if let Some(session) = self.session.take().filter(|_| !self.left) {
-            self.connector.release_http_session(*session, &*self.peer, self.peer.options.idle_timeout).await;
+            self.wires.put(session, &self.peer).await;
         }
     }
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use filters::request_mirror;
-use http::{Uri, Version, header};
+use http::header;
 use pingora_core::connectors::ConnectorOptions;
 use pingora_core::connectors::http::Connector;
 use pingora_core::protocols::http::client::HttpSession;
@@ -21,6 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use super::cluster::Cluster;
 use super::endpoint::{Lease, Outcome};
 use super::template::{Template, Wanted};
+use super::wires::fit;
 use crate::random;
 
 /// Copies under way at once.
@@ -136,13 +137,6 @@ fn prepare(head: &RequestHeader, bodiless: bool) -> RequestHeader {
     head
 }
 
-/// HTTP/2 wants scheme and authority in the URI.
-fn absolute(head: &RequestHeader, tls: bool) -> Result<Uri, http::Error> {
-    let host = head.headers.get(header::HOST).map_or(&b""[..], |host| host.as_bytes());
-    let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
-    Uri::builder().scheme(if tls { "https" } else { "http" }).authority(host).path_and_query(path).build()
-}
-
 impl MirrorBody {
     /// Passes a chunk on; gives the copy up where it cannot keep pace or grows too large.
     pub fn push(&mut self, chunk: &Bytes) {
@@ -197,14 +191,9 @@ impl Copy {
         let peer = self.template.peer(lease, wanted);
         let (mut session, _) = Box::pin(self.connector.get_http_session(&*peer)).await?;
         let mut head = Box::new(self.head.clone());
+        fit(&session, &mut head, self.template.is_tls())?;
         if matches!(session, HttpSession::H2(_)) {
-            let uri = absolute(&head, self.template.is_tls());
-            head.set_uri(uri.map_err(|error| Error::because(ErrorType::InvalidHTTPHeader, "mirror", error))?);
             head.remove_header(&header::TRANSFER_ENCODING);
-            head.remove_header(&header::HOST);
-            head.set_version(Version::HTTP_2);
-        } else {
-            head.set_version(Version::HTTP_11);
         }
         session.write_request_header(head).await?;
         loop {

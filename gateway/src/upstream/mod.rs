@@ -27,6 +27,7 @@ mod registry;
 mod tcp;
 mod template;
 mod tls;
+mod wires;
 
 #[cfg(test)]
 mod tests;
@@ -43,3 +44,4 @@ pub use mirror::{MirrorBody, Mirrors};
 pub use registry::{ClusterReport, EndpointReport, Upstreams};
 pub use tcp::{TcpLease, connect_tcp};
 pub use template::{Template, Wanted};
+pub use wires::{Wires, fit};

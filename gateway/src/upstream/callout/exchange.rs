@@ -5,15 +5,14 @@ use std::time::Instant;
 
 use filters::callout::{ANSWER_BYTES_MAX, Fault, HttpAnswer, HttpRequest};
 use http::header::{CONTENT_LENGTH, HOST};
-use http::{HeaderMap, Method, Uri, Version};
+use http::{HeaderMap, Method};
 use pingora_core::protocols::http::client::HttpSession;
 use pingora_error::ErrorType;
-use pingora_http::RequestHeader;
 use protocols::http::hop;
 
 use super::line::Line;
 use super::{ATTEMPTS_MAX, Callouts};
-use crate::upstream::{Lease, Outcome, Wanted};
+use crate::upstream::{Lease, Outcome, Wanted, fit};
 
 /// Interim answers that are passed over.
 const INTERIM_MAX: usize = 8;
@@ -77,9 +76,9 @@ async fn attempt(
     lease: &Lease,
     request: &HttpRequest<'_>,
 ) -> Result<HttpAnswer, Miss> {
-    let connector = callouts.connector();
     let peer = line.template.peer(lease, Wanted::default());
-    let (mut session, reused) = Box::pin(connector.get_http_session(&*peer)).await.map_err(|error| Miss {
+    let body = !request.body.is_empty();
+    let (mut session, reused) = callouts.wires.take(&peer, body).await.map_err(|error| Miss {
         fault: Fault::Unreachable(error.to_string()),
         unconnected: true,
         stale: false,
@@ -97,7 +96,7 @@ async fn attempt(
     });
     match answer {
         Ok(answer) => {
-            connector.release_http_session(session, &*peer, peer.options.idle_timeout).await;
+            callouts.wires.put(session, &peer).await;
             Ok(answer)
         }
         Err(miss) => {
@@ -117,14 +116,7 @@ enum Cut {
 async fn converse(session: &mut HttpSession, line: &Line, request: &HttpRequest<'_>) -> Result<HttpAnswer, Cut> {
     let unanswered = |error| Cut::Broken(error, true);
     let mut head = Box::new((*request.head).clone());
-    if matches!(session, HttpSession::H2(_)) {
-        let uri = absolute(&head, line.template.is_tls());
-        head.set_uri(uri.map_err(|error| Cut::Said(Fault::Broken(error.to_string())))?);
-        head.remove_header(&HOST);
-        head.set_version(Version::HTTP_2);
-    } else {
-        head.set_version(Version::HTTP_11);
-    }
+    fit(session, &mut head, line.template.is_tls()).map_err(|error| Cut::Said(Fault::Broken(error.to_string())))?;
     session.write_request_header(head).await.map_err(unanswered)?;
     if !request.body.is_empty() {
         session.write_request_body(request.body.clone(), true).await.map_err(unanswered)?;
@@ -172,11 +164,4 @@ fn end_to_end(mut headers: HeaderMap) -> HeaderMap {
     }
     headers.remove(CONTENT_LENGTH);
     headers
-}
-
-/// HTTP/2 wants scheme and authority in the URI.
-fn absolute(head: &RequestHeader, tls: bool) -> Result<Uri, http::Error> {
-    let host = head.headers.get(HOST).map_or(&b""[..], |host| host.as_bytes());
-    let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
-    Uri::builder().scheme(if tls { "https" } else { "http" }).authority(host).path_and_query(path).build()
 }

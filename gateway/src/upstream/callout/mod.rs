@@ -25,18 +25,17 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use filters::callout::{
     self, Call, Check, Checked, Fault, Guard, Guarded, HttpAnswer, HttpRequest, Kind, Limited, RateLimit, Target,
 };
-use pingora_core::connectors::ConnectorOptions;
-use pingora_core::connectors::http::Connector;
 use tokio::sync::Semaphore;
 
 use crate::plan::Plan;
 use crate::telemetry::Telemetry;
+use crate::upstream::Wires;
 use channel::Channels;
 use line::{Line, Lines};
 
@@ -44,14 +43,11 @@ use line::{Line, Lines};
 pub(super) const CALLS_MAX: usize = 8192;
 /// Endpoints tried for one call, while nothing was asked yet.
 const ATTEMPTS_MAX: usize = 3;
-/// Idle connections of HTTP to servers that are asked.
-const POOL_MAX: usize = 256;
 
 /// Everything that calls share; one for the process.
 pub struct Callouts {
     telemetry: Arc<Telemetry>,
-    /// Made with the first call of HTTP: it reads the system's roots.
-    connector: OnceLock<Arc<Connector>>,
+    wires: Wires,
     channels: Arc<Channels>,
     lines: Lines,
     places: Semaphore,
@@ -70,15 +66,11 @@ impl Callouts {
     pub fn new(telemetry: Arc<Telemetry>) -> Self {
         Self {
             telemetry,
-            connector: OnceLock::new(),
+            wires: Wires::default(),
             channels: Arc::default(),
             lines: Lines::default(),
             places: Semaphore::new(CALLS_MAX),
         }
-    }
-
-    fn connector(&self) -> &Arc<Connector> {
-        self.connector.get_or_init(|| Arc::new(Connector::new(Some(ConnectorOptions::new(POOL_MAX)))))
     }
 }
 
