@@ -5,7 +5,7 @@ use bytes::Bytes;
 use filters::Reason;
 use pingora_error::Result;
 use pingora_proxy::Session;
-use protocols::mcp::{Message, answer};
+use protocols::mcp::{Message, Version, answer};
 
 use super::route::{self, Bound};
 use super::talk::Talk;
@@ -63,7 +63,7 @@ async fn elsewhere(talk: &Talk, message: &Message<'_>, body: &Bytes) -> bool {
 fn is_of_another(talk: &Talk, target: &Target, message: &Message<'_>) -> bool {
     let Some((name, held)) = &talk.session else { return false };
     let is_line = target.http().is_ok_and(|it| it.is_none());
-    let asks_in_results = held.server(&target.name).is_some_and(|it| it.version.is_modern());
+    let asks_in_results = held.version_with(&target.name).is_some_and(Version::is_modern);
     let of_another = message.id.is_some_and(|it| fan::is_of_another(it.text()));
     (is_line && talk.mcp.lines.get(name, &target.name).is_none()) || (asks_in_results && of_another)
 }

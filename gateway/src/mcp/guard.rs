@@ -12,6 +12,7 @@ use protocols::json::{self, Kind as Shape, quoted};
 use protocols::mcp::{Edits, Message, answer};
 use serde_json::Value;
 
+use super::about::About;
 use super::talk::Talk;
 use crate::outside::Asking;
 use crate::plan::Plan;
@@ -52,7 +53,7 @@ impl Guards {
         proxy: &Proxy,
         session: &Session,
         ctx: &Ctx,
-        (method, mcp): (&str, Option<&Json>),
+        (method, mcp): (&str, Option<&About>),
         services: &[&str],
     ) -> Option<Self> {
         let attachment = effective(ctx)?.part(Kind::McpGuardrails)?.clone();
@@ -61,7 +62,7 @@ impl Guards {
             return None;
         }
         let mut seen = inputs::request(session.req_header(), ctx);
-        seen.objects.mcp = mcp;
+        seen.objects.mcp = mcp.map(About::object);
         let metadata = policy.processors.iter().map(|processor| {
             let fields = processor.metadata.iter().filter_map(|(name, expression)| {
                 let value = expression.evaluate(&seen).ok()?.to_body().ok()?;

@@ -17,7 +17,7 @@ pub(super) async fn refusal(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx,
     if !chain::limits_messages(&effective) {
         return None;
     }
-    ctx.facts.mcp = ctx.mcp.clone();
+    ctx.facts.mcp = ctx.mcp.as_ref().map(|it| Box::new(it.object().clone()));
     let around = proxy.around(&ctx.plan, None);
     let mut exchange = Exchange { request: session.req_header_mut(), facts: &mut ctx.facts, outside: &around };
     let Verdict::Reply(refused) = chain::on_message(&effective, &mut exchange).await else { return None };

@@ -9,6 +9,7 @@
 //! Sessions are in the id that the client holds (`protocols::mcp::session`); what a process remembers of them beyond that
 //! ([`sessions`]) can be lost without harm. What is known of a server (its lists, whether it fails) is in [`state`].
 
+mod about;
 mod answered;
 mod audit;
 mod call;
@@ -52,6 +53,7 @@ mod talk;
 mod target;
 mod told;
 
+pub use about::About;
 pub use federation::{Endpoint, Federation, Reach, Target};
 pub use kin::Kinship;
 pub use serve::serve;

@@ -10,10 +10,11 @@ use pingora_proxy::Session;
 use protocols::json::{Raw, quoted};
 use protocols::mcp::capability::{Server, initialized, introduced};
 use protocols::mcp::modern::{self, Era};
-use protocols::mcp::session::{CLIENT_BYTES_MAX, Name, Session as Sealed};
+use protocols::mcp::session::{CLIENT_BYTES_MAX, Name, Servers, Session as Sealed};
 use protocols::mcp::transport::{self, SESSION_ID};
 use protocols::mcp::{Edits, List, Message, Shape, Version, answer, message, task};
 
+use super::about::About;
 use super::fault::Fault;
 use super::guard::Guards;
 use super::modern::door;
@@ -27,6 +28,7 @@ use crate::proxy::{Ctx, Proxy, body, request::Stop};
 
 /// The id that our own `initialize` has at servers.
 const OPENING_ID: &str = "\"agw-open\"";
+const TOO_LARGE: &str = "the sessions of all servers together are too large for an id";
 
 pub(super) async fn answer(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx, mut talk: Talk) -> Result<()> {
     let refused = match take(session, ctx).await {
@@ -103,7 +105,7 @@ fn passing() -> Sealed {
         Version::LEGACY,
         env!("CARGO_PKG_VERSION")
     );
-    Sealed { began: Sessions::now(), owner: 0, version: Version::LEGACY, client, servers: Vec::new() }
+    Sealed { began: Sessions::now(), owner: 0, version: Version::LEGACY, client, servers: Servers::default() }
 }
 
 pub(super) async fn in_session(
@@ -175,7 +177,7 @@ pub(super) async fn request(
     if let Some(refused) = bound.as_ref().ok().and_then(|it| step_up::refusal(session, ctx, &message, it)) {
         return reply::write(session, ctx, refused).await;
     }
-    match bound.and_then(|bound| judged(session, ctx, (&message, bound), &rules)) {
+    match bound.and_then(|bound| judged(session, ctx, (&message, body, bound), &rules)) {
         Ok(bound) => match Box::pin(limits::refusal(proxy, session, ctx, id)).await {
             Some(refused) => reply::write(session, ctx, refused).await,
             None => Box::pin(guarded(proxy, session, ctx, talk, (bound, id, &message))).await,
@@ -252,16 +254,17 @@ async fn over_all(
 fn judged(
     session: &Session,
     ctx: &mut Ctx,
-    (message, bound): (&Message<'_>, Bound),
+    (message, body, bound): (&Message<'_>, &Bytes, Bound),
     rules: &Rules,
 ) -> std::result::Result<Bound, Nowhere> {
     let Some(subject) = &bound.subject else { return Ok(bound) };
-    let arguments = message.params.and_then(|it| it.get("arguments")).map(Raw::text);
-    let mut mcp = rules::object(message.method(), &bound.target, subject, arguments);
-    if let Some(session) = ctx.mcp.as_mut().and_then(|it| it.remove("sessionId")) {
-        mcp.insert("sessionId".to_owned(), session);
-    }
-    if !rules.admits(session, ctx, &mcp) {
+    let arguments = message.params.and_then(|it| it.get("arguments")).and_then(|it| body.get(it.range()));
+    let arguments = arguments.map(|it| body.slice_ref(it));
+    let mut about = ctx.mcp.take().unwrap_or_else(|| Box::new(About::of(message.method(), String::new())));
+    about.of_subject(&bound.target, subject, arguments);
+    let admitted = rules.admits(session, ctx, &about);
+    ctx.mcp = Some(about);
+    if !admitted {
         ctx.outcome.reason = Reason::Authorization;
         told::whose(ctx, &bound.target, Some(subject));
         let noun = subject.noun;
@@ -273,7 +276,6 @@ fn judged(
         let shown = message.param(key).ok().flatten().and_then(Raw::as_str);
         return Err(Nowhere::unknown(noun, shown.as_deref().unwrap_or(&subject.name)));
     }
-    ctx.mcp = Some(Box::new(mcp));
     Ok(bound)
 }
 
@@ -374,10 +376,7 @@ async fn sealed(talk: &Talk, id: &str, message: &Message<'_>) -> filters::Reply 
             opened.headers.push((SESSION_ID, sealed));
             opened
         }
-        None => {
-            let text = "the sessions of all servers together are too large for an id";
-            reply::message(200, Reason::Internal, answer::error(id, answer::INTERNAL_ERROR, text))
-        }
+        None => reply::message(200, Reason::Internal, answer::error(id, answer::INTERNAL_ERROR, TOO_LARGE)),
     }
 }
 
@@ -411,6 +410,9 @@ pub(super) async fn open(
     };
     let answer = reply::message(200, Reason::Upstream, answer::result(id, &result));
     let servers: Vec<_> = opened.iter_mut().filter_map(|(_, it)| it.take()).collect();
+    let Ok(servers) = Servers::new(&servers) else {
+        return refuse(Reason::Internal, answer::error(id, answer::INTERNAL_ERROR, TOO_LARGE));
+    };
     (answer, Some(Sealed { began: Sessions::now(), owner: 0, version, client, servers }))
 }
 

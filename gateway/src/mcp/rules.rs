@@ -9,6 +9,7 @@ use protocols::mcp::List;
 use serde_json::Value;
 
 use super::Target;
+use super::about::About;
 use crate::proxy::{Ctx, inputs};
 
 /// Largest arguments that expressions get to see.
@@ -51,8 +52,12 @@ impl Noun {
 
 /// The `mcp` of expressions.
 pub(super) fn object(method: &str, target: &Target, subject: &Subject, arguments: Option<&str>) -> Json {
+    object_of(method, &target.name, subject, arguments)
+}
+
+pub(super) fn object_of(method: &str, target: &str, subject: &Subject, arguments: Option<&str>) -> Json {
     let mut named = Json::new();
-    named.insert("target".to_owned(), Value::from(&*target.name));
+    named.insert("target".to_owned(), Value::from(target));
     named.insert("name".to_owned(), Value::from(subject.name.as_str()));
     let arguments = arguments.filter(|it| it.len() <= ARGUMENTS_BYTES_MAX);
     if let Some(arguments) = arguments.and_then(|it| serde_json::from_str::<Value>(it).ok()) {
@@ -99,11 +104,11 @@ impl Rules {
     }
 
     /// Whether a call may go on; what was decided is for the log.
-    pub(super) fn admits(&self, session: &Session, ctx: &mut Ctx, mcp: &Json) -> bool {
+    pub(super) fn admits(&self, session: &Session, ctx: &mut Ctx, about: &About) -> bool {
         if self.0.is_empty() {
             return true;
         }
-        let verdicts = self.judge(session, ctx, mcp);
+        let verdicts = self.judge(session, ctx, about.object());
         let note = |denial: Denial, mode| Decision {
             kind: Kind::McpAuthorization,
             rule: denial.rule,

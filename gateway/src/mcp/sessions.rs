@@ -220,7 +220,13 @@ mod tests {
     use super::*;
 
     fn session() -> Session {
-        Session { began: 1, owner: 0, version: Version::LEGACY, client: String::new(), servers: Vec::new() }
+        Session {
+            began: 1,
+            owner: 0,
+            version: Version::LEGACY,
+            client: String::new(),
+            servers: session::Servers::default(),
+        }
     }
 
     #[test]

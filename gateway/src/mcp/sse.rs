@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use pingora_error::Result;
 use pingora_proxy::Session;
 use protocols::json::Raw;
-use protocols::mcp::session::{Name, Session as Sealed};
+use protocols::mcp::session::{Name, Servers, Session as Sealed};
 use protocols::mcp::transport::{self, JSON};
 use protocols::mcp::{Message, Shape, Version, answer};
 use protocols::sse::Event;
@@ -136,7 +136,7 @@ pub(super) async fn listen(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx, 
     let name = Sessions::name();
     let began = Sessions::now();
     let (owner, version) = (talk.mcp.replay.owner, Version::V2024_11_05);
-    let place = Sealed { began, owner, version, client: String::new(), servers: Vec::new() };
+    let place = Sealed { began, owner, version, client: String::new(), servers: Servers::default() };
     let Ok(id) = talk.mcp.sessions.seal(&place, name, &talk.scope) else {
         return refuse(session, ctx, 500, "the session cannot be sealed").await;
     };

@@ -14,9 +14,9 @@ use http::HeaderValue;
 use http::header::ALLOW;
 use pingora_error::Result;
 use pingora_proxy::Session;
-use protocols::mcp::answer;
 use protocols::mcp::resume::{Last, Place};
 use protocols::mcp::transport::LAST_EVENT_ID;
+use protocols::mcp::{Version, answer};
 use protocols::sse::Event;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -67,8 +67,8 @@ pub(super) async fn answer(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx, 
     };
     // What is wanted of a server without sessions changes, and its stream with it.
     let changes = |target: &Target| {
-        let sealed = talk.session.as_ref().and_then(|(_, session)| session.server(&target.name));
-        sealed.is_some_and(|it| it.version.is_modern())
+        let sealed = talk.session.as_ref().and_then(|(_, session)| session.version_with(&target.name));
+        sealed.is_some_and(Version::is_modern)
     };
     let only = talk.federation.single().filter(|it| !talk.federation.naming.ids && !changes(it)).cloned();
     let feed = match only {

@@ -203,7 +203,7 @@ impl Target {
             return Ok(opened);
         }
         match session.server(&self.name) {
-            Some(opened) => Ok(opened.clone()),
+            Some(opened) => Ok(opened),
             None => self.renew(talk, None).await,
         }
     }
@@ -316,8 +316,8 @@ impl Target {
             Some(slot) => slot.lock().await.clone(),
             None => None,
         };
-        if let Some(opened) = renewed.as_ref().or_else(|| session.server(&self.name)) {
-            self.close(talk, opened).await;
+        if let Some(opened) = renewed.or_else(|| session.server(&self.name)) {
+            self.close(talk, &opened).await;
         }
     }
 }

@@ -1,7 +1,6 @@
 //! What is told of a message when its exchange has ended: fields of the access log, labels of metrics, and the `mcp` of
 //! expressions.
 
-use filters::expr::Json;
 use ir::Text;
 use protocols::json::Raw;
 use protocols::mcp::Message;
@@ -9,6 +8,7 @@ use protocols::mcp::definition::hex;
 use serde_json::{Value, json};
 
 use super::Target;
+use super::about::About;
 use super::rules::Subject;
 use super::talk::Talk;
 use crate::proxy::Ctx;
@@ -79,12 +79,7 @@ impl Told {
 /// A message has come.
 pub(super) fn begun(ctx: &mut Ctx, talk: &Talk, method: &str) {
     let session = talk.session.as_ref().map(|(name, _)| hex(name)).unwrap_or_default();
-    let mut object = Json::new();
-    object.insert("methodName".to_owned(), Value::from(method));
-    if !session.is_empty() {
-        object.insert("sessionId".to_owned(), Value::from(session.as_str()));
-    }
-    ctx.mcp = Some(Box::new(object));
+    ctx.mcp = Some(Box::new(About::of(method, session.clone())));
     ctx.told = Some(Box::new(Told { method: cut(method), session, ..Told::default() }));
 }
 
@@ -100,8 +95,8 @@ pub(super) fn whose(ctx: &mut Ctx, target: &Target, subject: Option<&Subject>) {
 
 /// It has been answered.
 pub(super) fn ended(ctx: &mut Ctx, ended: Ended) {
-    if let Some(object) = &mut ctx.mcp
-        && let Some((code, message)) = &ended.error
+    if let Some((code, message)) = &ended.error
+        && let Some(object) = ctx.mcp.as_mut().and_then(|it| it.object_mut())
     {
         let error = json!({"code": code, "message": message});
         if let Some(Value::Object(tool)) = object.get_mut("tool") {

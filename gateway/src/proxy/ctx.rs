@@ -55,7 +55,7 @@ pub struct Ctx {
     /// What it used, as expressions see it.
     pub llm: Option<Box<filters::expr::Json>>,
     /// What a message of MCP is about, as expressions see it.
-    pub mcp: Option<Box<filters::expr::Json>>,
+    pub mcp: Option<Box<crate::mcp::About>>,
     /// What is told of it in the end.
     pub told: Option<Box<crate::mcp::Told>>,
     /// Where answers of MCP go that are not for this connection.

@@ -55,7 +55,7 @@ pub fn request<'a>(head: &'a RequestHeader, ctx: &'a Ctx) -> Inputs<'a> {
             _ => "http",
         },
     });
-    inputs.objects.mcp = ctx.mcp.as_deref();
+    inputs.objects.mcp = ctx.mcp.as_ref().map(|it| it.object());
     inputs.objects.llm = ctx.llm.as_deref();
     inputs.times.start = Some(started(ctx.started));
     inputs

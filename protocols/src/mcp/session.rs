@@ -24,7 +24,14 @@ pub struct Session {
     pub version: Version,
     /// The parameters of `initialize`, to be said again to a server that has forgotten.
     pub client: String,
-    pub servers: Vec<Opened>,
+    pub servers: Servers,
+}
+
+/// Sessions with servers, as they are sealed: of many, most messages ask for one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Servers {
+    count: u16,
+    bytes: Vec<u8>,
 }
 
 /// A session with a server.
@@ -51,8 +58,13 @@ impl Ring {
 
 impl Session {
     /// What is held about a server.
-    pub fn server(&self, target: &str) -> Option<&Opened> {
-        self.servers.iter().find(|it| it.target == target)
+    pub fn server(&self, target: &str) -> Option<Opened> {
+        self.servers.iter().find(|it| it.target == target).map(Entry::opened)
+    }
+
+    /// What is spoken with a server.
+    pub fn version_with(&self, target: &str) -> Option<Version> {
+        self.servers.iter().find(|it| it.target == target).map(|it| it.version)
     }
 
     fn encode(&self) -> Result<Vec<u8>, Fault> {
@@ -60,18 +72,13 @@ impl Session {
         if client.len() > CLIENT_BYTES_MAX {
             return Err(Fault::Size);
         }
-        let mut out = Vec::with_capacity(64 + client.len() + servers.len() * 64);
+        let mut out = Vec::with_capacity(32 + client.len() + servers.bytes.len());
         out.extend_from_slice(&began.to_be_bytes());
         out.extend_from_slice(&owner.to_be_bytes());
         out.push(*version as u8);
         put(&mut out, client)?;
-        out.extend_from_slice(&u16::try_from(servers.len()).map_err(|_| Fault::Size)?.to_be_bytes());
-        for Opened { target, id, version } in servers {
-            put(&mut out, target)?;
-            out.push(*version as u8);
-            out.push(u8::from(id.is_some()));
-            put(&mut out, id.as_deref().unwrap_or_default())?;
-        }
+        out.extend_from_slice(&servers.count.to_be_bytes());
+        out.extend_from_slice(&servers.bytes);
         Ok(out)
     }
 
@@ -80,18 +87,58 @@ impl Session {
         let (owner, rest) = rest.split_first_chunk::<8>()?;
         let ([version], rest) = rest.split_first_chunk::<1>()?;
         let (client, rest) = take(rest)?;
-        let (count, mut rest) = rest.split_first_chunk::<2>()?;
-        let mut servers = Vec::new();
-        for _ in 0..u16::from_be_bytes(*count) {
-            let (target, after) = take(rest)?;
-            let ([version, has_id], after) = after.split_first_chunk::<2>()?;
-            let (id, after) = take(after)?;
-            let id = (*has_id == 1).then(|| id.to_owned());
-            servers.push(Opened { target: target.to_owned(), id, version: Version::of_byte(*version)? });
-            rest = after;
+        let (count, rest) = rest.split_first_chunk::<2>()?;
+        let servers = Servers { count: u16::from_be_bytes(*count), bytes: rest.to_vec() };
+        if servers.iter().count() != usize::from(servers.count) {
+            return None;
         }
         let (began, owner) = (u64::from_be_bytes(*began), u64::from_be_bytes(*owner));
         Some(Self { began, owner, version: Version::of_byte(*version)?, client: client.to_owned(), servers })
+    }
+}
+
+impl Servers {
+    /// # Errors
+    /// One of them has a name or an id that is too long, or they are too many.
+    pub fn new(opened: &[Opened]) -> Result<Self, Fault> {
+        let mut bytes = Vec::with_capacity(opened.len() * 64);
+        for Opened { target, id, version } in opened {
+            put(&mut bytes, target)?;
+            bytes.push(*version as u8);
+            bytes.push(u8::from(id.is_some()));
+            put(&mut bytes, id.as_deref().unwrap_or_default())?;
+        }
+        Ok(Self { count: u16::try_from(opened.len()).map_err(|_| Fault::Size)?, bytes })
+    }
+
+    /// All that can be read: fewer than are said to be there, if they were not made by us.
+    fn iter(&self) -> impl Iterator<Item = Entry<'_>> {
+        let mut rest = &*self.bytes;
+        (0..self.count).map_while(move |_| {
+            let (entry, after) = Entry::take(rest)?;
+            rest = after;
+            Some(entry)
+        })
+    }
+}
+
+/// One of [`Servers`], in place.
+struct Entry<'a> {
+    target: &'a str,
+    id: Option<&'a str>,
+    version: Version,
+}
+
+impl<'a> Entry<'a> {
+    fn take(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
+        let (target, rest) = take(bytes)?;
+        let ([version, has_id], rest) = rest.split_first_chunk::<2>()?;
+        let (id, rest) = take(rest)?;
+        Some((Self { target, id: (*has_id == 1).then_some(id), version: Version::of_byte(*version)? }, rest))
+    }
+
+    fn opened(self) -> Opened {
+        Opened { target: self.target.to_owned(), id: self.id.map(str::to_owned), version: self.version }
     }
 }
 
@@ -124,8 +171,16 @@ mod tests {
             owner: 0x5d2b,
             version: Version::V2025_11_25,
             client: r#"{"capabilities":{}}"#.to_owned(),
-            servers: vec![opened("a", Some("5d2b")), opened("b", None)],
+            servers: Servers::new(&[opened("a", Some("5d2b")), opened("b", None)]).unwrap(),
         }
+    }
+
+    #[test]
+    fn what_is_held_of_a_server_is_found_by_its_name() {
+        let (id, session) = (|it: Opened| it.id, session());
+        assert_eq!(session.server("a").map(id), Some(Some("5d2b".to_owned())));
+        assert_eq!(session.server("b").map(id), Some(None));
+        assert_eq!(session.server("c"), None);
     }
 
     #[test]
@@ -174,7 +229,7 @@ mod tests {
         let large = Session { client: "x".repeat(CLIENT_BYTES_MAX + 1), ..session() };
         assert_eq!(ring.seal(&large, [0; 12], b""), Err(Fault::Size));
         let many = Opened { target: "t".into(), id: Some("x".repeat(SERVER_ID_BYTES_MAX)), version: Version::LEGACY };
-        let large = Session { servers: vec![many; 40], ..session() };
+        let large = Session { servers: Servers::new(&vec![many; 40]).unwrap(), ..session() };
         assert_eq!(ring.seal(&large, [0; 12], b""), Err(Fault::Size));
     }
 
@@ -184,9 +239,10 @@ mod tests {
             began in any::<u64>(), owner in any::<u64>(), client in "\\PC{0,40}",
             servers in prop::collection::vec(("[a-z]{1,9}", prop::option::of("\\PC{0,20}"), 1_u8..6), 0..5),
         ) {
-            let servers = servers.into_iter().map(|(target, id, version)| {
+            let opened: Vec<_> = servers.into_iter().map(|(target, id, version)| {
                 Opened { target, id, version: Version::of_byte(version).unwrap() }
             }).collect();
+            let servers = Servers::new(&opened).unwrap();
             let session = Session { began, owner, version: Version::LEGACY, client, servers };
             let ring = Ring::new(&[[7; 32]]);
             let id = ring.seal(&session, [3; 12], b"x").unwrap();

@@ -10,7 +10,7 @@ use pingora_error::Result;
 use pingora_proxy::Session;
 use protocols::json::Raw;
 use protocols::mcp::capability::{Server, discovered};
-use protocols::mcp::session::{Name, Session as Sealed};
+use protocols::mcp::session::{Name, Servers, Session as Sealed};
 use protocols::mcp::{Edits, Message, Shape, Version, answer, modern};
 
 use super::super::fault::Fault;
@@ -71,7 +71,7 @@ fn as_session(talk: &Talk, client: String) -> (Name, Sealed) {
     for (to, from) in name.iter_mut().zip(context.finish().as_ref()) {
         *to = *from;
     }
-    (name, Sealed { began: 0, owner: 0, version: VERSION, client, servers: Vec::new() })
+    (name, Sealed { began: 0, owner: 0, version: VERSION, client, servers: Servers::default() })
 }
 
 /// What the servers are and can do together.

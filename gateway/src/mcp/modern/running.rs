@@ -37,7 +37,7 @@ impl Running {
     /// Notes a call that can only be cancelled here. `id` is JSON.
     pub(in crate::mcp) fn enter(&self, talk: &Talk, target: &Target, id: &str) -> Option<Run> {
         let (name, session) = talk.session.as_ref().filter(|_| !talk.is_modern())?;
-        session.server(&target.name).filter(|it| it.version.is_modern())?;
+        session.version_with(&target.name).filter(|it| it.is_modern())?;
         let (key, cancelled) = ((*name, id.to_owned()), Arc::<Notify>::default());
         self.0.lock().insert(key.clone(), cancelled.clone());
         Some(Run { all: self.0.clone(), key, cancelled })
