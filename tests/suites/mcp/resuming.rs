@@ -13,7 +13,7 @@ use tests::{Gateway, McpClient, McpServer, eventually, within};
 use super::federation_of;
 
 fn yaml(servers: &[(&str, &McpServer)]) -> String {
-    format!("config:\n  connectionTerminationDeadline: 10s\n{}", federation_of(servers, ""))
+    format!("config:\n  connectionTerminationDeadline: 30s\n{}", federation_of(servers, ""))
 }
 
 async fn next(events: &mut Events) -> Event {
