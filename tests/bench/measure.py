@@ -280,9 +280,10 @@ def main():
     parser.add_argument("pieces", nargs="*", metavar="piece", choices=[[], *NAMES], help="all, if none is named")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--gateway", help="another binary of the gateway")
+    parser.add_argument("--bin", help="the folder of all binaries, as deploy/build leaves it; results go there too")
     arguments = parser.parse_args()
     report = Report()
-    with Bench(arguments.rounds, arguments.gateway) as bench:
+    with Bench(arguments.rounds, arguments.gateway, arguments.bin) as bench:
         for name in arguments.pieces or [it for it in NAMES if it not in NAMED_ONLY]:
             print(f"{name}: {NAMES[name].__doc__}", file=sys.stderr, flush=True)
             NAMES[name](bench, report)

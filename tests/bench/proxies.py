@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -56,8 +57,9 @@ def wait_for(address, process):
 class Proxy:
     """A proxy that may be started: its command, and where it listens."""
 
-    def __init__(self, command, plain, tls, env=None, child=False):
+    def __init__(self, command, plain, tls, env=None, child=False, end=signal.SIGTERM):
         self.command, self.plain, self.tls, self.env, self.child = command, plain, tls, env or {}, child
+        self.end = end
         self.process = self.pid = self.log = None
 
     def start(self, folder):
@@ -73,7 +75,7 @@ class Proxy:
 
     def stop(self):
         if self.process:
-            self.process.terminate()
+            self.process.send_signal(self.end)
             try:
                 self.process.wait(10)
             except subprocess.TimeoutExpired:
@@ -82,9 +84,10 @@ class Proxy:
 
 
 class Bench:
-    def __init__(self, rounds, gateway):
+    def __init__(self, rounds, gateway=None, folder=None):
         target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", TOP / "target"))
-        self.rounds, self.bin, self.out = rounds, target / PROFILE, target / "bench"
+        self.rounds, self.bin = rounds, pathlib.Path(folder) if folder else target / PROFILE
+        self.out = self.bin / "bench" if folder else target / "bench"
         self.binary = gateway or self.bin / "agentgateway"
         self.out.mkdir(parents=True, exist_ok=True)
 
@@ -123,7 +126,7 @@ class Bench:
 
     def floor(self):
         plain, tls = self.addresses()
-        return Proxy([str(self.bin / "floor"), self.backend, plain, tls, self.cert, self.key], plain, tls)
+        return Proxy([str(self.bin / "floor"), self.backend, plain, tls, self.cert, self.key], plain, tls, end=signal.SIGINT)
 
     def gateway(self, log=False, prefixes=0, hosts=0, plain_only=False, policies=None, written=None):
         """`written`: its routes, as text."""

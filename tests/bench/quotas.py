@@ -73,7 +73,8 @@ def elsewhere(bench, report, rounds):
 
 @contextlib.contextmanager
 def authorization_server(bench):
-    binary = str(bench.bin.parent / "release" / "bench-authz")
+    built = [bench.bin / "bench-authz", bench.bin.parent / "release" / "bench-authz"]
+    binary = str(next((it for it in built if it.exists()), built[-1]))
     address = f"127.0.0.1:{free_port()}"
     process = subprocess.Popen(["taskset", "-c", LOAD_CORE, binary, "serve", address], stdin=subprocess.DEVNULL)
     try:
