@@ -64,14 +64,11 @@ pub fn run(input: Input, takeover: Option<Takeover>, inherited: Option<Inherited
 
     let (upstreams, state) = plans(&statics, &telemetry);
     let status = Arc::new(Status::default());
-    let key_sets = upstreams.key_sets(state.keep(), &status);
-    let google = upstreams.google(state.keep(), &status);
+    let (key_sets, google) = (upstreams.key_sets(state.keep(), &status), upstreams.google(state.keep(), &status));
     let catalogs = Catalogs::new(statics.model_catalog.clone(), status.clone());
     let estate = Arc::new(Estate::default());
-    let sessions = Sessions::new(&statics.mcp_sessions.keys);
     let drain = if predecessor.is_some() { Drain::shut() } else { Drain::new() };
-    let mcp = Arc::new(Mcp::new(sessions.clone(), statics.mcp_sessions.ttl, drain.exit()));
-    let deleted = Arc::new(Deleted::default());
+    let (sessions, mcp, deleted) = remembered(&statics, &drain);
     let transfers =
         transfers(&written, &upstreams, &key_sets, (&telemetry, &estate, &state, &sessions), (&mcp, &deleted));
     receive(&transfers, states);
@@ -82,8 +79,7 @@ pub fn run(input: Input, takeover: Option<Takeover>, inherited: Option<Inherited
     let remote = XdsSource::begin(&statics, &estate, predecessor.is_some(), told);
     let store = Brought::from_env().join(&mut inherited, &state.wanted().borrow().binds, &supervisor);
 
-    let guard = readiness.task("listeners");
-    let servers = Servers::bind(&statics, &mut inherited)?;
+    let (guard, servers) = (readiness.task("listeners"), Servers::bind(&statics, &mut inherited)?);
     let parts = Parts {
         readiness: readiness.clone(),
         telemetry: telemetry.clone(),
@@ -97,8 +93,7 @@ pub fn run(input: Input, takeover: Option<Takeover>, inherited: Option<Inherited
     };
     let life = Life::new(&statics, parts);
 
-    let mut server = server(&statics);
-    let asking = Asking::new(&telemetry, upstreams.egress());
+    let (mut server, asking) = (server(&statics), Asking::new(&telemetry, upstreams.egress()));
     let rest = (A2a::new(sessions, upstreams.egress(), deleted), mcp, catalogs.prices());
     let app = app(&server, &state, (&telemetry, &asking), &drain, rest);
     let setup = setup(app, &state, (&telemetry, &drain, asking), (&statics, inherited));
@@ -127,6 +122,13 @@ pub fn run(input: Input, takeover: Option<Takeover>, inherited: Option<Inherited
     server.run(RunArgs { shutdown_signal: Box::new(SharedLife(life.clone())) });
     crate::mcp::end_all();
     ended(&telemetry, &life)
+}
+
+/// What is remembered of clients of MCP and A2A.
+fn remembered(statics: &Statics, drain: &Drain) -> (Arc<Sessions>, Arc<Mcp>, Arc<Deleted>) {
+    let sessions = Sessions::new(&statics.mcp_sessions.keys);
+    let mcp = Mcp::new(sessions.clone(), statics.mcp_sessions.ttl, drain.exit());
+    (sessions, Arc::new(mcp), Arc::default())
 }
 
 /// Where plans are compiled, and what they lead to.

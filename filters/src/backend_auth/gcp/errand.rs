@@ -105,14 +105,12 @@ impl Quest {
         match &source {
             Source::Machine => Ok(Step::Ask(self.machine())),
             Source::ServiceAccount { email, key, key_id, token_url } => {
-                let mut claims = json!({ "iss": email, "aud": token_url });
                 let (name, value) = match &self.target {
                     Target::Access => ("scope", SCOPE),
                     Target::Id(audience) => ("target_audience", &**audience),
                 };
-                claims[name] = value.into();
-                claims["iat"] = now.as_secs().into();
-                claims["exp"] = (now + LIFETIME).as_secs().into();
+                let (from, to) = (now.as_secs(), (now + LIFETIME).as_secs());
+                let claims = json!({ "iss": email, "aud": token_url, name: value, "iat": from, "exp": to });
                 let assertion = signed(key, key_id.as_deref(), &claims)?;
                 let form = [("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"), ("assertion", &assertion)];
                 Ok(Step::Ask(post(token_url, FORM, encoded(&form))))
@@ -236,10 +234,10 @@ fn post(url: &str, kind: &'static str, body: String) -> Errand {
 
 /// An assertion (RFC 7523).
 fn signed(key: &Secret, key_id: Option<&str>, claims: &Value) -> Result<String, String> {
-    let mut header = json!({ "alg": "RS256", "typ": "JWT" });
-    if let Some(id) = key_id {
-        header["kid"] = id.into();
-    }
+    let header = match key_id {
+        Some(id) => json!({ "alg": "RS256", "typ": "JWT", "kid": id }),
+        None => json!({ "alg": "RS256", "typ": "JWT" }),
+    };
     let part = |it: &Value| URL_SAFE_NO_PAD.encode(it.to_string());
     let text = format!("{}.{}", part(&header), part(claims));
     let signature = Signer::new(key.expose(), Algorithm::RS256)?.sign(text.as_bytes()).ok_or("it cannot be signed")?;

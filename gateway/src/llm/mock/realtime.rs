@@ -57,7 +57,7 @@ fn open(request: &mut Request<Incoming>, model: String, rule: Option<Rule>) -> O
         let Ok(upgraded) = upgraded.await else { return };
         let mut session = Session { model, rule, text: String::new(), bytes: 0, speaks: false, events: 0 };
         // A client that leaves early leaves.
-        let _ = session.run(TokioIo::new(upgraded)).await;
+        let _ = Box::pin(session.run(TokioIo::new(upgraded))).await;
     });
     Some(response)
 }

@@ -238,15 +238,8 @@ impl Lowering<'_> {
                 lowered.push(policy);
             }
         }
-        if let Of::Placed(Placed { region: Some(region), .. }) = &known.of
-            && !lowered.iter().any(|it| it.kind() == filters::Kind::BackendAuth)
-        {
-            lowered.extend(self.aws(&at, region));
-        }
-        if matches!(&known.of, Of::Placed(it) if it.system == "gcp.vertex_ai")
-            && !lowered.iter().any(|it| it.kind() == filters::Kind::BackendAuth)
-        {
-            lowered.extend(self.gcp(&at));
+        if !lowered.iter().any(|it| it.kind() == filters::Kind::BackendAuth) {
+            lowered.extend(self.own_credential(&at, &known.of));
         }
         if tls && !lowered.iter().any(|it| it.kind() == filters::Kind::BackendTls) {
             lowered.push(Policy::BackendTls(backend_tls::Policy::default()));
@@ -277,7 +270,16 @@ impl Lowering<'_> {
 }
 
 impl Lowering<'_> {
-    /// The signature of the process for a region, where nothing else is written.
+    /// The process's own credential at a cloud, where nothing else is written.
+    fn own_credential(&mut self, path: &str, of: &Of) -> Option<Policy> {
+        match of {
+            Of::Placed(Placed { region: Some(region), .. }) => self.aws(path, region),
+            Of::Placed(it) if it.system == "gcp.vertex_ai" => self.gcp(path),
+            Of::Placed(_) | Of::Profile(_) | Of::Custom(_) => None,
+        }
+    }
+
+    /// The signature of the process for a region.
     fn aws(&mut self, path: &str, region: &str) -> Option<Policy> {
         let aws = backend_auth::AwsConfig {
             region: Some(region.to_owned()),
@@ -287,10 +289,8 @@ impl Lowering<'_> {
         let config = backend_auth::Config { aws: Some(aws), ..backend_auth::Config::default() };
         self.scoped(path, |scope| config.lower(scope)).map(Policy::BackendAuth)
     }
-}
 
-impl Lowering<'_> {
-    /// The token of the process for Google's cloud, where nothing else is written.
+    /// The token of the process for Google's cloud.
     fn gcp(&mut self, path: &str) -> Option<Policy> {
         let gcp = Some(backend_auth::GcpConfig::default());
         let config = backend_auth::Config { gcp, ..backend_auth::Config::default() };
