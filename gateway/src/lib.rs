@@ -9,6 +9,7 @@
 pub mod a2a;
 pub mod admin;
 pub mod boot;
+mod bounded;
 pub mod cel;
 pub mod cli;
 pub mod clock;

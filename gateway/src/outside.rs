@@ -1,7 +1,7 @@
 //! What policies may ask of the process: the clock, and costly work off the traffic threads.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use filters::callout::{Callout, Nobody};
 use filters::outside::{Fetch, Fetched, Later, Outside, Work};
@@ -98,7 +98,7 @@ impl Outside for Around<'_> {
 impl Outside for World {
     fn now(&self) -> Duration {
         // A clock before 1970 is broken; everything is expired then or nothing is.
-        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+        crate::clock::wall()
     }
 
     fn callout(&self) -> &dyn Callout {

@@ -5,13 +5,12 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 use filters::Effective;
 use http::StatusCode;
-use http::header::CONTENT_LENGTH;
 use pingora_core::protocols::http::client::HttpSession;
 use pingora_error::{Error, ErrorType, Result};
 use pingora_http::RequestHeader;
 
 use crate::random::affinity_key;
-use crate::upstream::{Affinity, Cluster, Outcome, Template, Wanted, Wires, fit};
+use crate::upstream::{self, Affinity, Cluster, Outcome, Template, Wanted, Wires};
 
 /// Talks to agents.
 #[derive(Default)]
@@ -91,20 +90,8 @@ async fn exchange(
     body: &Bytes,
     (tls, bytes_max): (bool, usize),
 ) -> Result<(StatusCode, Bytes)> {
-    let mut head = Box::new(head.clone());
-    if !body.is_empty() {
-        head.insert_header(CONTENT_LENGTH, body.len())?;
-    }
-    fit(session, &mut head, tls)?;
-    session.write_request_header(head).await?;
-    if !body.is_empty() {
-        session.write_request_body(body.clone(), true).await?;
-    }
-    session.finish_request_body().await?;
-    session.read_response_header().await?;
-    while session.response_header().is_some_and(|it| it.status.is_informational()) {
-        session.read_response_header().await?;
-    }
+    let body = Some(body.clone()).filter(|it| !it.is_empty());
+    upstream::ask(session, Box::new(head.clone()), body, tls).await?;
     let silent = || Error::explain(ErrorType::InvalidHTTPHeader, "no head");
     let status = session.response_header().map(|it| it.status).ok_or_else(silent)?;
     let mut whole = BytesMut::new();

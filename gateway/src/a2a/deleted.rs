@@ -1,10 +1,9 @@
 //! Places for news that clients have deleted: what agents send there still is refused by this process and its successors.
 //! Other replicas cannot know; there a ticket holds until it ends.
 
-use std::collections::{HashSet, VecDeque};
-
 use parking_lot::Mutex;
 
+use crate::bounded::Bounded;
 use crate::life::transfer::{Moment, Transfer};
 
 /// Places that are remembered.
@@ -14,39 +13,26 @@ const DELETED_MAX: usize = 16 * 1024;
 pub(super) type Name = [u8; 16];
 
 /// One for the process.
-#[derive(Default)]
-pub struct Deleted(Mutex<Names>);
+pub struct Deleted(Mutex<Bounded<Name, ()>>);
 
-#[derive(Default)]
-struct Names {
-    all: HashSet<Name>,
-    /// The eldest first. What was made again since is in here as well.
-    order: VecDeque<Name>,
+impl Default for Deleted {
+    fn default() -> Self {
+        Self(Mutex::new(Bounded::new(DELETED_MAX)))
+    }
 }
 
 impl Deleted {
     pub(super) fn insert(&self, name: Name) {
-        let mut names = self.0.lock();
-        if names.all.insert(name) {
-            names.order.push_back(name);
-        }
-        if names.order.len() > DELETED_MAX
-            && let Some(eldest) = names.order.pop_front()
-        {
-            names.all.remove(&eldest);
-        }
+        self.0.lock().insert(name, ());
     }
 
     /// It is there again.
     pub(super) fn remove(&self, name: &Name) {
-        let mut names = self.0.lock();
-        if names.all.remove(name) {
-            names.order.retain(|it| it != name);
-        }
+        self.0.lock().remove(name);
     }
 
     pub(super) fn contains(&self, name: &Name) -> bool {
-        self.0.lock().all.contains(name)
+        self.0.lock().contains(name)
     }
 }
 
@@ -60,7 +46,7 @@ impl Transfer for Deleted {
     }
 
     fn export(&self) -> Vec<u8> {
-        self.0.lock().order.iter().flatten().copied().collect()
+        self.0.lock().keys().flatten().copied().collect()
     }
 
     fn import(&self, _: u32, bytes: &[u8]) -> Result<(), String> {

@@ -6,7 +6,6 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Weak};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use aws_lc_rs::{digest, rand};
@@ -142,7 +141,7 @@ impl ProducesTickets for Ticketer {
 }
 
 fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |it| it.as_secs())
+    crate::clock::wall().as_secs()
 }
 
 fn named(client_roots: Option<&[u8]>) -> Digest {

@@ -3,8 +3,6 @@
 //! The body is the provider's from the beginning; what it says is translated back: a stream event by event as it comes,
 //! everything else once it is there. What the provider has no place for is named in a header of the answer.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use bytes::Bytes;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, ETAG, LAST_MODIFIED};
 use http::{HeaderName, HeaderValue};
@@ -209,5 +207,5 @@ fn said(
 }
 
 fn unix_seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |it| it.as_secs())
+    crate::clock::wall().as_secs()
 }

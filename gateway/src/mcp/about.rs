@@ -9,7 +9,7 @@ use ir::Text;
 use serde_json::Value;
 
 use super::Target;
-use super::rules::{Noun, Subject, object_of};
+use super::rules::{Noun, Subject, object};
 
 /// One message.
 pub struct About {
@@ -53,7 +53,7 @@ impl About {
         let mut object = match &self.subject {
             Some((target, subject)) => {
                 let arguments = self.arguments.as_deref().and_then(|it| std::str::from_utf8(it).ok());
-                object_of(&self.method, target, subject, arguments)
+                object(&self.method, target, subject, arguments)
             }
             None => Json::from_iter([("methodName".to_owned(), Value::from(self.method.as_str()))]),
         };

@@ -14,7 +14,7 @@ use protocols::sse::{Event, Reader};
 use super::MESSAGE_BYTES_MAX;
 use super::fault::Fault;
 use super::federation::Endpoint;
-use crate::upstream::{Affinity, Lease, Outcome, Wanted, Wires, fit};
+use crate::upstream::{Affinity, Lease, Outcome, Wanted, Wires, ask};
 
 /// Talks to servers.
 #[derive(Default)]
@@ -125,7 +125,7 @@ impl Caller {
                 return Err(broken(error, false));
             }
         };
-        let sent = exchange(&mut session, head, body, template.is_tls()).await;
+        let sent = ask(&mut session, head, body, template.is_tls()).await;
         match sent {
             Ok(()) => {
                 let (status, headers) = session
@@ -145,29 +145,6 @@ impl Caller {
                 }
                 Err(broken(error, reused))
             }
-        }
-    }
-}
-
-async fn exchange(
-    session: &mut HttpSession,
-    mut head: Box<RequestHeader>,
-    body: Option<Bytes>,
-    tls: bool,
-) -> pingora_error::Result<()> {
-    if let Some(body) = &body {
-        head.insert_header(header::CONTENT_LENGTH, body.len())?;
-    }
-    fit(session, &mut head, tls)?;
-    session.write_request_header(head).await?;
-    if let Some(body) = body {
-        session.write_request_body(body, true).await?;
-    }
-    session.finish_request_body().await?;
-    loop {
-        session.read_response_header().await?;
-        if !session.response_header().is_some_and(|head| head.status.is_informational()) {
-            return Ok(());
         }
     }
 }

@@ -238,7 +238,7 @@ async fn over_all(
         Ok(answers) => {
             let visible = fan::visible(talk, List::Tools, &answers, |target, name| {
                 let subject = Subject { noun: Noun::Tool, name: name.to_owned() };
-                rules.shows(session, ctx, &rules::object("tools/list", target, &subject, None))
+                rules.shows(session, ctx, &rules::object("tools/list", &target.name, &subject, None))
             });
             reply::message(200, Reason::Upstream, search::answered(&meta, id, &visible))
         }
@@ -296,7 +296,7 @@ async fn listed(
                 let mut result = fan::shown(talk, list, &answers, |target, name| {
                     let subject = || Subject { noun, name: name.to_owned() };
                     rules.is_empty()
-                        || rules.shows(session, ctx, &rules::object(message.method(), target, &subject(), None))
+                        || rules.shows(session, ctx, &rules::object(message.method(), &target.name, &subject(), None))
                 });
                 if let Some(guards) = Guards::of_list(proxy, session, ctx, talk, message.method()) {
                     match reply::while_there(session, ctx, Box::pin(guards.list(&mut result))).await? {

@@ -8,7 +8,6 @@ use pingora_proxy::Session;
 use protocols::mcp::List;
 use serde_json::Value;
 
-use super::Target;
 use super::about::About;
 use crate::proxy::{Ctx, inputs};
 
@@ -51,11 +50,7 @@ impl Noun {
 }
 
 /// The `mcp` of expressions.
-pub(super) fn object(method: &str, target: &Target, subject: &Subject, arguments: Option<&str>) -> Json {
-    object_of(method, &target.name, subject, arguments)
-}
-
-pub(super) fn object_of(method: &str, target: &str, subject: &Subject, arguments: Option<&str>) -> Json {
+pub(super) fn object(method: &str, target: &str, subject: &Subject, arguments: Option<&str>) -> Json {
     let mut named = Json::new();
     named.insert("target".to_owned(), Value::from(target));
     named.insert("name".to_owned(), Value::from(subject.name.as_str()));

@@ -1,16 +1,14 @@
 //! Sessions, as far as a process has to remember any: the keys of ids, what was opened anew because a server had
 //! forgotten it, and what clients have ended. The latter two are a help and no more; both are bounded.
 
-use std::collections::{HashMap, VecDeque};
-use std::hash::Hash;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::rand;
 use ir::Text;
 use parking_lot::Mutex;
 use protocols::mcp::session::{self, Name, Opened, Ring, Session};
 
+use crate::bounded::Bounded;
 use crate::life::transfer::{Moment, Transfer};
 
 /// Sessions with servers that were opened anew and are remembered.
@@ -74,7 +72,7 @@ impl Sessions {
 
     /// Those that are remembered.
     pub(super) fn ended(&self) -> Vec<Name> {
-        self.ended.lock().order.iter().copied().collect()
+        self.ended.lock().keys().copied().collect()
     }
 
     /// The session was ended by its client.
@@ -98,7 +96,7 @@ impl Sessions {
     }
 
     pub fn now() -> u64 {
-        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+        crate::clock::wall().as_secs()
     }
 }
 
@@ -148,7 +146,7 @@ impl Transfer for EndedSessions {
     }
 
     fn export(&self) -> Vec<u8> {
-        self.0.ended.lock().order.iter().flatten().copied().collect()
+        self.0.ended.lock().keys().flatten().copied().collect()
     }
 
     fn import(&self, _: u32, bytes: &[u8]) -> Result<(), String> {
@@ -158,58 +156,6 @@ impl Transfer for EndedSessions {
         }
         names.iter().for_each(|it| self.0.end(*it));
         Ok(())
-    }
-}
-
-/// A map that forgets what came first.
-pub(super) struct Bounded<K, V> {
-    max: usize,
-    map: HashMap<K, V>,
-    order: VecDeque<K>,
-}
-
-impl<K: Clone + Eq + Hash, V: Clone> Bounded<K, V> {
-    pub(super) fn new(max: usize) -> Self {
-        Self { max, map: HashMap::new(), order: VecDeque::new() }
-    }
-
-    fn contains(&self, key: &K) -> bool {
-        self.map.contains_key(key)
-    }
-
-    pub(super) fn get(&self, key: &K) -> Option<V> {
-        self.map.get(key).cloned()
-    }
-
-    fn insert(&mut self, key: K, value: V) {
-        if self.map.insert(key.clone(), value).is_none() {
-            self.order.push_back(key);
-            if self.order.len() > self.max
-                && let Some(oldest) = self.order.pop_front()
-            {
-                self.map.remove(&oldest);
-            }
-        }
-    }
-
-    pub(super) fn remove(&mut self, key: &K) -> Option<V> {
-        let value = self.map.remove(key)?;
-        if let Some(at) = self.order.iter().rposition(|it| it == key) {
-            self.order.remove(at);
-        }
-        Some(value)
-    }
-
-    pub(super) fn entry(&mut self, key: K) -> V
-    where
-        V: Default,
-    {
-        if let Some(value) = self.get(&key) {
-            return value;
-        }
-        let value = V::default();
-        self.insert(key, value.clone());
-        value
     }
 }
 
@@ -245,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ended_session_does_not_open_and_old_ends_are_forgotten() {
+    fn an_ended_session_does_not_open() {
         let sessions = Sessions::new(&[]);
         let id = sessions.seal(&session(), [1; 12], b"").unwrap();
         sessions.end([1; 12]);
@@ -254,10 +200,5 @@ mod tests {
         EndedSessions(heir.clone()).import(1, &EndedSessions(sessions).export()).unwrap();
         assert!(heir.ended.lock().contains(&[1; 12]), "a successor knows of it");
         assert!(EndedSessions(heir).import(1, &[1; 13]).is_err());
-        let mut bounded = Bounded::new(2);
-        for key in 0..5 {
-            bounded.insert(key, key);
-        }
-        assert_eq!((bounded.map.len(), bounded.order.len(), bounded.get(&4)), (2, 2, Some(4)));
     }
 }

@@ -17,7 +17,7 @@ pub(super) fn refusal(session: &Session, ctx: &Ctx, message: &Message<'_>, bound
     })?;
     let subject = bound.subject.as_ref()?;
     let arguments = message.params.and_then(|it| it.get("arguments")).map(Raw::text);
-    let mcp = rules::object(message.method(), &bound.target, subject, arguments);
+    let mcp = rules::object(message.method(), &bound.target.name, subject, arguments);
     let mut inputs = inputs::request(session.req_header(), ctx);
     inputs.objects.mcp = Some(&mcp);
     let scopes = policy.step_up(&ctx.facts, &inputs)?;

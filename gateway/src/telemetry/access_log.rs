@@ -18,7 +18,6 @@ use std::cell::RefCell;
 use std::collections::HashSet;
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use filters::access_log::Policy;
 use filters::exchange::{Decision, Mode};
@@ -92,7 +91,7 @@ impl AccessLog {
             return;
         }
         with_line(|line| {
-            line.begin(self.format, SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(), "request");
+            line.begin(self.format, crate::clock::wall(), "request");
             let mut record =
                 Record { line, policy: event.access_log.filter(|it| !(it.add.is_empty() && it.remove.is_empty())) };
             record.request(event, verbosity);
@@ -109,7 +108,7 @@ impl AccessLog {
             return;
         }
         with_line(|line| {
-            line.begin(self.format, SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(), "request");
+            line.begin(self.format, crate::clock::wall(), "request");
             Record { line, policy: None }.tcp(event, verbosity);
             sink.push(line.end());
         });

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use filters::exchange::Mode;
@@ -349,7 +349,7 @@ impl Metrics {
         let config = &self.config;
         config.applied.add(1);
         config.generation.fetch_max(generation, Ordering::Relaxed);
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = crate::clock::wall();
         config.applied_at_ms.store(u64::try_from(now.as_millis()).unwrap_or(0), Ordering::Relaxed);
     }
 

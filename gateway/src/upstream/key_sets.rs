@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use filters::Keep;
 use filters::jwt::RemoteKeys;
@@ -128,7 +128,7 @@ fn shown(url: &str) -> &str {
 async fn fetch(egress: Egress, set: Arc<RemoteKeys>, etag: Option<HeaderValue>) -> Done {
     let ask = Ask { accept: "application/jwk-set+json, application/json", bytes_max: KEY_SET_BYTES_MAX, etag };
     let fetched = egress.get(&set.url, &ask).await;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = crate::clock::wall();
     let accepted = match fetched {
         Ok(fetched) if fetched.status == 304 => {
             set.confirm(now);

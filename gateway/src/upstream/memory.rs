@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use ir::Text;
 use parking_lot::Mutex;
@@ -101,7 +101,7 @@ impl Transfer for Endpoints {
 }
 
 fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = crate::clock::wall();
     u64::try_from(since.as_millis()).unwrap_or_default()
 }
 

@@ -44,4 +44,4 @@ pub use mirror::{MirrorBody, Mirrors};
 pub use registry::{ClusterReport, EndpointReport, Upstreams};
 pub use tcp::{TcpLease, connect_tcp};
 pub use template::{Template, Wanted};
-pub use wires::{Wires, fit};
+pub use wires::{Wires, ask};

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use protocols::mcp::session::Name;
 use tokio::sync::Notify;
 
-use super::super::sessions::Bounded;
+use crate::bounded::Bounded;
 
 /// Sessions of which something is remembered.
 const WATCHED_MAX: usize = 16 * 1024;

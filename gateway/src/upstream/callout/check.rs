@@ -1,8 +1,6 @@
 //! `envoy.service.auth.v3.Authorization/Check`: what a policy asks as its message, and the answer
 //! read.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use bytes::Bytes;
 use filters::Facts;
 use filters::callout::{Allowed, Check, Checked, Denied, Fault, HeaderChange, Headers, How};
@@ -155,7 +153,7 @@ fn protocol(version: Version) -> &'static str {
 }
 
 fn now() -> Timestamp {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = crate::clock::wall();
     Timestamp { seconds: i64::try_from(now.as_secs()).unwrap_or(0), nanos: now.subsec_nanos().cast_signed() }
 }
 

@@ -12,7 +12,8 @@ use protocols::http::hop;
 
 use super::line::Line;
 use super::{ATTEMPTS_MAX, Callouts};
-use crate::upstream::{Lease, Outcome, Wanted, fit};
+use crate::upstream::wires::fit;
+use crate::upstream::{Lease, Outcome, Wanted};
 
 /// Interim answers that are passed over.
 const INTERIM_MAX: usize = 8;

@@ -6,10 +6,8 @@ use bytes::Bytes;
 use http::header::{HOST, USER_AGENT};
 use http::{HeaderMap, Request};
 use http_body_util::Full;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 
-use super::{CONNECT_DEADLINE, Egress, Fault, HEAD_BYTES_MAX, Hop, URL_BYTES_MAX, address};
+use super::{CONNECT_DEADLINE, Egress, Fault, Hop, URL_BYTES_MAX, address, spoken};
 
 impl Egress {
     /// Whether a URL that somebody outside wrote may be dialled: all its addresses are public, or listed in
@@ -29,19 +27,12 @@ impl Egress {
             self.connect(&hop, address).await
         };
         let flow = tokio::time::timeout(CONNECT_DEADLINE, reached).await.unwrap_or(Err(Fault::Deadline))?;
-        let broken = |error: hyper::Error| Fault::Exchange(error.to_string());
-        let (mut sender, connection) = http1::Builder::new()
-            .max_buf_size(HEAD_BYTES_MAX)
-            .handshake::<_, Full<Bytes>>(TokioIo::new(flow))
-            .await
-            .map_err(broken)?;
-        // Ends with the sender, and that ends here.
-        tokio::spawn(connection);
+        let mut sender = spoken(flow).await?;
         let path = hop.uri.path_and_query().map_or("/", |it| it.as_str());
         let request = Request::post(path).header(HOST, hop.authority()).header(USER_AGENT, "agentgateway");
         let mut request = request.body(Full::new(body.clone())).map_err(|_| Fault::Url)?;
         request.headers_mut().extend(headers.clone());
-        let answer = sender.send_request(request).await.map_err(broken)?;
+        let answer = sender.send_request(request).await.map_err(|error| Fault::Exchange(error.to_string()))?;
         Ok(answer.status().as_u16())
     }
 

@@ -9,11 +9,9 @@ use bytes::Bytes;
 use filters::backend_auth::gcp::Errand;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
 use http::{HeaderName, HeaderValue, Request};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use http_body_util::Full;
 
-use super::{CONNECT_DEADLINE, Egress, FETCH_DEADLINE, Fault, HEAD_BYTES_MAX, Hop, TooLarge, address};
+use super::{Egress, FETCH_DEADLINE, Fault, Hop, address, spoken, whole};
 
 /// Where machines of Google's find it.
 const METADATA: [IpAddr; 2] =
@@ -40,15 +38,7 @@ impl Egress {
             true => self.metadata(&hop).await?,
             false => self.address(&hop, None).await?,
         };
-        let flow = tokio::time::timeout(CONNECT_DEADLINE, self.connect(&hop, address)).await;
-        let flow = flow.map_err(|_| Fault::Deadline)??;
-        let (mut sender, connection) = http1::Builder::new()
-            .max_buf_size(HEAD_BYTES_MAX)
-            .handshake::<_, Full<Bytes>>(TokioIo::new(flow))
-            .await
-            .map_err(|error| Fault::Exchange(error.to_string()))?;
-        // Ends with the sender and the body, and both end here.
-        tokio::spawn(connection);
+        let mut sender = spoken(self.reach(&hop, address).await?).await?;
         let path = hop.uri.path_and_query().map_or("/", |it| it.as_str());
         let mut request = if post.is_some() { Request::post(path) } else { Request::get(path) }
             .header(HOST, hop.authority())
@@ -73,12 +63,7 @@ impl Egress {
         let request = request.body(body).map_err(|_| Fault::Url)?;
         let answer = sender.send_request(request).await.map_err(|error| Fault::Exchange(error.to_string()))?;
         let (head, body) = answer.into_parts();
-        let body =
-            Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(|error| match error.is::<TooLarge>() {
-                true => Fault::TooLarge(ANSWER_BYTES_MAX),
-                false => Fault::Exchange(error.to_string()),
-            })?;
-        Ok((head.status.as_u16(), body.to_bytes()))
+        Ok((head.status.as_u16(), whole(body, ANSWER_BYTES_MAX).await?))
     }
 
     /// The metadata server, or what the process was told stands for it.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use filters::Keep;
 use filters::backend_auth::gcp::{Quest, Step, Target, Tokens};
@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use tokio::task::{Id, JoinSet};
 
 use super::Egress;
+use crate::clock::wall;
 use crate::status::Status;
 
 /// Tokens that are asked for at once.
@@ -45,7 +46,7 @@ impl Google {
         let mut under_way: HashMap<Id, (Arc<Tokens>, Target)> = HashMap::new();
         loop {
             let all = self.keep.all_shared::<Tokens>();
-            let now = wall_clock();
+            let now = wall();
             let room = quests.len() < QUESTS_MAX;
             for tokens in all.iter().filter(|_| room) {
                 for (target, quest) in tokens.due(now) {
@@ -55,7 +56,7 @@ impl Google {
             }
             let next = all.iter().filter_map(|it| it.next()).min();
             drop(all);
-            let wait = next.filter(|_| room).map_or(IDLE, |it| it.saturating_sub(wall_clock()));
+            let wait = next.filter(|_| room).map_or(IDLE, |it| it.saturating_sub(wall()));
             tokio::select! {
                 Some(done) = quests.join_next_with_id() => {
                     let (id, failed) = match done {
@@ -63,7 +64,7 @@ impl Google {
                         Err(error) => (error.id(), true),
                     };
                     if let Some((tokens, target)) = under_way.remove(&id).filter(|_| failed) {
-                        tokens.fail(&target, "it was not asked for".to_owned(), wall_clock());
+                        tokens.fail(&target, "it was not asked for".to_owned(), wall());
                     }
                     self.report();
                 }
@@ -88,24 +89,24 @@ async fn had(egress: Egress, tokens: Arc<Tokens>, target: Target, mut quest: Que
     match steps(&egress, &mut quest).await {
         Ok((token, life)) => {
             tracing::debug!(?target, life_s = life.as_secs(), "a token of Google's has come");
-            tokens.accept(&target, &token, life, wall_clock());
+            tokens.accept(&target, &token, life, wall());
         }
         Err(error) => {
             tracing::warn!(?target, %error, "there is no token of Google's");
-            tokens.fail(&target, error, wall_clock());
+            tokens.fail(&target, error, wall());
         }
     }
 }
 
 async fn steps(egress: &Egress, quest: &mut Quest) -> Result<(Secret, Duration), String> {
-    let mut step = quest.begin(wall_clock())?;
+    let mut step = quest.begin(wall())?;
     for _ in 0..STEPS_MAX {
         let (status, came) = match step {
             Step::Done(token, life) => return Ok((token, life)),
             Step::Read(path) => (200, read(&path).await?.into()),
             Step::Ask(errand) => egress.errand(&errand).await.map_err(|fault| fault.to_string())?,
         };
-        step = quest.go_on(status, &came, wall_clock())?;
+        step = quest.go_on(status, &came, wall())?;
     }
     Err("it takes too many steps".to_owned())
 }
@@ -117,8 +118,4 @@ async fn read(path: &str) -> Result<Vec<u8>, String> {
         return Err(format!("{path}: more than {FILE_BYTES_MAX} bytes"));
     }
     tokio::fs::read(path).await.map_err(why)
-}
-
-fn wall_clock() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }

@@ -32,7 +32,8 @@ use filters::backend_tls;
 use filters::outside;
 use http::header::{ACCEPT, CONTENT_TYPE, ETAG, HOST, IF_NONE_MATCH, LOCATION, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Request, Uri};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use ir::Text;
@@ -183,17 +184,7 @@ impl Egress {
         ask: &Ask,
         post: Option<(&'static str, Bytes)>,
     ) -> Result<Fetched, Fault> {
-        let flow = match tokio::time::timeout(CONNECT_DEADLINE, self.connect(hop, address)).await {
-            Ok(flow) => flow?,
-            Err(_) => return Err(Fault::Deadline),
-        };
-        let (mut sender, connection) = http1::Builder::new()
-            .max_buf_size(HEAD_BYTES_MAX)
-            .handshake::<_, Full<Bytes>>(TokioIo::new(flow))
-            .await
-            .map_err(|error| Fault::Exchange(error.to_string()))?;
-        // Ends with the sender and the body, and both end here.
-        tokio::spawn(connection);
+        let mut sender = spoken(self.reach(hop, address).await?).await?;
         let path = hop.uri.path_and_query().map_or("/", |it| it.as_str());
         let answers = post.is_some();
         let builder = if answers { Request::post(path) } else { Request::get(path) };
@@ -213,15 +204,16 @@ impl Egress {
         let answer = sender.send_request(request).await.map_err(|error| Fault::Exchange(error.to_string()))?;
         let (head, body) = answer.into_parts();
         let body = match head.status.as_u16() {
-            status if status == 200 || answers => {
-                Limited::new(body, ask.bytes_max).collect().await.map_err(|error| match error.is::<TooLarge>() {
-                    true => Fault::TooLarge(ask.bytes_max),
-                    false => Fault::Exchange(error.to_string()),
-                })?
-            }
-            _ => return Ok(Fetched { status: head.status.as_u16(), headers: head.headers, body: Bytes::new() }),
+            status if status == 200 || answers => whole(body, ask.bytes_max).await?,
+            _ => Bytes::new(),
         };
-        Ok(Fetched { status: head.status.as_u16(), headers: head.headers, body: body.to_bytes() })
+        Ok(Fetched { status: head.status.as_u16(), headers: head.headers, body })
+    }
+
+    /// A connection, in time.
+    async fn reach(&self, hop: &Hop, address: SocketAddr) -> Result<Flow, Fault> {
+        let reached = tokio::time::timeout(CONNECT_DEADLINE, self.connect(hop, address)).await;
+        reached.unwrap_or(Err(Fault::Deadline))
     }
 
     async fn connect(&self, hop: &Hop, address: SocketAddr) -> Result<Flow, Fault> {
@@ -238,7 +230,22 @@ impl Egress {
     }
 }
 
-type TooLarge = http_body_util::LengthLimitError;
+/// Begins to speak on a connection. It ends with the sender and the body of the answer.
+async fn spoken(flow: Flow) -> Result<http1::SendRequest<Full<Bytes>>, Fault> {
+    let shaken = http1::Builder::new().max_buf_size(HEAD_BYTES_MAX).handshake(TokioIo::new(flow)).await;
+    let (sender, connection) = shaken.map_err(|error| Fault::Exchange(error.to_string()))?;
+    tokio::spawn(connection);
+    Ok(sender)
+}
+
+/// The whole body of an answer, if it is no longer than that.
+async fn whole(body: Incoming, bytes_max: usize) -> Result<Bytes, Fault> {
+    match Limited::new(body, bytes_max).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(Fault::TooLarge(bytes_max)),
+        Err(error) => Err(Fault::Exchange(error.to_string())),
+    }
+}
 
 impl Hop {
     fn parse(url: &str) -> Option<Self> {

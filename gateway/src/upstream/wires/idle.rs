@@ -57,8 +57,8 @@ impl Idle {
     }
 
     /// Keeps it for so long at most.
-    pub(super) fn put(this: &Arc<Self>, key: u64, mut stream: Box<Joined>, limit: Option<Duration>) {
-        if this.count.load(Ordering::Relaxed) >= POOL_MAX || !stream.is_silent() {
+    pub(super) fn put(this: &Arc<Self>, key: u64, stream: Box<Joined>, limit: Option<Duration>) {
+        if this.count.load(Ordering::Relaxed) >= POOL_MAX {
             return;
         }
         let since = Instant::now();

@@ -9,7 +9,8 @@ mod joined;
 
 use std::sync::{Arc, OnceLock};
 
-use http::header::HOST;
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, HOST};
 use http::{Uri, Version};
 use pingora_core::connectors::http::Connector;
 use pingora_core::connectors::{ConnectorOptions, TransportConnector};
@@ -79,11 +80,38 @@ impl Wires {
     }
 }
 
+/// Sends a request, with its length, and waits for the head of its answer; interim ones are passed over.
+///
+/// # Errors
+/// The connection breaks off, or `Host` is no authority.
+pub async fn ask(
+    session: &mut HttpSession,
+    mut head: Box<RequestHeader>,
+    body: Option<Bytes>,
+    tls: bool,
+) -> Result<()> {
+    if let Some(body) = &body {
+        head.insert_header(CONTENT_LENGTH, body.len())?;
+    }
+    fit(session, &mut head, tls)?;
+    session.write_request_header(head).await?;
+    if let Some(body) = body {
+        session.write_request_body(body, true).await?;
+    }
+    session.finish_request_body().await?;
+    loop {
+        session.read_response_header().await?;
+        if !session.response_header().is_some_and(|head| head.status.is_informational()) {
+            return Ok(());
+        }
+    }
+}
+
 /// Makes a head fit what is spoken on a connection: HTTP/2 wants scheme and authority in the URI.
 ///
 /// # Errors
 /// Its `Host` is no authority.
-pub fn fit(session: &HttpSession, head: &mut RequestHeader, tls: bool) -> Result<()> {
+pub(super) fn fit(session: &HttpSession, head: &mut RequestHeader, tls: bool) -> Result<()> {
     if !matches!(session, HttpSession::H2(_)) {
         head.set_version(Version::HTTP_11);
         return Ok(());

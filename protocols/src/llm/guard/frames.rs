@@ -84,29 +84,8 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::llm::guard::{Action, Found, Part};
+    use crate::llm::guard::words::Words;
     use crate::llm::write_frame;
-
-    /// Masks `secret`, refuses `forbidden`.
-    struct Words;
-
-    impl Find for Words {
-        fn find(&self, _: Part, text: &str) -> Vec<Found> {
-            let of = |word: &str, action: Action| {
-                let found = text.match_indices(word).map(|(at, it)| at..at + it.len());
-                found.map(|range| Found { range, rule: 0, action: action.clone() }).collect::<Vec<_>>()
-            };
-            [of("secret", Action::Mask("***".into())), of("forbidden", Action::Reject)].concat()
-        }
-
-        fn settled(&self, text: &str, _: usize) -> usize {
-            text.len().saturating_sub(9)
-        }
-
-        fn enforces(&self) -> bool {
-            true
-        }
-    }
 
     fn frame(kind: &str, payload: &Value) -> Vec<u8> {
         let mut out = Vec::new();
@@ -131,12 +110,12 @@ mod tests {
     fn what_is_not_changed_is_the_same_frames_and_what_is_has_checksums_of_its_own() {
         let mut stream = FrameStream::default();
         let start = frame("messageStart", &json!({"role": "assistant"}));
-        assert_eq!(stream.push(&start, &Words).unwrap(), start);
+        assert_eq!(stream.push(&start, &Words(0)).unwrap(), start);
         let hello = delta("a long enough hello");
-        assert_eq!(stream.push(&hello, &Words).unwrap(), "", "it may become a match");
+        assert_eq!(stream.push(&hello, &Words(0)).unwrap(), "", "it may become a match");
         let stop = frame("contentBlockStop", &json!({"contentBlockIndex": 0}));
-        let more = stream.push(&[delta(" my sec"), delta("ret"), stop].concat(), &Words).unwrap();
-        let rest = [more, stream.finish(&Words).unwrap()].concat();
+        let more = stream.push(&[delta(" my sec"), delta("ret"), stop].concat(), &Words(0)).unwrap();
+        let rest = [more, stream.finish(&Words(0)).unwrap()].concat();
         let text: String = read(&rest).iter().filter_map(|it| it.1["delta"]["text"].as_str()).collect();
         assert_eq!(text, "a long enough hello my ***");
         assert_eq!(stream.found(), [0]);
@@ -146,11 +125,11 @@ mod tests {
     fn what_is_refused_or_no_frame_goes_no_further() {
         let mut stream = FrameStream::default();
         let sent = [delta("for"), delta("bidden"), delta(" fruit is too much")].concat();
-        assert_eq!(stream.push(&sent, &Words), Err(Refused::Rule(0)));
+        assert_eq!(stream.push(&sent, &Words(0)), Err(Refused::Rule(0)));
         for garbage in [&[0xff; 64][..], &delta("x")[..20]] {
             let mut stream = FrameStream::default();
-            let pushed = stream.push(garbage, &Words);
-            assert_eq!(pushed.and_then(|_| stream.finish(&Words)), Err(GARBLED));
+            let pushed = stream.push(garbage, &Words(0));
+            assert_eq!(pushed.and_then(|_| stream.finish(&Words(0))), Err(GARBLED));
         }
     }
 
@@ -169,16 +148,16 @@ mod tests {
             sent.extend(delta(rest));
             let (mut stream, mut out) = (FrameStream::default(), Vec::new());
             for piece in sent.chunks(bytes) {
-                out.extend_from_slice(&stream.push(piece, &Words).unwrap());
+                out.extend_from_slice(&stream.push(piece, &Words(0)).unwrap());
             }
-            out.extend_from_slice(&stream.finish(&Words).unwrap());
+            out.extend_from_slice(&stream.finish(&Words(0)).unwrap());
             let said: String = read(&out).iter().filter_map(|it| it.1["delta"]["text"].as_str()).collect();
             prop_assert_eq!(said, "one ***, and a ****** more; no secre");
         }
 
         #[test]
         fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
-            let _ = FrameStream::default().push(&bytes, &Words);
+            let _ = FrameStream::default().push(&bytes, &Words(0));
         }
     }
 }

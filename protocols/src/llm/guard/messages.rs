@@ -106,28 +106,7 @@ impl<T> Messages<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::llm::guard::{Action, Found, Part};
-
-    /// Masks `secret`, refuses `forbidden`.
-    struct Words;
-
-    impl Find for Words {
-        fn find(&self, _: Part, text: &str) -> Vec<Found> {
-            let of = |word: &str, action: Action| {
-                let found = text.match_indices(word).map(|(at, it)| at..at + it.len());
-                found.map(|range| Found { range, rule: 0, action: action.clone() }).collect::<Vec<_>>()
-            };
-            [of("secret", Action::Mask("***".into())), of("forbidden", Action::Reject)].concat()
-        }
-
-        fn settled(&self, text: &str, _: usize) -> usize {
-            text.len().saturating_sub(9)
-        }
-
-        fn enforces(&self) -> bool {
-            true
-        }
-    }
+    use crate::llm::guard::words::Words;
 
     fn delta(text: &str) -> String {
         format!(r#"{{"type":"response.output_text.delta","item_id":"i","delta":"{text}"}}"#)
@@ -136,27 +115,27 @@ mod tests {
     #[test]
     fn turns_are_kept_and_what_is_cut_in_two_is_masked() {
         let (mut messages, mut out) = (Messages::default(), Vec::new());
-        messages.push(1, delta("a sec").as_bytes(), &Words, &mut out).unwrap();
-        messages.pass(2, Bytes::from_static(b"{\n\"type\":\"x\"}"), &Words, &mut out).unwrap();
-        messages.push(3, delta("ret is out and more").as_bytes(), &Words, &mut out).unwrap();
+        messages.push(1, delta("a sec").as_bytes(), &Words(0), &mut out).unwrap();
+        messages.pass(2, Bytes::from_static(b"{\n\"type\":\"x\"}"), &Words(0), &mut out).unwrap();
+        messages.push(3, delta("ret is out and more").as_bytes(), &Words(0), &mut out).unwrap();
         assert_eq!(out, [(1, Bytes::from(delta("a ***"))), (2, Bytes::from_static(b"{\n\"type\":\"x\"}"))]);
         out.clear();
-        messages.finish(&Words, &mut out).unwrap();
+        messages.finish(&Words(0), &mut out).unwrap();
         assert_eq!(out, [(3, Bytes::from(delta(" is out and more")))]);
         assert_eq!(messages.found(), [0]);
         out.clear();
-        messages.push(4, b"{\r\n \"type\": \"y\"\n}", &Words, &mut out).unwrap();
-        messages.pass(5, Bytes::new(), &Words, &mut out).unwrap();
+        messages.push(4, b"{\r\n \"type\": \"y\"\n}", &Words(0), &mut out).unwrap();
+        messages.pass(5, Bytes::new(), &Words(0), &mut out).unwrap();
         assert_eq!(out, [(4, Bytes::from_static(b"{   \"type\": \"y\" }")), (5, Bytes::new())]);
-        assert_eq!(messages.push(6, b"{", &Words, &mut out), Err(Refused::Unreadable("an event is not JSON")));
+        assert_eq!(messages.push(6, b"{", &Words(0), &mut out), Err(Refused::Unreadable("an event is not JSON")));
     }
 
     #[test]
     fn what_waits_behind_a_text_is_bounded() {
         let (mut messages, mut out) = (Messages::default(), Vec::new());
-        messages.push(0, delta("sec").as_bytes(), &Words, &mut out).unwrap();
+        messages.push(0, delta("sec").as_bytes(), &Words(0), &mut out).unwrap();
         let sound = Bytes::from(vec![b'x'; 1 << 18]);
-        let most = (0..8).find(|_| messages.pass(0, sound.clone(), &Words, &mut out).is_err());
+        let most = (0..8).find(|_| messages.pass(0, sound.clone(), &Words(0), &mut out).is_err());
         assert_eq!((most, out.len()), (Some(4), 0));
     }
 }

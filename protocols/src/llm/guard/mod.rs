@@ -13,6 +13,8 @@ mod stream;
 mod walk;
 mod whole;
 mod windows;
+#[cfg(test)]
+pub(super) mod words;
 
 use std::ops::Range;
 use std::sync::Arc;

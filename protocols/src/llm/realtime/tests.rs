@@ -2,33 +2,12 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::llm::guard::{Action, Find, Found, Part};
+use crate::llm::guard::words::Words;
 
 const KEY: [u8; 4] = [1, 2, 3, 4];
 
-/// Masks `secret`, refuses `forbidden`, waits for what could become one of them.
-struct Words;
-
-impl Find for Words {
-    fn find(&self, _: Part, text: &str) -> Vec<Found> {
-        let of = |word: &str, rule: usize, action: Action| {
-            let found = text.match_indices(word).map(|(at, it)| at..at + it.len());
-            found.map(|range| Found { range, rule, action: action.clone() }).collect::<Vec<_>>()
-        };
-        [of("secret", 0, Action::Mask("***".into())), of("forbidden", 1, Action::Reject)].concat()
-    }
-
-    fn settled(&self, text: &str, _: usize) -> usize {
-        text.len().saturating_sub(9)
-    }
-
-    fn enforces(&self) -> bool {
-        true
-    }
-}
-
 const RULES: Rules<'static> =
-    Rules { request: &Words, response: &Words, told: &|side, rule| format!("{side:?} may not say {rule}") };
+    Rules { request: &Words(1), response: &Words(1), told: &|side, rule| format!("{side:?} may not say {rule}") };
 
 fn frames(key: Option<[u8; 4]>, events: &[Value]) -> Bytes {
     let mut out = BytesMut::new();
