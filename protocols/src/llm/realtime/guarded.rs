@@ -7,7 +7,7 @@ use super::super::guard::{Find, Messages, Refused, judge_event};
 use super::watch::{Event, Moment};
 use super::{Refusal, Talk};
 use crate::json;
-use crate::websocket::{self, Head, Opcode, Piece, Side, unmask, write};
+use crate::websocket::{Head, Opcode, Piece, Side, unmask, write};
 
 /// Longest message; what is appended to the buffer of sound may be 15 MiB.
 const MESSAGE_BYTES_MAX: usize = 16 << 20;
@@ -126,7 +126,7 @@ impl Talk {
                     let end = self.end_with(&Refusal { code: UNREADABLE, text: why.to_owned() });
                     guarded.owed.extend_from_slice(&end);
                     // Its answer is the occasion to say so.
-                    websocket::write_close(&mut out, guarded.key.or(Some([0; 4])), 1000, "");
+                    self.part(guarded.key.or(Some([0; 4])), &mut out);
                     return out.freeze();
                 }
             }

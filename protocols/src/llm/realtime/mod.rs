@@ -46,6 +46,8 @@ pub struct Talk {
     garbled: bool,
     /// The gateway has ended it.
     over: bool,
+    /// The provider was told so.
+    parted: bool,
     said: u32,
 }
 
@@ -60,6 +62,7 @@ impl Talk {
             is_control: false,
             garbled: false,
             over: false,
+            parted: false,
             said: 0,
         }
     }
@@ -157,10 +160,17 @@ impl Talk {
             if let Piece::Head(head) = it
                 && head.opcode == Opcode::Close
             {
-                websocket::write_close(&mut out, head.key, 1000, "");
+                self.part(head.key, &mut out);
             }
         }
         out.freeze()
+    }
+
+    /// Tells the provider that its client has gone; nothing may follow that (RFC 6455 section 5.5.1), not even the same.
+    fn part(&mut self, key: Option<[u8; 4]>, out: &mut BytesMut) {
+        if !std::mem::replace(&mut self.parted, true) {
+            websocket::write_close(out, key, 1000, "");
+        }
     }
 
     /// An error event and the end of the connection, for the client.

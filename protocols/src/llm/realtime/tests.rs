@@ -187,6 +187,17 @@ fn what_cannot_be_looked_through_ends_a_guarded_session() {
     }
 }
 
+#[test]
+fn a_provider_is_told_once_that_its_client_has_gone() {
+    let mut talk = Talk::new(true);
+    // Without a mask it is no frame of a client.
+    let told = talk.from_client(&Bytes::from_static(&[0x88, 0]), &RULES);
+    assert_eq!(read(Side::Client, &told), [json!("Close")]);
+    let mut close = BytesMut::new();
+    websocket::write_close(&mut close, Some(KEY), 1000, "");
+    assert_eq!(talk.from_client(&close.freeze(), &RULES), "");
+}
+
 proptest! {
     #[test]
     fn masked_texts_are_the_same_wherever_they_are_cut(
