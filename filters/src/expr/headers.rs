@@ -75,6 +75,15 @@ impl<'a> Headers<'a> {
         })
     }
 
+    /// The only value of a name, where it can be read as it stands.
+    #[inline]
+    pub(super) fn single(&self, name: &HeaderName) -> Option<&'a str> {
+        let mut values = self.map.get_all(name).iter();
+        let first = values.next()?;
+        let is_plain = values.next().is_none() && !self.redacted && !self.is_secret(name.as_str());
+        if is_plain { str::from_utf8(first.as_bytes()).ok() } else { None }
+    }
+
     /// Whether a value is not for the eyes of who asks.
     pub(super) fn is_secret(&self, name: &str) -> bool {
         self.sensitive.is_some_and(|names| names.contains(name))

@@ -191,7 +191,7 @@ impl<'a> Map<'a> {
 
 /// A field of a JSON object. Small objects are looked through: hashing costs more than comparing.
 #[inline]
-pub(super) fn json_get<'a>(
+pub(crate) fn json_get<'a>(
     map: &'a serde_json::Map<String, serde_json::Value>,
     name: &str,
 ) -> Option<&'a serde_json::Value> {

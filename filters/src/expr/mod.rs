@@ -74,6 +74,7 @@ pub use headers::Headers;
 pub use inputs::{
     Ambient, Backend, Body, Destination, Env, Inputs, Json, Names, Objects, Request, Response, Source, Times,
 };
+pub(crate) use map::json_get;
 pub use map::{Entries, Map};
 pub use parse::{DEPTH_MAX, TEXT_BYTES_MAX};
 pub use sample::Sample;

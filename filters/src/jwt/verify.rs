@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use super::source::Keys;
 use super::token::Token;
 use super::{Algorithm, KeySource};
+use crate::expr::json_get;
 use crate::identity::Jwt;
 
 /// Who vouches for tokens, and which of its tokens are meant for us.
@@ -83,13 +84,12 @@ pub struct Verified {
 /// Judges a token. `keys` are those of `providers`, position by position.
 pub fn verify(providers: &[Provider], keys: &[Keys], text: &str, now: Duration) -> Result<Verified, Fault> {
     let token = Token::parse(text)?;
-    let issuer = token.claims.get("iss").and_then(Value::as_str).ok_or(Fault::Issuer)?;
+    let issuer = json_get(&token.claims, "iss").and_then(Value::as_str).ok_or(Fault::Issuer)?;
     let mut fault = Fault::Issuer;
     let ours = providers.iter().zip(keys).enumerate().filter(|(_, (provider, _))| *provider.issuer == *issuer);
     for (position, (provider, keys)) in ours {
-        match signature(provider, keys, &token, now).and_then(|it| claims(provider, &token.claims, now).map(|()| it)) {
-            Ok(generation) => {
-                let until = time(&token.claims, "exp")?.map(|exp| exp.saturating_add(provider.clock_skew.as_secs()));
+        match signature(provider, keys, &token, now).and_then(|it| Ok((it, claims(provider, &token.claims, now)?))) {
+            Ok((generation, until)) => {
                 let token_text = Secret::new(text.as_bytes());
                 let jwt = Jwt { claims: token.claims, token: token_text, issuer: provider.issuer.clone() };
                 return Ok(Verified { jwt: Arc::new(jwt), provider: position, generation, until });
@@ -125,9 +125,11 @@ fn signature(provider: &Provider, keys: &Keys, token: &Token<'_>, now: Duration)
     Err(fault)
 }
 
-fn claims(provider: &Provider, claims: &Map<String, Value>, now: Duration) -> Result<(), Fault> {
+/// Until when the claims hold, where they end at all.
+fn claims(provider: &Provider, claims: &Map<String, Value>, now: Duration) -> Result<Option<u64>, Fault> {
     let (now, skew) = (now.as_secs(), provider.clock_skew.as_secs());
-    if time(claims, "exp")?.is_some_and(|exp| exp.saturating_add(skew) <= now) {
+    let until = time(claims, "exp")?.map(|exp| exp.saturating_add(skew));
+    if until.is_some_and(|until| until <= now) {
         return Err(Fault::Expired);
     }
     if time(claims, "nbf")?.is_some_and(|nbf| nbf > now.saturating_add(skew)) {
@@ -135,7 +137,7 @@ fn claims(provider: &Provider, claims: &Map<String, Value>, now: Duration) -> Re
     }
     if !provider.audiences.is_empty() {
         let ours = |it: &Value| it.as_str().is_some_and(|it| provider.audiences.iter().any(|known| **known == *it));
-        let meant = match claims.get("aud") {
+        let meant = match json_get(claims, "aud") {
             Some(Value::Array(list)) => list.iter().any(ours),
             Some(one) => ours(one),
             None => false,
@@ -144,13 +146,13 @@ fn claims(provider: &Provider, claims: &Map<String, Value>, now: Duration) -> Re
             return Err(Fault::Audience);
         }
     }
-    let missing = |name: &Text| matches!(claims.get(&**name), None | Some(Value::Null));
-    if provider.required_claims.iter().any(missing) { Err(Fault::Claim) } else { Ok(()) }
+    let missing = |name: &Text| matches!(json_get(claims, name), None | Some(Value::Null));
+    if provider.required_claims.iter().any(missing) { Err(Fault::Claim) } else { Ok(until) }
 }
 
 /// A time in whole seconds (RFC 7519 section 2, `NumericDate`); anything but a number is a fault.
 fn time(claims: &Map<String, Value>, name: &str) -> Result<Option<u64>, Fault> {
-    let Some(value) = claims.get(name) else { return Ok(None) };
+    let Some(value) = json_get(claims, name) else { return Ok(None) };
     if let Some(seconds) = value.as_u64() {
         return Ok(Some(seconds));
     }

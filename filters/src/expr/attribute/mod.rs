@@ -79,7 +79,7 @@ pub(super) enum Attribute {
     Metadata,
 }
 
-pub(super) use read::{claims, cookie, guarded, key_metadata, pairs, parameter, read, read_str};
+pub(super) use read::{at_hand, claims, cookie, guarded, key_metadata, pairs, parameter, read, read_str};
 
 /// A node of the vocabulary as a map: `request`, `source.identity`, or everything.
 #[derive(Clone, Copy)]

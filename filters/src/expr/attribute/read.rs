@@ -158,6 +158,21 @@ pub(in crate::expr) fn read_str<'a>(attribute: Attribute, inputs: &'a Inputs<'a>
     })
 }
 
+/// As [`read_str`], for those that stand in the inputs as they are; `None` says nothing.
+#[inline]
+pub(in crate::expr) fn at_hand<'a>(attribute: Attribute, inputs: &'a Inputs<'a>) -> Option<&'a str> {
+    use Attribute as A;
+    let request = inputs.request.as_ref()?;
+    match attribute {
+        A::RequestMethod => Some(request.method),
+        A::RequestPath => Some(path(request)),
+        A::RequestPathAndQuery => Some(target(request)),
+        A::RequestHost => Some(request.host).filter(|it| !it.is_empty()),
+        A::RequestScheme => Some(request.scheme),
+        _ => None,
+    }
+}
+
 #[inline]
 fn request<'a>(inputs: &'a Inputs<'a>) -> Read<&'a Request<'a>> {
     inputs.request.as_ref().ok_or_else(|| Error::absent("request"))
@@ -259,7 +274,7 @@ fn target<'a>(request: &Request<'a>) -> &'a str {
 
 fn path<'a>(request: &Request<'a>) -> &'a str {
     match request.target {
-        Some(target) => target.split(['?', '#']).next().unwrap_or(target),
+        Some(target) => target.bytes().position(|it| matches!(it, b'?' | b'#')).map_or(target, |end| &target[..end]),
         None => request.uri.path(),
     }
 }

@@ -192,29 +192,15 @@ fn decide<'a>(kind: &'a Kind, frame: &mut Frame<'a>) -> Result<bool, Error> {
         Kind::Not(of) => truth(of, frame).map(|it| !it),
         Kind::All(parts) => join(parts, false, frame),
         Kind::Any(parts) => join(parts, true, frame),
-        Kind::EqualText(of, wanted, negated) => match text_or_value(of, frame)? {
-            Ok(text) => Ok((*text == **wanted) != *negated),
-            Err(_) => Ok(*negated),
+        Kind::EqualText(of, wanted, negated) => Ok(is_text(of, frame, |text| *text == **wanted)? != *negated),
+        Kind::InTexts(of, texts) => is_text(of, frame, |text| texts.contains(text)),
+        Kind::Text(test, of, wanted) => match at_hand(of, frame) {
+            Some(text) => tested(*test, text, wanted, frame),
+            None => tested(*test, &text(of, frame)?, wanted, frame),
         },
-        Kind::Text(test, of, wanted) => {
-            let text = text(of, frame)?;
-            Ok(match test {
-                TextTest::StartsWith => text.starts_with(&**wanted),
-                TextTest::EndsWith => text.ends_with(&**wanted),
-                TextTest::Contains => {
-                    frame.reads(text.len())?;
-                    text.contains(&**wanted)
-                }
-            })
-        }
-        Kind::Matches(of, regex) => {
-            let text = text(of, frame)?;
-            frame.reads(text.len())?;
-            Ok(regex.is_match(&text))
-        }
-        Kind::InTexts(of, texts) => match text_or_value(of, frame)? {
-            Ok(text) => Ok(texts.contains(&*text)),
-            Err(_) => Ok(false),
+        Kind::Matches(of, regex) => match at_hand(of, frame) {
+            Some(text) => matched(regex, text, frame),
+            None => matched(regex, &text(of, frame)?, frame),
         },
         Kind::Equal(parts, negated) => {
             let [left, right] = &**parts;
@@ -241,6 +227,33 @@ fn decide<'a>(kind: &'a Kind, frame: &mut Frame<'a>) -> Result<bool, Error> {
     }
 }
 
+/// Whether a node is a text of which something holds; what is no text is not.
+#[inline]
+fn is_text<'a>(of: &'a Node, frame: &mut Frame<'a>, holds: impl Fn(&str) -> bool) -> Result<bool, Error> {
+    match at_hand(of, frame) {
+        Some(text) => Ok(holds(text)),
+        None => Ok(text_or_value(of, frame)?.is_ok_and(|text| holds(&text))),
+    }
+}
+
+#[inline]
+fn tested(test: TextTest, text: &str, wanted: &str, frame: &mut Frame<'_>) -> Result<bool, Error> {
+    Ok(match test {
+        TextTest::StartsWith => text.starts_with(wanted),
+        TextTest::EndsWith => text.ends_with(wanted),
+        TextTest::Contains => {
+            frame.reads(text.len())?;
+            text.contains(wanted)
+        }
+    })
+}
+
+#[inline]
+fn matched(regex: &regex::Regex, text: &str, frame: &mut Frame<'_>) -> Result<bool, Error> {
+    frame.reads(text.len())?;
+    Ok(regex.is_match(text))
+}
+
 /// `&&` and `||`: what one side decides stands, whatever error the others have.
 fn join<'a>(parts: &'a [Node], decisive: bool, frame: &mut Frame<'a>) -> Result<bool, Error> {
     let mut failed = None;
@@ -256,13 +269,12 @@ fn join<'a>(parts: &'a [Node], decisive: bool, frame: &mut Frame<'a>) -> Result<
 }
 
 /// The text of a node that must be one.
-#[inline]
 fn text<'a>(node: &'a Node, frame: &mut Frame<'a>) -> Result<Str<'a>, Error> {
     text_or_value(node, frame)?.map_err(|_| placed(Error::no_overload(), node))
 }
 
 /// The text of a node, or its value where that is something else. A secret is no text.
-#[inline]
+#[inline(never)]
 fn text_or_value<'a>(node: &'a Node, frame: &mut Frame<'a>) -> Result<Result<Str<'a>, Value<'a>>, Error> {
     use super::types::Type;
     if let Kind::Attribute(attribute, Type::String) = &node.kind {
@@ -273,6 +285,20 @@ fn text_or_value<'a>(node: &'a Node, frame: &mut Frame<'a>) -> Result<Result<Str
         Value::String(text) => Ok(text),
         other => Err(other),
     })
+}
+
+/// The text of a node that only has to be pointed at, as what most rules compare: a path, a method, a header, a
+/// claim. `None` says nothing but that it is to be evaluated; values and errors are too large to pass around for this.
+#[inline]
+fn at_hand<'a>(node: &'a Node, frame: &mut Frame<'a>) -> Option<&'a str> {
+    let text = match &node.kind {
+        Kind::Attribute(attribute, _) => attribute::at_hand(*attribute, frame.inputs),
+        Kind::Claim(name) => json_get(attribute::claims(frame.inputs)?, name)?.as_str(),
+        Kind::RequestHeader(name) => Headers::plain(frame.inputs.request.as_ref()?.headers, frame.inputs).single(name),
+        _ => None,
+    }?;
+    frame.steps = frame.steps.checked_sub(1)?;
+    Some(text)
 }
 
 /// Attributes with a name of their own.

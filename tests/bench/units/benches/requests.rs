@@ -7,6 +7,7 @@ use std::hint::black_box;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use protocols::llm::{Framing, Operation, Tap, scan};
 use serde_json::json;
+use units as _;
 
 /// A conversation of about so many bytes, as clients send it: paragraphs with line ends, quotes and code.
 fn conversation(bytes: usize) -> Vec<u8> {

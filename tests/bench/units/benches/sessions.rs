@@ -7,6 +7,7 @@ use std::hint::black_box;
 use criterion::{Criterion, criterion_group, criterion_main};
 use protocols::mcp::Version;
 use protocols::mcp::session::{Opened, Ring, Servers, Session};
+use units as _;
 
 fn opened(servers: usize) -> Vec<Opened> {
     let opened = |at: usize| Opened {

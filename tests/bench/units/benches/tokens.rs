@@ -17,6 +17,7 @@ use filters::outside::{Later, Outside, Work};
 use filters::{Exchange, Facts, Verdict, jwt_auth};
 use pingora_http::RequestHeader;
 use serde_json::json;
+use units as _;
 
 /// Identities in turn.
 const IDENTITIES: usize = 1_000;

@@ -17,6 +17,10 @@ use ir::{
     RouteBackend, RouteKey, RouteName, Target,
 };
 
+/// The allocator of the gateway, for what is measured here runs there with it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// What tells the routes of a plan apart.
 #[derive(Clone, Copy, Debug)]
 pub enum By {
