@@ -73,7 +73,8 @@
 //! through as well.
 //!
 //! **Merging.** The nearest to the backend replaces the others whole; one with `inheritance: override` stands against all
-//! nearer ones.
+//! nearer ones. What is attached to a single provider (`defaults`, `overrides` and `promptCaching` of `llm.models`) comes on
+//! top, for requests to it: its members, messages, marks and `firstTokenTimeout`; the rest of it has no effect there.
 //!
 //! **Order.** Aliases, then defaults and overrides, then prompts, then guards, before a provider is chosen and tokens are
 //! reserved.

@@ -111,10 +111,15 @@ impl Account {
         self.handed = Some(attempt);
     }
 
+    /// Whether the provider got all of the request in this attempt.
+    pub(super) fn has_all(&self, attempt: u32) -> bool {
+        self.handed == Some(attempt)
+    }
+
     /// Nobody waits any more for an answer that has not begun. A provider that has the whole request works on it, and
     /// bills what it has read.
     pub(crate) fn give_up(&mut self, attempt: u32) {
-        self.lost = self.handed == Some(attempt) && self.tap.is_none() && self.seen.is_none();
+        self.lost = self.has_all(attempt) && self.tap.is_none() && self.seen.is_none();
         if self.lost {
             self.seen = Some(Box::default());
         }
@@ -215,6 +220,7 @@ impl Asked {
             estimated: self.account.estimated,
             findings: self.findings,
             priced: self.account.priced.as_ref(),
+            outlasted: &self.outlasted,
         }
     }
 

@@ -27,6 +27,7 @@ use super::translate::Translation;
 use super::{Ai, Provider, coded, reply, shape};
 use crate::proxy::request::Stop;
 use crate::proxy::{Ctx, Proxy, affinity, body, inputs};
+use crate::telemetry::Outlasted;
 
 /// What paths of lists of models end in.
 const MODELS: &str = "/models";
@@ -51,6 +52,8 @@ pub(crate) struct Asked {
     /// The attempt that it was handed out for.
     sent: u32,
     pub(crate) account: Account,
+    /// Providers asked before that will bill what they have read.
+    pub(super) outlasted: Vec<Outlasted>,
     pub(super) reserved: Reserved,
     /// Where the provider asked now speaks another dialect.
     pub(crate) translation: Option<Box<Translation>>,
@@ -87,6 +90,7 @@ impl Asked {
             changed: None,
             sent: 0,
             account: Account::default(),
+            outlasted: Vec::new(),
             reserved: Reserved::default(),
             translation: None,
             plain: None,
@@ -175,9 +179,14 @@ impl Asked {
         self.watch = Watch::default();
         let wire = self.provider().and_then(|it| it.bridge(self.operation));
         let Some(body) = &self.body else { return wire.map_or(Ok(()), |_| Err(Fault::NotObject)) };
+        let own = self.provider().and_then(Provider::own);
+        let marks = own.and_then(|it| it.caching).map_or(self.marks, |it| Some(it.marks()));
+        let shaped = own.and_then(|it| shape::shaped(it, self.operation, body));
+        let edited = self.edited || shaped.is_some();
+        let body = shaped.unwrap_or_else(|| body.clone());
         if let Some(wire) = wire {
-            let (body, translation) = Translation::new(self, wire, body)?;
-            let body = self.placed(translation.spoken(), body)?;
+            let (body, translation) = Translation::new(self, wire, &body)?;
+            let body = self.placed(translation.spoken(), body, marks)?;
             (self.changed, self.translation) = (Some(body), Some(Box::new(translation)));
             return Ok(());
         }
@@ -185,11 +194,11 @@ impl Asked {
         let wanted = wanted.or_else(|| self.model.as_deref().filter(|_| self.changed_model));
         let same = |it: &&str| !self.changed_model && self.model.as_deref() == Some(*it);
         let other = wanted.filter(|it| !self.operation.has_model_in_path() && !same(it));
-        if self.edited {
+        if edited {
             self.changed = Some(vec![body.clone()]);
         }
         let counts = self.operation == Operation::Completions && self.stream;
-        let marks = self.marks.filter(|_| matches!(self.operation, Operation::Messages | Operation::Converse));
+        let marks = marks.filter(|_| matches!(self.operation, Operation::Messages | Operation::Converse));
         let raw = self.provider().is_some_and(|it| it.predicts(self.operation));
         if other.is_none() && !counts && marks.is_none() && !raw {
             return Ok(());
@@ -197,13 +206,13 @@ impl Asked {
         let mut edits = Edits::default();
         if let Some(boundary) = &self.form {
             if let Some(model) = other {
-                scan_form(boundary, body)?.set_model(&mut edits, model);
-                self.changed = Some(edits.apply(body));
+                scan_form(boundary, &body)?.set_model(&mut edits, model);
+                self.changed = Some(edits.apply(&body));
             }
             return Ok(());
         }
         // It was scanned before, and is the same still.
-        let request = scan(self.operation, body)?;
+        let request = scan(self.operation, &body)?;
         if raw {
             predict(&request, &mut edits);
         } else if let Some(model) = other {
@@ -214,18 +223,18 @@ impl Asked {
             self.account.hides = true;
         }
         if let Some(marks) = &marks {
-            mark(self.operation, body, &request, marks, &mut edits);
+            mark(self.operation, &body, &request, marks, &mut edits);
         }
         if !edits.is_empty() {
-            self.changed = Some(edits.apply(body));
+            self.changed = Some(edits.apply(&body));
         }
         Ok(())
     }
 
     /// A translated body as the provider wants it, whatever the client wrote.
-    fn placed(&self, spoken: Operation, body: Bytes) -> Result<Vec<Bytes>, Fault> {
+    fn placed(&self, spoken: Operation, body: Bytes, marks: Option<Marks>) -> Result<Vec<Bytes>, Fault> {
         let raw = self.provider().is_some_and(|it| it.predicts(spoken));
-        if !raw && self.marks.is_none() {
+        if !raw && marks.is_none() {
             return Ok(vec![body]);
         }
         let mut edits = Edits::default();
@@ -233,7 +242,7 @@ impl Asked {
         if raw {
             predict(&request, &mut edits);
         }
-        if let Some(marks) = &self.marks {
+        if let Some(marks) = &marks {
             mark(spoken, &body, &request, marks, &mut edits);
         }
         Ok(edits.apply(&body))

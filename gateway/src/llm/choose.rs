@@ -205,7 +205,7 @@ mod tests {
             target: BackendTarget::Broken("".into()),
             host: None,
         };
-        let compiled: Vec<_> = providers.iter().map(|it| (it, backend(()))).collect();
+        let compiled: Vec<_> = providers.iter().map(|it| (it, backend(()), false)).collect();
         let terms = AiBackend { providers: Vec::new(), virtual_models, routes_models: routes };
         Ai::new("ai".into(), &terms, compiled.into_iter())
     }

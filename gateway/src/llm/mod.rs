@@ -67,19 +67,21 @@ pub(crate) struct Provider {
     /// Models that it asked not to be asked for, for a while.
     cooling: cool::Cooling,
     pub(crate) backend: Backend,
+    /// The policy `ai` of its backend is its own, not what holds above it.
+    has_own: bool,
 }
 
 impl Ai {
     pub(crate) fn new<'a>(
         name: Text,
         terms: &ir::AiBackend,
-        providers: impl Iterator<Item = (&'a ir::AiProvider, Backend)>,
+        providers: impl Iterator<Item = (&'a ir::AiProvider, Backend, bool)>,
     ) -> Self {
         let ir::AiBackend { providers: _, virtual_models, routes_models } = terms;
         let virtual_models = virtual_models.iter().map(|it| (it.name.clone(), Routing::new(&it.routing))).collect();
         Self {
             name,
-            providers: providers.map(|(terms, backend)| Provider::new(terms, backend)).collect(),
+            providers: providers.map(|(terms, backend, has_own)| Provider::new(terms, backend, has_own)).collect(),
             virtual_models,
             routes_models: *routes_models,
         }
@@ -94,7 +96,7 @@ impl Ai {
 }
 
 impl Provider {
-    fn new(terms: &ir::AiProvider, backend: Backend) -> Self {
+    fn new(terms: &ir::AiProvider, backend: Backend, has_own: bool) -> Self {
         let ir::AiProvider { name, backend: _, system, key, base, formats, model, serves, priority, internal } = terms;
         let format = |it: &ir::AiFormat| Some((Operation::parse(&it.kind)?, it.path.clone()));
         Self {
@@ -111,7 +113,13 @@ impl Provider {
             internal: *internal,
             cooling: cool::Cooling::default(),
             backend,
+            has_own,
         }
+    }
+
+    /// What is made of requests to this one, beside what is made of all: members, messages and marks.
+    fn own(&self) -> Option<&filters::ai::Policy> {
+        self.backend.effective.ai().filter(|_| self.has_own)
     }
 
     /// The path that this provider has for requests of a kind.

@@ -178,8 +178,14 @@ impl Asked {
         self.input_about().saturating_add(output)
     }
 
-    /// What it has used. Of an answer that does not say it, about; of one that failed, nothing.
+    /// What it has used, with what providers were given that did not answer in time. Of an answer that does not say it,
+    /// about; of one that failed, nothing.
     fn used(&self, status: u16) -> u64 {
+        let outlasted = self.outlasted.iter().map(|it| it.input).sum();
+        self.answered(status).saturating_add(outlasted)
+    }
+
+    fn answered(&self, status: u16) -> u64 {
         let seen = self.account.seen.as_deref();
         match seen.and_then(|it| it.usage.total()) {
             Some(total) => total,

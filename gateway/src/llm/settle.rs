@@ -1,11 +1,12 @@
 //! The account at the end: what an answer that was cut off has used about, and what it all cost.
 
 use filters::expr::Json;
-use protocols::llm::{Bill, Cost, Priced, Rates};
+use protocols::llm::{Bill, Cost, Priced, Rates, Usage};
 use serde_json::Value;
 
 use super::Asked;
 use super::price::Prices;
+use crate::telemetry::Outlasted;
 
 /// Bytes of text that a token is, where nobody has counted.
 pub(super) const TOKEN_BYTES: u64 = 4;
@@ -18,6 +19,11 @@ impl Asked {
             let input = self.input_about();
             self.account.estimate(input);
         }
+        for it in &mut self.outlasted {
+            let mut used = Usage::default();
+            used.guess(it.input, 0);
+            it.priced = prices.price(&it.provider, &[&it.model], &used);
+        }
         let Some(provider) = self.provider() else { return };
         let Some(seen) = self.account.seen.as_deref() else { return };
         // A name of the provider's own is surer than the one that was asked for.
@@ -25,6 +31,16 @@ impl Asked {
         let used = !seen.usage.is_empty();
         let priced = used.then(|| prices.price(&provider.system, &models, &seen.usage)).flatten();
         self.account.priced = priced;
+    }
+
+    /// The provider did not answer in time, and is not waited for: what it was given it has read, if it got it whole.
+    pub(crate) fn outlast(&mut self, attempt: u32) {
+        if !self.operation.uses_tokens() || !self.account.has_all(attempt) {
+            return;
+        }
+        let (Some(provider), Some(model)) = (self.provider(), self.asked_model()) else { return };
+        let (provider, model) = (provider.system.clone(), model.to_owned());
+        self.outlasted.push(Outlasted { provider, model, input: self.input_about(), priced: None });
     }
 
     /// About how many tokens the request is.

@@ -7,7 +7,7 @@ use filters::{Facts, Kind, Reply};
 use pingora_http::RequestHeader;
 use protocols::llm::enrich::enrich;
 use protocols::llm::guard::{judge, said};
-use protocols::llm::{Edits, Pattern, scan};
+use protocols::llm::{Edits, Operation, Pattern, scan};
 
 use super::choose::Nobody;
 use super::examine::judged;
@@ -23,8 +23,9 @@ pub(super) fn apply(ctx: &mut Ctx, asked: &mut Asked) -> Option<Reply> {
         asked.model = Some(alias.to_owned());
         asked.changed_model = true;
     }
-    members(policy, asked);
-    prompts(policy, asked);
+    if let Some(body) = asked.body.as_ref().and_then(|it| shaped(policy, asked.operation, it)) {
+        (asked.body, asked.edited) = (Some(body), true);
+    }
     asked.marks = policy.caching.map(|it| it.marks());
     let body = asked.body.clone().filter(|_| !policy.request.is_empty())?;
     let dialect = asked.operation.dialect();
@@ -79,31 +80,40 @@ pub(super) fn alias<'a>(policy: &'a Policy, model: &str) -> Option<&'a str> {
     policy.aliases.iter().find(|(name, _)| fits(name)).map(|(_, model)| &**model)
 }
 
-fn members(policy: &Policy, asked: &mut Asked) {
+/// A body with the members and messages that a policy adds; nothing where that is the body as it was.
+pub(super) fn shaped(policy: &Policy, operation: Operation, body: &Bytes) -> Option<Bytes> {
+    let with = |edits: Edits, body: &Bytes| (!edits.is_empty()).then(|| Bytes::from(edits.apply(body).concat()));
+    let first = members(policy, operation, body).and_then(|it| with(it, body));
+    let body = first.as_ref().unwrap_or(body);
+    prompts(policy, operation, body).and_then(|it| with(it, body)).or(first)
+}
+
+fn members(policy: &Policy, operation: Operation, body: &Bytes) -> Option<Edits> {
     let Policy { defaults, overrides, .. } = policy;
     if defaults.is_empty() && overrides.is_empty() {
-        return;
+        return None;
     }
-    let Some(body) = asked.body.clone() else { return };
     // It was scanned before, and is the same still.
-    let Ok(request) = scan(asked.operation, &body) else { return };
+    let request = scan(operation, body).ok()?;
     let mut edits = Edits::default();
     let overridden = |name: &str| overrides.iter().any(|(it, _)| &**it == name);
     let missing = defaults.iter().filter(|(name, _)| request.given(name).is_none() && !overridden(name));
     for (name, value) in missing.chain(overrides) {
         request.set(&mut edits, name, value.to_string());
     }
-    asked.edit(edits);
+    Some(edits)
 }
 
-fn prompts(policy: &Policy, asked: &mut Asked) {
-    let Some(body) = asked.body.clone().filter(|_| !policy.prompts.is_empty()) else { return };
+fn prompts(policy: &Policy, operation: Operation, body: &Bytes) -> Option<Edits> {
+    if policy.prompts.is_empty() {
+        return None;
+    }
     // It was scanned before, and is the same still but for its members.
-    let Ok(request) = scan(asked.operation, &body) else { return };
+    let request = scan(operation, body).ok()?;
     let (before, behind) = (Prompts::messages(&policy.prompts.before), Prompts::messages(&policy.prompts.behind));
     let mut edits = Edits::default();
-    enrich(asked.operation, &request, &before, &behind, &mut edits);
-    asked.edit(edits);
+    enrich(operation, &request, &before, &behind, &mut edits);
+    Some(edits)
 }
 
 /// Decisions of guards that found something: for counters and the access log.

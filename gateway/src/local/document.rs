@@ -21,7 +21,8 @@ mod mcp;
 pub use ai::{
     AiAzure, AiAzureKind, AiBackend, AiBedrock, AiCustom, AiFormat, AiFormatKind, AiGroup, AiModel, AiProvider,
     AiProviderKind, AiVertex, LlmCase, LlmConditional, LlmFailover, LlmModel, LlmParams, LlmPriority, LlmProvider,
-    LlmProviderKind, LlmRouting, LlmVirtualModel, LlmVisibility, LlmWeight, LlmWeighted, LlmWritten, SimpleLlm,
+    LlmProviderKind, LlmRouting, LlmTerms, LlmVirtualModel, LlmVisibility, LlmWeight, LlmWeighted, LlmWritten,
+    SimpleLlm,
 };
 pub use discovery::{HealthPolicy, LoadBalancer, Locality, LocalityMode, Scope, Service, Workload, WorkloadStatus};
 pub use mcp::{

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Weak};
 
-use filters::{Effective, Level};
+use filters::{Effective, Kind, Level};
 use ir::{BackendKind, BackendRef, HostTarget, RouteBackend, Target, Text};
 use parking_lot::Mutex;
 
@@ -195,7 +195,9 @@ fn federation(plan: &Plan, it: &Reached, terms: &ir::McpBackend, effective: &Eff
 fn providers(plan: &Plan, it: &Reached, terms: &ir::AiBackend, effective: &Effective) -> Arc<Ai> {
     let name = it.backend.as_ref().map(|it| it.key.0.clone()).unwrap_or_default();
     let backend = |terms: &ir::AiProvider, found: &Server| {
+        let above = effective.part(Kind::Ai).map(Arc::as_ptr);
         let effective = found.level.iter().fold(effective.clone(), |above, level| above.under(level));
+        let has_own = effective.part(Kind::Ai).map(Arc::as_ptr) != above;
         let host = found.backend.as_ref().and_then(|it| host_of(it, effective.backend_tls().is_some()));
         let target = match &found.cluster {
             None => BackendTarget::Broken(plan.broken(&terms.backend)),
@@ -205,10 +207,13 @@ fn providers(plan: &Plan, it: &Reached, terms: &ir::AiBackend, effective: &Effec
             },
         };
         let reference = terms.backend.clone();
-        Backend { reference, effective: Arc::new(effective), target, host }
+        (Backend { reference, effective: Arc::new(effective), target, host }, has_own)
     };
-    let providers = terms.providers.iter().zip(&it.servers);
-    Arc::new(Ai::new(name, terms, providers.map(|(terms, found)| (terms, backend(terms, found)))))
+    let providers = terms.providers.iter().zip(&it.servers).map(|(terms, found)| {
+        let (backend, has_own) = backend(terms, found);
+        (terms, backend, has_own)
+    });
+    Arc::new(Ai::new(name, terms, providers))
 }
 
 fn endpoint(

@@ -52,6 +52,10 @@ pub(super) fn exchange(
         && !answered(session)
         && !session.as_ref().retry_buffer_truncated()
         && (may_retry(session, ctx) || may_go_on(session, ctx) || (stale && may_repeat(session, ctx)));
+    let outlasted = ours || error.etype == ErrorType::ReadTimedout;
+    if let Some(asked) = ctx.ai.as_mut().filter(|_| again && outlasted) {
+        asked.outlast(ctx.attempt.count);
+    }
     ctx.attempt.retryable = again;
     error.set_retry(again);
     error

@@ -57,7 +57,9 @@ pub(super) async fn choose(session: &Session, ctx: &mut Ctx) -> Result<Box<HttpP
     let limit = [per_try, per_attempt, per_call].into_iter().flatten().min();
     // Whoever is asked last is waited for.
     let streams = ctx.ai.as_ref().is_some_and(|it| it.stream && it.has_next());
-    let first = effective.ai().filter(|_| streams).and_then(|it| it.first_token);
+    // A provider's own terms need not say it.
+    let first = effective.ai().and_then(|it| it.first_token);
+    let first = first.or_else(|| ctx.settings()?.ai()?.first_token).filter(|_| streams);
     if let Some(slot) = &ctx.wrapped {
         slot.set_attempt_deadline(limit.map(|limit| now + limit));
         slot.await_first(first.map(|first| now + first));

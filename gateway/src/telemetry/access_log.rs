@@ -23,11 +23,11 @@ use filters::access_log::Policy;
 use filters::exchange::{Decision, Mode};
 use filters::expr::{Expression, Inputs, Json, Value};
 use filters::{Identity, Reason};
-use protocols::llm::Priced;
+use protocols::llm::{Cost, Priced};
 
 use super::event::{RequestEvent, TcpEvent};
 use super::line::Line;
-use super::llm::LlmEvent;
+use super::llm::{LlmEvent, Outlasted};
 use super::logging::{self, Verbosity};
 use super::sink::Sink;
 use crate::mcp::Told;
@@ -269,11 +269,28 @@ impl Record<'_> {
             Some(it) => self.text("gen_ai.usage.cost_status", it.name()),
             None => {}
         }
+        if !event.outlasted.is_empty() {
+            self.outlasted(event.outlasted);
+        }
         if let Some(per_token) = event.per_token.filter(|_| self.shows("gen_ai.response.time_per_output_token")) {
             self.line.text("gen_ai.response.time_per_output_token", &format!("{:.6}", per_token.as_secs_f64()));
         }
         if let Some(to_first) = event.to_first.filter(|_| self.shows("gen_ai.response.time_to_first_chunk")) {
             self.line.text("gen_ai.response.time_to_first_chunk", &format!("{:.6}", to_first.as_secs_f64()));
+        }
+    }
+
+    /// Providers that another one has answered for.
+    fn outlasted(&mut self, outlasted: &[Outlasted]) {
+        let names: Vec<_> = outlasted.iter().map(|it| format!("{}/{}", it.provider, it.model)).collect();
+        self.text("llm.outlasted", &names.join(","));
+        self.number("llm.outlasted.input_tokens", outlasted.iter().map(|it| it.input).sum());
+        let bills = outlasted.iter().filter_map(|it| match &it.priced {
+            Some(Priced::Exact(bill)) => Some(bill.total()),
+            _ => None,
+        });
+        if let Some(cost) = bills.reduce(|one, other| Cost(one.0.saturating_add(other.0))) {
+            self.text("llm.outlasted.cost", &cost.to_string());
         }
     }
 

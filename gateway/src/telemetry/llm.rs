@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use ir::Text;
 use protocols::llm::Priced;
 use protocols::llm::translate::Dropped;
 
@@ -45,6 +46,22 @@ pub struct LlmEvent<'a> {
     pub findings: u64,
     /// What it cost by the catalogue, where there is one.
     pub priced: Option<&'a Priced>,
+    /// Providers that were asked before, one after the other.
+    pub outlasted: &'a [Outlasted],
+}
+
+/// A provider that had the whole request and did not answer in time: another one was asked, but this one has read it,
+/// and bills that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outlasted {
+    /// Its name in telemetry.
+    pub provider: Text,
+    /// What it was asked for.
+    pub model: String,
+    /// About how many tokens it was given.
+    pub input: u64,
+    /// What that costs by the catalogue, where there is one.
+    pub priced: Option<Priced>,
 }
 
 /// Figures by operation, provider and model.
@@ -57,6 +74,16 @@ pub(super) struct LlmCells {
     /// Millionths of a millionth of a dollar.
     pub(super) cost: Counter,
     pub(super) unpriced: Counter,
+}
+
+impl LlmCells {
+    fn bill(&self, priced: Option<&Priced>) {
+        match priced {
+            Some(Priced::Exact(bill)) => self.cost.add(u64::try_from(bill.total().0).unwrap_or(u64::MAX)),
+            Some(Priced::Unpriced | Priced::Missing) => self.unpriced.add(1),
+            None => {}
+        }
+    }
 }
 
 impl Cells for LlmCells {
@@ -100,11 +127,7 @@ impl Llm {
             cells.duration.observe(duration);
             event.to_first.iter().for_each(|it| cells.to_first.observe(*it));
             event.per_token.iter().for_each(|it| cells.per_token.observe(*it));
-            match event.priced {
-                Some(Priced::Exact(bill)) => cells.cost.add(u64::try_from(bill.total().0).unwrap_or(u64::MAX)),
-                Some(Priced::Unpriced | Priced::Missing) => cells.unpriced.add(1),
-                None => {}
-            }
+            cells.bill(event.priced);
             let counts = matches!(operation, "chat" | "generate_content" | "embeddings");
             if counts && status == 200 && event.input.is_none() && event.output.is_none() {
                 cells.unaccounted.add(1);
@@ -112,6 +135,14 @@ impl Llm {
         });
         for name in event.dropped.into_iter().flat_map(Dropped::names) {
             self.dropped.record(&[provider, name], |cells| cells.add(1));
+        }
+        for it in event.outlasted {
+            let labels = [operation, &it.provider, &it.model, ""];
+            self.requests.record(&labels, |cells| cells.bill(it.priced.as_ref()));
+            let [operation, provider, asked, answered] = labels;
+            self.tokens.record(&[operation, provider, asked, answered, "input"], |cells| {
+                cells.observe(Duration::from_micros(it.input));
+            });
         }
         let kinds = [
             ("input", event.input),

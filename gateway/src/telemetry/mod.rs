@@ -43,7 +43,7 @@ pub use clock::{Spent, Stopwatch, rfc3339};
 pub use control_plane::{ControlPlane, ControlPlaneFigures};
 pub use event::{Phases, RequestEvent, TcpEvent};
 pub use exposition::Exposition;
-pub use llm::LlmEvent;
+pub use llm::{LlmEvent, Outlasted};
 pub use logging::LogControl;
 pub use mcp::McpServers;
 pub use process::{RuntimeFigures, memory};

@@ -47,6 +47,15 @@ async fn one_that_cannot_be_reached_or_does_not_answer_is_passed_over() {
         assert_eq!(reply.status, 200, "{first}: {}", reply.text());
         let line = accounted(&gateway, 1).await;
         assert_eq!(line["gen_ai.response.model"], "spare", "{line}");
+        // What had the request bills it, though another one has answered.
+        let has_read = first == slow.url();
+        let given = chat("m", false).to_string().len().div_ceil(4);
+        let told = (line.get("llm.outlasted"), line.get("llm.outlasted.input_tokens"));
+        let want = (json!("openai/m"), json!(given));
+        assert_eq!(told, (has_read.then_some(&want.0), has_read.then_some(&want.1)), "{line}");
+        let labels = [("gen_ai_request_model", "m"), ("gen_ai_token_type", "input")];
+        let counted = gateway.metric_sum("agentgateway_gen_ai_client_token_usage_sum", &labels).await;
+        assert!((counted - if has_read { given as f64 } else { 0.0 }).abs() < 0.5, "{counted}");
         gateway.stop().await;
     }
 }
@@ -126,6 +135,7 @@ async fn a_stream_whose_first_piece_does_not_come_in_time_is_another_providers()
     assert!(reply.text().contains("[DONE]"), "{}", reply.text());
     let line = accounted(&gateway, 1).await;
     assert_eq!((&line["gen_ai.response.model"], &line["retry.attempt"]), (&json!("spare"), &json!(1)), "{line}");
+    assert_eq!(line["llm.outlasted"], "openai/m", "{line}");
     gateway.stop().await;
 
     // One that has begun is not left, however long it takes then; and the last one is waited for.

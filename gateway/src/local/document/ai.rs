@@ -1,8 +1,12 @@
 //! Language models: `ai` backends, and the shorthand `llm`.
 
+use std::collections::BTreeMap;
+
+use filters::ai::PromptCachingConfig;
 use filters::backend_auth::ValueConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::GatewayRefs;
 use crate::local::policies::{RoutePolicies, TargetPolicies};
@@ -85,7 +89,7 @@ pub enum AiProviderKind {
     /// Azure OpenAI, or Foundry.
     Azure(AiAzure),
     /// Not supported by this version yet.
-    Copilot(serde_json::Value),
+    Copilot(Value),
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -208,6 +212,28 @@ pub struct LlmProvider {
     pub provider: LlmProviderKind,
     #[serde(default)]
     pub params: LlmParams,
+    /// What models that refer to it have where they do not say otherwise; of maps, member by member.
+    #[serde(default)]
+    pub defaults: LlmTerms,
+}
+
+/// What is made of requests to a model, and how its provider is reached.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct LlmTerms {
+    /// Members of requests that have none of that name.
+    pub defaults: BTreeMap<String, Value>,
+    /// Members of every request.
+    pub overrides: BTreeMap<String, Value>,
+    /// Marks for the cache of a provider that has them.
+    pub prompt_caching: Option<PromptCachingConfig>,
+    /// Headers of requests to the provider.
+    pub request_headers: Option<filters::header_modifier::Config>,
+    /// Connections to the provider are in TLS on these terms.
+    #[serde(alias = "backendTLS")]
+    pub tls: Option<filters::backend_tls::Config>,
+    /// The credential for the provider, in the place of `params.apiKey`.
+    pub auth: Option<filters::backend_auth::Config>,
 }
 
 /// A model, or several by a pattern.
@@ -222,7 +248,22 @@ pub struct LlmModel {
     pub provider: LlmProviderKind,
     #[serde(default)]
     pub params: LlmParams,
-    /// Of connections to its provider.
+    /// Members of requests that have none of that name.
+    #[serde(default)]
+    pub defaults: BTreeMap<String, Value>,
+    /// Members of every request.
+    #[serde(default)]
+    pub overrides: BTreeMap<String, Value>,
+    /// Marks for the cache of a provider that has them.
+    pub prompt_caching: Option<PromptCachingConfig>,
+    /// Headers of requests to the provider.
+    pub request_headers: Option<filters::header_modifier::Config>,
+    /// Connections to the provider are in TLS on these terms.
+    #[serde(alias = "backendTLS")]
+    pub tls: Option<filters::backend_tls::Config>,
+    /// The credential for the provider, in the place of `params.apiKey`.
+    pub auth: Option<filters::backend_auth::Config>,
+    /// Of connections to its provider: the rest.
     pub policies: Option<TargetPolicies>,
 }
 

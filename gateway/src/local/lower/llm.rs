@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use filters::{Policy, backend_auth};
+use filters::expr::Site;
+use filters::{Policy, ai, backend_auth};
 use ir::ai::VIRTUAL_MODELS_MAX;
 use ir::{AiBackend, AiCase, AiProvider, AiRouting, AiShare, AiVirtualModel, BackendKey, ObjectName, Phase, Target};
 use protocols::llm::Pattern;
@@ -11,6 +12,7 @@ use super::Lowering;
 use super::ai::{Known, Of, Written};
 use super::clouds;
 use crate::local::document as doc;
+use crate::local::policies::TargetPolicies;
 
 /// The port of a shorthand that names none.
 const PORT: u16 = 4000;
@@ -70,9 +72,11 @@ impl Lowering<'_> {
         providers: &[doc::LlmProvider],
         (position, it): (usize, doc::LlmModel),
     ) -> Option<AiProvider> {
-        let doc::LlmModel { name, visibility, provider, params, policies } = it;
+        let doc::LlmModel { name, visibility, provider, params, policies, .. } = it;
+        let doc::LlmModel { defaults, overrides, prompt_caching, request_headers, tls, auth, .. } = it;
+        let own = doc::LlmTerms { defaults, overrides, prompt_caching, request_headers, tls, auth };
         self.check(format!("{path}.name"), Pattern::parse(&name).map(drop));
-        let (provider, params) = self.llm_reference(path, providers, (provider, params))?;
+        let (provider, params, terms) = self.llm_reference(path, providers, (provider, params, own))?;
         let at = format!("{path}.provider");
         let asked = name.clone();
         let cloud = match &provider {
@@ -101,13 +105,15 @@ impl Lowering<'_> {
                 self.check(format!("{path}.params.baseUrl"), split(&url)).map(|(host, path)| (Some(host), path))?
             }
         };
-        let further = self.scoped(&format!("{path}.params.apiKey"), |scope| {
+        let mut further = self.llm_terms(path, terms, policies.as_ref());
+        let key = self.scoped(&format!("{path}.params.apiKey"), |scope| {
             let config = api_key.map(|it| backend_auth::Config {
                 key: Some(backend_auth::KeyConfig::Plain(it)),
                 ..backend_auth::Config::default()
             });
             config.and_then(|it| it.lower(scope)).map(Policy::BackendAuth)
         });
+        further.extend(key);
         let written = Written {
             name: format!("{position}:{name}"),
             known: Known { model, of },
@@ -115,7 +121,7 @@ impl Lowering<'_> {
             path_override: None,
             path_prefix,
             policies,
-            further: further.into_iter().collect(),
+            further,
             serves: name,
             priority: u32::try_from(position).unwrap_or(u32::MAX),
             internal: visibility == doc::LlmVisibility::Internal,
@@ -123,15 +129,44 @@ impl Lowering<'_> {
         self.ai_provider(path, owner, written)
     }
 
+    /// What is written beside a model as the policies that it stands for.
+    fn llm_terms(&mut self, path: &str, it: doc::LlmTerms, policies: Option<&TargetPolicies>) -> Vec<Policy> {
+        let doc::LlmTerms { defaults, overrides, prompt_caching, request_headers, tls, auth } = it;
+        for (key, other, twice) in [
+            (
+                "requestHeaders",
+                "requestHeaderModifier",
+                request_headers.is_some() && policies.is_some_and(|it| it.request_header_modifier.is_some()),
+            ),
+            ("tls", "backendTLS", tls.is_some() && policies.is_some_and(|it| it.backend_tls.is_some())),
+            ("auth", "backendAuth", auth.is_some() && policies.is_some_and(|it| it.backend_auth.is_some())),
+        ] {
+            if twice {
+                self.problem(format!("{path}.{key}"), format!("is what `policies.{other}` is: keep one of the two"));
+            }
+        }
+        let shapes = !defaults.is_empty() || !overrides.is_empty() || prompt_caching.is_some();
+        self.scoped(path, |scope| {
+            scope.site = Site::Backend;
+            let ai = ai::Config { defaults, overrides, prompt_caching, ..ai::Config::default() };
+            let ai = shapes.then(|| ai.lower(scope)).flatten().map(Policy::Ai);
+            let headers = request_headers.and_then(|it| scope.at("requestHeaders", |scope| it.lower_request(scope)));
+            let tls = tls.and_then(|it| scope.at("tls", |scope| it.lower(scope)));
+            let auth = auth.and_then(|it| scope.at("auth", |scope| it.lower(scope)));
+            let headers = headers.map(Policy::RequestHeaderModifier);
+            [ai, headers, tls.map(Policy::BackendTls), auth.map(Policy::BackendAuth)].into_iter().flatten().collect()
+        })
+    }
+
     /// Provider and terms, with those of an entry of `llm.providers` under them where it refers to one.
     fn llm_reference(
         &mut self,
         path: &str,
         providers: &[doc::LlmProvider],
-        (provider, params): (doc::LlmProviderKind, doc::LlmParams),
-    ) -> Option<(doc::LlmProviderKind, doc::LlmParams)> {
+        (provider, params, terms): (doc::LlmProviderKind, doc::LlmParams, doc::LlmTerms),
+    ) -> Option<(doc::LlmProviderKind, doc::LlmParams, doc::LlmTerms)> {
         let doc::LlmProviderKind::Written(doc::LlmWritten { reference: Some(name), custom: None }) = &provider else {
-            return Some((provider, params));
+            return Some((provider, params, terms));
         };
         let Some(found) = providers.iter().find(|it| it.name == *name) else {
             self.problem(
@@ -150,7 +185,7 @@ impl Lowering<'_> {
             self.problem("llm.providers", format!("provider `{name}` refers to another one"));
             return None;
         }
-        Some((found.provider.clone(), params))
+        Some((found.provider.clone(), params, over(terms, &found.defaults)))
     }
 
     fn llm_virtual(&mut self, written: Vec<doc::LlmVirtualModel>, models: &[AiProvider]) -> Vec<AiVirtualModel> {
@@ -202,13 +237,26 @@ impl Lowering<'_> {
         for (position, doc::LlmCase { when, model }) in targets.into_iter().enumerate() {
             let at = format!("{path}.targets[{position}].when");
             match &when {
-                Some(when) => drop(self.check(at, filters::ai::condition(when))),
+                Some(when) => drop(self.check(at, ai::condition(when))),
                 None if position < last => self.problem(at, "is missing: only the last target may be without"),
                 None => {}
             }
             cases.push(AiCase { when: when.map(Into::into), model: model.into() });
         }
         cases
+    }
+}
+
+/// A model's terms over those of its provider.
+fn over(own: doc::LlmTerms, under: &doc::LlmTerms) -> doc::LlmTerms {
+    let doc::LlmTerms { defaults, overrides, prompt_caching, request_headers, tls, auth } = under.clone();
+    doc::LlmTerms {
+        defaults: defaults.into_iter().chain(own.defaults).collect(),
+        overrides: overrides.into_iter().chain(own.overrides).collect(),
+        prompt_caching: own.prompt_caching.or(prompt_caching),
+        request_headers: own.request_headers.or(request_headers),
+        tls: own.tls.or(tls),
+        auth: own.auth.or(auth),
     }
 }
 
