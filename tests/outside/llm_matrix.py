@@ -12,8 +12,6 @@ import sys
 import tempfile
 import time
 
-from llm_clients import CLIENTS, SCENARIOS
-
 PATIENCE = 20
 PROVIDERS = {
     "chat": "{ type: completions }",
@@ -78,6 +76,8 @@ def accounted(folder, before, used):
 
 
 def main():
+    from llm_clients import CLIENTS, SCENARIOS
+
     binary = sys.argv[1]
     failed, passed, table = [], 0, []
     with tempfile.TemporaryDirectory() as folder:
@@ -116,4 +116,5 @@ def main():
     sys.exit(bool(failed))
 
 
-main()
+if __name__ == "__main__":
+    main()
