@@ -17,6 +17,8 @@ import urllib.request
 BINARY, VENVS = sys.argv[1], pathlib.Path(sys.argv[2])
 HERE = pathlib.Path(__file__).parent / "a2a"
 PATIENCE = 60
+# Where news are received: the only address of this machine that they may go to.
+RECEIVER = "127.0.0.9"
 
 
 def port():
@@ -55,6 +57,12 @@ def listener(number, agents):
       matches: [{{ path: {{ pathPrefix: /agents/who }} }}]
       policies: {{ a2a: {{}}, urlRewrite: {{ path: {{ prefix: / }} }} }}
       backends:
+{http}    - name: pushed{number}
+      matches: [{{ path: {{ pathPrefix: /pushed/who }} }}]
+      policies:
+        a2a: {{ pushNotifications: relayed, relayUrl: 'http://127.0.0.1:{number}' }}
+        urlRewrite: {{ path: {{ prefix: / }} }}
+      backends:
 {http}"""
 
 
@@ -71,7 +79,7 @@ def main():
             versions[version] = (port(), agents)
         admin, stats, ready = port(), port(), port()
         text = (
-            "config:\n  logging: { format: json }\n"
+            f"config:\n  logging: {{ format: json }}\n  egressAllow: [{RECEIVER}]\n"
             f"  adminAddr: 127.0.0.1:{admin}\n  statsAddr: 127.0.0.1:{stats}\n  readinessAddr: 127.0.0.1:{ready}\n"
             "binds:\n" + "".join(listener(number, agents) for number, agents in versions.values())
         )
@@ -102,6 +110,18 @@ def main():
                     if done.returncode:
                         failed += 1
                         print("\n".join(done.stderr.splitlines()[-12:]))
+        for agent, (number, _) in versions.items():
+            for binding in ["JSONRPC", "HTTP+JSON"]:
+                if sys.argv[3:] and f"pushed/{agent}/{binding}" not in sys.argv[3:]:
+                    continue
+                python = VENVS / "v1" / "bin/python"
+                asked = [python, HERE / "v1_pushed.py", f"http://127.0.0.1:{number}/pushed/who", binding]
+                asked += [f"{RECEIVER}:{port()}"]
+                done = subprocess.run(asked, timeout=300, capture_output=True, text=True)
+                print(f"{agent} agents push, {binding}: {done.stdout.strip() or 'FAILED'}", flush=True)
+                if done.returncode:
+                    failed += 1
+                    print("\n".join(done.stderr.splitlines()[-12:]))
         metrics = urllib.request.urlopen(f"http://127.0.0.1:{stats}/metrics").read().decode()
         counted = [it for it in metrics.splitlines() if it.startswith("agentgateway_a2a_requests_total")]
         print(f"{len(counted)} series of a2a_requests; log in {folder}")

@@ -7,12 +7,18 @@ import asyncio
 import sys
 
 import grpc
+import httpx
 import uvicorn
 from a2a.grpc import a2a_pb2_grpc
 from a2a.server.agent_execution import AgentExecutor
 from a2a.server.apps import A2ARESTFastAPIApplication, A2AStarletteApplication
 from a2a.server.request_handlers import DefaultRequestHandler, GrpcHandler
-from a2a.server.tasks import InMemoryPushNotificationConfigStore, InMemoryTaskStore, TaskUpdater
+from a2a.server.tasks import (
+    BasePushNotificationSender,
+    InMemoryPushNotificationConfigStore,
+    InMemoryTaskStore,
+    TaskUpdater,
+)
 from a2a.types import AgentCapabilities, AgentCard, AgentInterface, AgentSkill, Part, TextPart
 from a2a.utils import new_agent_text_message, new_task
 
@@ -70,10 +76,12 @@ def card(name):
 
 
 async def main():
+    pushes = InMemoryPushNotificationConfigStore()
     handler = DefaultRequestHandler(
         agent_executor=Executor(),
         task_store=InMemoryTaskStore(),
-        push_config_store=InMemoryPushNotificationConfigStore(),
+        push_config_store=pushes,
+        push_sender=BasePushNotificationSender(httpx.AsyncClient(), pushes),
     )
     rest = A2ARESTFastAPIApplication(card("agent"), handler, extended_agent_card=card("agent, extended")).build()
     rpc = A2AStarletteApplication(card("agent"), handler, extended_agent_card=card("agent, extended"))

@@ -7,6 +7,7 @@ import asyncio
 import sys
 
 import grpc
+import httpx
 import uvicorn
 from a2a.compat.v0_3 import a2a_v0_3_pb2_grpc
 from a2a.compat.v0_3.grpc_handler import CompatGrpcHandler
@@ -14,7 +15,12 @@ from a2a.helpers import proto_helpers as make
 from a2a.server.agent_execution import AgentExecutor
 from a2a.server.request_handlers import DefaultRequestHandler, GrpcHandler
 from a2a.server.routes import create_agent_card_routes, create_jsonrpc_routes, create_rest_routes
-from a2a.server.tasks import InMemoryPushNotificationConfigStore, InMemoryTaskStore, TaskUpdater
+from a2a.server.tasks import (
+    BasePushNotificationSender,
+    InMemoryPushNotificationConfigStore,
+    InMemoryTaskStore,
+    TaskUpdater,
+)
 from a2a.types import AgentCapabilities, AgentCard, AgentInterface, AgentSkill, Part, TaskState, a2a_pb2_grpc
 from starlette.applications import Starlette
 
@@ -68,12 +74,14 @@ def card(name):
 
 
 async def main():
+    pushes = InMemoryPushNotificationConfigStore()
     handler = DefaultRequestHandler(
         agent_executor=Executor(),
         task_store=InMemoryTaskStore(),
         agent_card=card("agent"),
         extended_agent_card=card("agent, extended"),
-        push_config_store=InMemoryPushNotificationConfigStore(),
+        push_config_store=pushes,
+        push_sender=BasePushNotificationSender(httpx.AsyncClient(), pushes),
     )
     routes = create_agent_card_routes(card("agent"))
     routes += create_jsonrpc_routes(handler, "/rpc", enable_v0_3_compat=True)
