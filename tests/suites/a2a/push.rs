@@ -17,6 +17,7 @@ impl Hook {
         Hook(Backend::http(|asked| async move {
             match asked.uri.path() {
                 "/gone" => tests::backend::answer::text(410, "gone"),
+                "/hangs" => std::future::pending().await,
                 "/elsewhere" => {
                     let mut answer = tests::backend::answer::text(307, "");
                     answer.headers_mut().insert("location", http::HeaderValue::from_static("/news"));
@@ -171,6 +172,31 @@ async fn a_configuration_comes_back_as_the_client_wrote_it_in_json_and_over_rest
             assert_eq!(got["authentication"], config["authentication"]);
         }
     }
+    gateway.stop().await;
+}
+
+/// What hangs is left after ten seconds, and takes no more than its share meanwhile.
+#[tokio::test]
+async fn a_client_that_does_not_answer_its_news_holds_nobody_up() {
+    const UNDER_WAY_MAX: usize = 256;
+    let one = Agent::start("one");
+    let (gateway, _) = relaying(&[&one], "").await;
+    let hook = Hook::new();
+    let (_, path) = subscribed(&gateway, &one, &hook.url("/hangs")).await;
+    let mut waiting = tokio::task::JoinSet::new();
+    for _ in 0..UNDER_WAY_MAX {
+        let (client, path) = (Client::h1(gateway.addr(0)), path.clone());
+        waiting.spawn(async move { send(&client, &path, &news(true, "task-one-0", "c")).await.status.as_u16() });
+    }
+    eventually(PATIENCE, || async { hook.0.stats().requests() == UNDER_WAY_MAX as u64 }).await;
+    let client = Client::h1(gateway.addr(0));
+    send(&client, &path, &news(true, "task-one-0", "c")).await.expect_status(503);
+    ask(&client, "SendMessage", message(json!({}))).await["result"]["task"]["id"].as_str().expect("others are served");
+    let statuses = waiting.join_all().await;
+    assert!(statuses.iter().all(|it| *it == 504), "{statuses:?}");
+    // Their places are free again.
+    let (_, path) = subscribed(&gateway, &one, &hook.url("/news")).await;
+    send(&client, &path, &news(true, "task-one-2", "c")).await.expect_status(202);
     gateway.stop().await;
 }
 
