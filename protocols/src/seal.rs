@@ -6,8 +6,7 @@
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::{digest, hmac};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64_simd::URL_SAFE_NO_PAD;
 
 /// Keys of a ring.
 pub const KEYS_MAX: usize = 4;
@@ -88,7 +87,7 @@ impl Ring {
         if text.len() > TEXT_BYTES_MAX {
             return Err(Fault::Form);
         }
-        let whole = URL_SAFE_NO_PAD.decode(text).map_err(|_| Fault::Form)?;
+        let whole = URL_SAFE_NO_PAD.decode_to_vec(text).map_err(|_| Fault::Form)?;
         let Some(([its_format, tag], rest)) = whole.split_first_chunk::<2>() else { return Err(Fault::Form) };
         if *its_format != format {
             return Err(Fault::Form);
@@ -97,8 +96,10 @@ impl Ring {
         for key in self.0.iter().filter(|it| it.tag == *tag) {
             let mut sealed = sealed.to_vec();
             let nonce = Nonce::assume_unique_for_key(*name);
-            if let Ok(plain) = key.aead.open_in_place(nonce, Aad::from(bound(format, scope)), &mut sealed) {
-                return Ok((*name, plain.to_vec()));
+            let plain = key.aead.open_in_place(nonce, Aad::from(bound(format, scope)), &mut sealed).map(|it| it.len());
+            if let Ok(bytes) = plain {
+                sealed.truncate(bytes);
+                return Ok((*name, sealed));
             }
         }
         Err(Fault::Seal)
@@ -114,7 +115,7 @@ impl Key {
         whole.extend_from_slice(&[format, self.tag]);
         whole.extend_from_slice(&name);
         whole.extend_from_slice(&plain);
-        let text = URL_SAFE_NO_PAD.encode(whole);
+        let text = URL_SAFE_NO_PAD.encode_to_string(whole);
         if text.len() > TEXT_BYTES_MAX { Err(Fault::Size) } else { Ok(text) }
     }
 }
@@ -151,8 +152,8 @@ mod tests {
     fn what_was_sealed_in_one_format_does_not_open_as_another() {
         let ring = Ring::new(&[[1; 32]]);
         let id = ring.seal_bytes(1, b"x".to_vec(), [7; 12], b"s").unwrap();
-        let mut whole = URL_SAFE_NO_PAD.decode(&id).unwrap();
+        let mut whole = URL_SAFE_NO_PAD.decode_to_vec(&id).unwrap();
         whole[0] = 2;
-        assert_eq!(ring.open_bytes(2, &URL_SAFE_NO_PAD.encode(whole), b"s"), Err(Fault::Seal));
+        assert_eq!(ring.open_bytes(2, &URL_SAFE_NO_PAD.encode_to_string(whole), b"s"), Err(Fault::Seal));
     }
 }

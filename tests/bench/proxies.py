@@ -5,6 +5,7 @@ import ctypes
 import json
 import os
 import pathlib
+import random
 import shutil
 import signal
 import socket
@@ -38,9 +39,13 @@ def memory(pid):
 
 
 def free_port():
-    with socket.socket() as it:
-        it.bind(("127.0.0.1", 0))
-        return it.getsockname()[1]
+    """A port below those that connections are given: what is free now is not the end of one a moment later."""
+    for _ in range(1000):
+        port = random.randrange(10_000, 30_000)
+        with socket.socket() as it, contextlib.suppress(OSError):
+            it.bind(("127.0.0.1", port))
+            return port
+    raise SystemExit("no port is free between 10000 and 30000")
 
 
 def wait_for(address, process):

@@ -89,9 +89,6 @@ impl Session {
         let (client, rest) = take(rest)?;
         let (count, rest) = rest.split_first_chunk::<2>()?;
         let servers = Servers { count: u16::from_be_bytes(*count), bytes: rest.to_vec() };
-        if servers.iter().count() != usize::from(servers.count) {
-            return None;
-        }
         let (began, owner) = (u64::from_be_bytes(*began), u64::from_be_bytes(*owner));
         Some(Self { began, owner, version: Version::of_byte(*version)?, client: client.to_owned(), servers })
     }
