@@ -72,7 +72,7 @@ impl BackgroundService for Control {
                 }
                 crate::memory::forget_start();
                 let Some((attendance, store)) = attendance else { return };
-                attendance.run(store, life.superseded()).await;
+                attendance.run(store, || life.superseded()).await;
             }
         });
         let tokens = async { tokio::join!(self.key_sets.run(), self.google.run()) };

@@ -72,19 +72,26 @@ impl Attendance {
     }
 
     /// Says that this process is ready, and goes on until `superseded`.
-    pub async fn run(self, store: Store, superseded: impl Future<Output = ()>) {
+    pub async fn run<F: Future<Output = ()>>(self, store: Store, superseded: impl Fn() -> F) {
         if !self.supervisor.is_there() {
             return;
         }
         self.supervisor.ready();
         tokio::select! {
             biased;
-            // Looked at first: the drain that follows it is not the end of the unit.
-            () = superseded => {}
+            () = superseded() => return,
             () = self.speak(store) => {}
+        }
+        tokio::select! {
+            biased;
+            // Asked anew, for who waits may hear of it later than others, and the drain may come of it: then it is not
+            // the end of the unit.
+            () = superseded() => {}
+            () = self.end() => {}
         }
     }
 
+    /// Until the process drains.
     async fn speak(&self, store: Store) {
         tokio::select! {
             biased;
@@ -93,7 +100,6 @@ impl Attendance {
             () = self.keep(store) => {}
             () = self.report() => {}
         }
-        tokio::join!(self.end(), watchdog::keep(&self.supervisor, &self.probe));
     }
 
     async fn draining(&self) {
@@ -145,11 +151,14 @@ impl Attendance {
     /// The end, as long as it takes.
     async fn end(&self) {
         self.supervisor.stopping();
-        loop {
-            self.supervisor.extend(EXTENSION);
-            self.supervisor.status(&format!("draining, {} connections left", self.drain.live()));
-            tokio::time::sleep(EXTEND_PERIOD).await;
-        }
+        let extending = async {
+            loop {
+                self.supervisor.extend(EXTENSION);
+                self.supervisor.status(&format!("draining, {} connections left", self.drain.live()));
+                tokio::time::sleep(EXTEND_PERIOD).await;
+            }
+        };
+        tokio::join!(extending, watchdog::keep(&self.supervisor, &self.probe));
     }
 }
 
