@@ -116,8 +116,17 @@ proptest! {
     fn what_another_reader_refuses_is_refused(bytes in prop::collection::vec(prop::sample::select(b"{}[]\",:\\u0019eE+-.truefalsn \n\xc3\xa4".to_vec()), 0..24)) {
         // Half surrogates alone are accepted here, for they may go on as they are.
         if !bytes.windows(2).any(|it| it == b"\\u") {
-            prop_assert_eq!(parse(&bytes).is_ok(), serde_json::from_slice::<serde::de::IgnoredAny>(&bytes).is_ok());
+            // What that one only skips it takes as bytes.
+            let there = str::from_utf8(&bytes).is_ok() && serde_json::from_slice::<serde::de::IgnoredAny>(&bytes).is_ok();
+            prop_assert_eq!(parse(&bytes).is_ok(), there);
         }
+    }
+}
+
+#[test]
+fn what_is_not_utf_8_is_refused() {
+    for bytes in [&b"\"\xc3\""[..], b"\"\xa4\"", b"{\"\xff\":1}", b"[\"\xed\xa0\x80\"]"] {
+        assert!(parse(bytes).is_err(), "{bytes:?}");
     }
 }
 
