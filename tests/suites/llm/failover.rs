@@ -41,8 +41,9 @@ async fn one_that_cannot_be_reached_or_does_not_answer_is_passed_over() {
     let second = mock(json!([])).await;
     let dead = Backend::dead().await;
     let slow = MockLlm::start(&json!({"rules": [{"delayMs": 60_000}]}).to_string()).await;
+    let catalog = "config:\n  modelCatalog: [{ inline: { date: '2026-11-01', providers: { openai: { models: { m: { rates: { input: '1', output: '2' } } } } } } }]\n";
     for first in [format!("http://{}", dead.addr()), slow.url()] {
-        let gateway = Gateway::start(&two(&first, &second)).await;
+        let gateway = Gateway::start(&two(&first, &second).replacen("config:\n", catalog, 1)).await;
         let reply = gateway.client().post("/v1/chat/completions").json(&chat("m", false)).await;
         assert_eq!(reply.status, 200, "{first}: {}", reply.text());
         let line = accounted(&gateway, 1).await;
@@ -53,6 +54,8 @@ async fn one_that_cannot_be_reached_or_does_not_answer_is_passed_over() {
         let told = (line.get("llm.outlasted"), line.get("llm.outlasted.input_tokens"));
         let want = (json!("openai/m"), json!(given));
         assert_eq!(told, (has_read.then_some(&want.0), has_read.then_some(&want.1)), "{line}");
+        let cost = line["llm.outlasted.cost"].as_str().map(|it| it.parse::<f64>().expect("dollars") * 1e6);
+        assert_eq!(cost.map(f64::round), has_read.then_some(given as f64), "{line}");
         let labels = [("gen_ai_request_model", "m"), ("gen_ai_token_type", "input")];
         let counted = gateway.metric_sum("agentgateway_gen_ai_client_token_usage_sum", &labels).await;
         assert!((counted - if has_read { given as f64 } else { 0.0 }).abs() < 0.5, "{counted}");

@@ -72,8 +72,19 @@ impl Lowering<'_> {
         providers: &[doc::LlmProvider],
         (position, it): (usize, doc::LlmModel),
     ) -> Option<AiProvider> {
-        let doc::LlmModel { name, visibility, provider, params, policies, .. } = it;
-        let doc::LlmModel { defaults, overrides, prompt_caching, request_headers, tls, auth, .. } = it;
+        let doc::LlmModel {
+            name,
+            visibility,
+            provider,
+            params,
+            defaults,
+            overrides,
+            prompt_caching,
+            request_headers,
+            tls,
+            auth,
+            policies,
+        } = it;
         let own = doc::LlmTerms { defaults, overrides, prompt_caching, request_headers, tls, auth };
         self.check(format!("{path}.name"), Pattern::parse(&name).map(drop));
         let (provider, params, terms) = self.llm_reference(path, providers, (provider, params, own))?;
