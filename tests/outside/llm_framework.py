@@ -1,17 +1,13 @@
 """An agent on a framework (Pydantic AI), as its users write it, against providers that speak each dialect.
 
 The agent has a tool, which the model calls before it answers: once asked, once streamed. The framework speaks by each SDK
-that it brings; the providers are those of `llm_matrix`. Run it through `tests/outside/run llm-framework`.
+that it brings; the providers are those of `llm_gateway`. Run it through `tests/outside/run llm-framework`.
 """
 
 import asyncio
-import json
-import pathlib
-import subprocess
 import sys
-import tempfile
 
-from llm_matrix import PROVIDERS, SCRIPT, accounted, start
+from llm_gateway import PROVIDERS, SCRIPT, accounts, each, running
 from pydantic_ai import Agent
 from pydantic_ai.models.anthropic import AnthropicModel
 from pydantic_ai.models.google import GoogleModel
@@ -58,9 +54,8 @@ async def converse(model, streamed):
 
 
 def told(folder, before):
-    """Tokens of the log's lines: in and out."""
-    lines = [json.loads(it) for it in (folder / "log").read_text().splitlines()[before:] if it.startswith("{")]
-    calls = [it for it in lines if it.get("scope") == "request"]
+    """Tokens of the log's lines, in and out, and how many lines they are."""
+    calls = accounts(folder)[before:]
     return tuple(sum(it.get(f"gen_ai.usage.{way}_tokens", 0) for it in calls) for way in ("input", "output")), len(calls)
 
 
@@ -73,29 +68,19 @@ async def settled(folder, before, used):
 
 
 async def main():
-    binary = sys.argv[1]
     failed = passed = 0
-    with tempfile.TemporaryDirectory() as folder:
-        folder = pathlib.Path(folder)
-        command = [binary, "mock-llm", "--address", "127.0.0.1:0", "--script", json.dumps(SCRIPT)]
-        mock = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        gateway, port = start(folder, binary, mock.stdout.readline().strip().rsplit(" ", 1)[1])
-        try:
-            for name, model in models(f"http://127.0.0.1:{port}").items():
-                for provider in PROVIDERS:
-                    for streamed in (False, True):
-                        before = len((folder / "log").read_text().splitlines())
-                        try:
-                            usage = await converse(model(f"on-{provider}"), streamed)
-                            await settled(folder, before, (usage.input_tokens, usage.output_tokens))
-                            passed += 1
-                        except Exception as error:  # noqa: BLE001 (each has its say)
-                            failed += 1
-                            print(f"FAILED {name} on {provider}, {streamed=}: {type(error).__name__} {error}"[:400])
-        finally:
-            for process in (gateway, mock):
-                process.kill()
-                process.wait()
+    with running(sys.argv[1], each, SCRIPT) as (folder, base):
+        for name, model in models(base).items():
+            for provider in PROVIDERS:
+                for streamed in (False, True):
+                    before = len(accounts(folder))
+                    try:
+                        usage = await converse(model(f"on-{provider}"), streamed)
+                        await settled(folder, before, (usage.input_tokens, usage.output_tokens))
+                        passed += 1
+                    except Exception as error:  # noqa: BLE001 (each has its say)
+                        failed += 1
+                        print(f"FAILED {name} on {provider}, {streamed=}: {type(error).__name__} {error}"[:400])
     print(f"{passed} of {passed + failed} conversations with a tool pass")
     sys.exit(bool(failed))
 

@@ -4,19 +4,15 @@ Each case is one call as a user writes it: streamed or not, tools, images, think
 account of every call is compared with what the provider said. Run it through `tests/outside/run llm`.
 """
 
-import json
-import pathlib
-import subprocess
 import sys
-import tempfile
 import time
 
 import anthropic
 import openai
 from google import genai
 from google.genai import errors, types
+from llm_gateway import PATIENCE, accounts, running
 
-PATIENCE = 20
 CASES = []
 
 GATEWAY = """
@@ -244,67 +240,34 @@ def google_errors(it):
         assert (error.code, error.status) == (404, "NOT_FOUND")
 
 
-def listening(process):
-    """The address that the mock provider says."""
-    return process.stdout.readline().strip().rsplit(" ", 1)[1]
-
-
-def start(folder, binary, mock):
-    """The gateway, and the port that it says it listens on."""
-    text = GATEWAY.format(port=0, mock=mock).replace("FOLDER", str(folder))
-    (folder / "config.yaml").write_text(text)
-    log = (folder / "log").open("w")
-    process = subprocess.Popen([binary, "-f", folder / "config.yaml"], stdout=log, stderr=log)
-    end = time.monotonic() + PATIENCE
-    while time.monotonic() < end:
-        for line in (folder / "log").read_text().splitlines():
-            if "bind open" in line and '"llm"' in line:
-                return process, int(json.loads(line)["address"].rsplit(":", 1)[1])
-        time.sleep(0.02)
-    process.kill()
-    raise AssertionError("the gateway does not say where it listens:\n" + (folder / "log").read_text())
-
-
-def accounts(folder):
-    lines = (folder / "log").read_text().splitlines()
-    said = [json.loads(line) for line in lines if line.startswith("{")]
-    return [it for it in said if it.get("scope") == "request"]
+def document(mock):
+    return GATEWAY.format(port=0, mock=mock)
 
 
 def main():
-    binary = sys.argv[1]
-    with tempfile.TemporaryDirectory() as folder:
-        folder = pathlib.Path(folder)
-        command = [binary, "mock-llm", "--address", "127.0.0.1:0", "--script", json.dumps(SCRIPT)]
-        mock = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        gateway, port = start(folder, binary, listening(mock))
-        failed = []
-        try:
-            clients = Clients(f"http://127.0.0.1:{port}")
-            for run in CASES:
-                before = len(accounts(folder))
-                try:
-                    used = run(clients)
-                    if used:
-                        keys = ("gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens")
-                        end = time.monotonic() + PATIENCE
-                        while True:
-                            # A line of the case before may come late.
-                            seen = [tuple(line.get(key) for key in keys) for line in accounts(folder)[before:]]
-                            if any(all(b in (None, a) for a, b in zip(line, used)) for line in seen):
-                                break
-                            assert time.monotonic() < end, f"{seen} accounted, {used} used"
-                            time.sleep(0.01)
-                    print(f"  ok  {run.__name__}", flush=True)
-                except Exception as error:  # noqa: BLE001 (every case has its say)
-                    failed.append(run.__name__)
-                    print(f"  FAILED  {run.__name__}: {type(error).__name__} {error}", flush=True)
-        finally:
-            for process in (gateway, mock):
-                process.kill()
-                process.wait()
-        print(f"{len(CASES) - len(failed)} of {len(CASES)} cases pass")
-        sys.exit(bool(failed))
+    failed = []
+    with running(sys.argv[1], document, SCRIPT) as (folder, base):
+        clients = Clients(base)
+        for run in CASES:
+            before = len(accounts(folder))
+            try:
+                used = run(clients)
+                if used:
+                    keys = ("gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens")
+                    end = time.monotonic() + PATIENCE
+                    while True:
+                        # A line of the case before may come late.
+                        seen = [tuple(line.get(key) for key in keys) for line in accounts(folder)[before:]]
+                        if any(all(b in (None, a) for a, b in zip(line, used)) for line in seen):
+                            break
+                        assert time.monotonic() < end, f"{seen} accounted, {used} used"
+                        time.sleep(0.01)
+                print(f"  ok  {run.__name__}", flush=True)
+            except Exception as error:  # noqa: BLE001 (every case has its say)
+                failed.append(run.__name__)
+                print(f"  FAILED  {run.__name__}: {type(error).__name__} {error}", flush=True)
+    print(f"{len(CASES) - len(failed)} of {len(CASES)} cases pass")
+    sys.exit(bool(failed))
 
 
 main()

@@ -9,13 +9,23 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
+/// Claims that a token usually has, about.
+const MEMBERS: usize = 8;
+
 /// Reads an object; `None` where the text is anything else.
 pub fn object(text: &[u8]) -> Option<Map<String, Value>> {
-    // Checked as a whole, so that no text in it is checked again.
-    match serde_json::from_str::<Strict>(str::from_utf8(text).ok()?).ok()?.0 {
+    match read(text, Reader { members: MEMBERS })? {
         Value::Object(object) => Some(object),
         _ => None,
     }
+}
+
+/// Reads a whole text, which is checked for UTF-8 once and not text by text.
+fn read<'de, V: Visitor<'de>>(text: &'de [u8], visitor: V) -> Option<V::Value> {
+    let mut reader = serde_json::Deserializer::from_str(str::from_utf8(text).ok()?);
+    let value = reader.deserialize_any(visitor).ok()?;
+    reader.end().ok()?;
+    Some(value)
 }
 
 /// A token's header (RFC 7515 section 4), as far as it is understood.
@@ -29,10 +39,7 @@ pub struct Header<'a> {
 
 /// Reads a header without making a map of it; `None` where it is no object, or `alg` or `kid` no text.
 pub fn header(text: &[u8]) -> Option<Header<'_>> {
-    let mut reader = serde_json::Deserializer::from_str(str::from_utf8(text).ok()?);
-    let header = reader.deserialize_map(HeaderReader).ok()?;
-    reader.end().ok()?;
-    Some(header)
+    read(text, HeaderReader)
 }
 
 struct HeaderReader;
@@ -97,11 +104,15 @@ struct Strict(Value);
 
 impl<'de> Deserialize<'de> for Strict {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Reader).map(Self)
+        deserializer.deserialize_any(Reader { members: 0 }).map(Self)
     }
 }
 
-struct Reader;
+struct Reader {
+    /// Room that an object begins with. Growing hashes its names again each time, but one that is nested may be one of
+    /// thousands that are empty.
+    members: usize,
+}
 
 impl<'de> Visitor<'de> for Reader {
     type Value = Value;
@@ -139,7 +150,7 @@ impl<'de> Visitor<'de> for Reader {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
-        let mut values = Vec::with_capacity(4);
+        let mut values = Vec::new();
         while let Some(Strict(value)) = list.next_element()? {
             values.push(value);
         }
@@ -147,8 +158,7 @@ impl<'de> Visitor<'de> for Reader {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
-        // What claims usually are; growing in steps would hash their names again each time.
-        let mut object = Map::with_capacity(8);
+        let mut object = Map::with_capacity(self.members);
         while let Some(name) = members.next_key::<String>()? {
             let Strict(value) = members.next_value()?;
             if object.insert(name, value).is_some() {

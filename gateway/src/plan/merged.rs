@@ -192,9 +192,9 @@ fn federation(plan: &Plan, it: &Reached, terms: &ir::McpBackend, effective: &Eff
 }
 
 /// The providers of an AI backend, each with its own policies over those of the backend.
-fn providers(plan: &Plan, it: &Reached, terms: &ir::AiBackend, effective: &Effective) -> Arc<Ai> {
+fn providers<'a>(plan: &Plan, it: &Reached, terms: &'a ir::AiBackend, effective: &Effective) -> Arc<Ai> {
     let name = it.backend.as_ref().map(|it| it.key.0.clone()).unwrap_or_default();
-    let backend = |terms: &ir::AiProvider, found: &Server| {
+    let provider = |(terms, found): (&'a ir::AiProvider, &Server)| {
         let above = effective.part(Kind::Ai).map(Arc::as_ptr);
         let effective = found.level.iter().fold(effective.clone(), |above, level| above.under(level));
         let has_own = effective.part(Kind::Ai).map(Arc::as_ptr) != above;
@@ -207,13 +207,9 @@ fn providers(plan: &Plan, it: &Reached, terms: &ir::AiBackend, effective: &Effec
             },
         };
         let reference = terms.backend.clone();
-        (Backend { reference, effective: Arc::new(effective), target, host }, has_own)
+        (terms, Backend { reference, effective: Arc::new(effective), target, host }, has_own)
     };
-    let providers = terms.providers.iter().zip(&it.servers).map(|(terms, found)| {
-        let (backend, has_own) = backend(terms, found);
-        (terms, backend, has_own)
-    });
-    Arc::new(Ai::new(name, terms, providers))
+    Arc::new(Ai::new(name, terms, terms.providers.iter().zip(&it.servers).map(provider)))
 }
 
 fn endpoint(
