@@ -3,27 +3,22 @@
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use filters::backend_tcp::Keepalives;
 use ir::BindKey;
 use pingora_core::apps::HttpServerApp;
+use rustix::io::Errno;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use super::Shared;
 use super::arrival::{Arrival, Reception};
 use super::drain::Exit;
 use super::flag::raised;
 use super::handshake::Turns;
+use super::scarce::{BACK_OFF, Shortage, has_room, is_among_the_last, is_exhaustion};
 use super::sockets::{Accepted, Listening};
-
-/// Out of descriptors or memory: time for connections to end.
-const BACK_OFF: Duration = Duration::from_millis(50);
-
-/// A shortage that comes and goes is not told of more often.
-const SHORTAGE_TOLD_EVERY: Duration = Duration::from_secs(60);
 
 /// What an accept loop knows without asking the kernel for each connection.
 struct Lasting {
@@ -60,18 +55,37 @@ where
                 () = halt.as_mut() => return,
                 accepted = self.listening.accept() => accepted,
             };
-            match accepted {
+            let short = match accepted {
                 Ok(accepted) => {
-                    shortage.ended(&self.key);
+                    let last = is_among_the_last(&accepted.socket);
                     self.admit(accepted, &mut lasting);
+                    last.then(|| Errno::MFILE.into())
                 }
-                Err(error) if is_exhaustion(&error) => {
-                    self.shared.telemetry.connection_refused(&self.key, "exhausted");
-                    shortage.met(&error, &self.key);
-                    sleep(BACK_OFF).await;
-                }
+                Err(error) if is_exhaustion(&error) => Some(error),
                 // The client was gone before we came; the next one is not.
-                Err(error) => tracing::debug!(%error, bind = %self.key, "accept"),
+                Err(error) => {
+                    tracing::debug!(%error, bind = %self.key, "accept");
+                    None
+                }
+            };
+            if let Some(error) = short {
+                shortage.met(&error, &self.key);
+                tokio::select! {
+                    biased;
+                    () = halt.as_mut() => return,
+                    () = self.await_room() => shortage.ended(&self.key),
+                }
+            }
+        }
+    }
+
+    /// Until a connection can be accepted and served.
+    async fn await_room(&self) {
+        loop {
+            self.shared.telemetry.connection_refused(&self.key, "exhausted");
+            sleep(BACK_OFF).await;
+            if has_room(self.listening.as_fd()) {
+                return;
             }
         }
     }
@@ -117,29 +131,6 @@ where
     }
 }
 
-/// Whether descriptors or memory are short, and when that was last told.
-#[derive(Default)]
-struct Shortage {
-    lasts: bool,
-    told: Option<Instant>,
-}
-
-impl Shortage {
-    fn met(&mut self, error: &io::Error, bind: &BindKey) {
-        if self.told.is_none_or(|at| at.elapsed() >= SHORTAGE_TOLD_EVERY) {
-            tracing::warn!(%error, %bind, "cannot accept connections: they wait until others have ended");
-            self.told = Some(Instant::now());
-            self.lasts = true;
-        }
-    }
-
-    fn ended(&mut self, bind: &BindKey) {
-        if std::mem::take(&mut self.lasts) {
-            tracing::info!(%bind, "connections are accepted again");
-        }
-    }
-}
-
 fn prepare(socket: &SockRef<'_>, probes: &Keepalives) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     if !probes.enabled {
@@ -148,10 +139,4 @@ fn prepare(socket: &SockRef<'_>, probes: &Keepalives) -> io::Result<()> {
     let options =
         TcpKeepalive::new().with_time(probes.time).with_interval(probes.interval).with_retries(probes.retries);
     socket.set_tcp_keepalive(&options)
-}
-
-fn is_exhaustion(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    let code = error.raw_os_error().map(Errno::from_raw_os_error);
-    matches!(code, Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM))
 }

@@ -23,6 +23,7 @@ mod proxy_header;
 mod reconcile;
 mod refused;
 mod relay;
+mod scarce;
 mod sockets;
 mod stream;
 mod talk;

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -85,10 +85,7 @@ impl Listening {
 
     /// A descriptor of the same socket, for a successor.
     pub(super) fn duplicate(&self) -> io::Result<OwnedFd> {
-        match self {
-            Self::Tcp(listener) => listener.as_fd().try_clone_to_owned(),
-            Self::Unix { listener, .. } => listener.as_fd().try_clone_to_owned(),
-        }
+        self.as_fd().try_clone_to_owned()
     }
 
     /// Removes what would stay behind when nobody listens any more.
@@ -97,6 +94,13 @@ impl Listening {
             && let Err(error) = std::fs::remove_file(path)
         {
             tracing::debug!(%error, path = %path.display(), "socket file not removed");
+        }
+    }
+
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(listener) => listener.as_fd(),
+            Self::Unix { listener, .. } => listener.as_fd(),
         }
     }
 

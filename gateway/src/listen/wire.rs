@@ -90,6 +90,15 @@ pub(super) enum Socket {
     Unix(UnixStream),
 }
 
+impl AsRawFd for Socket {
+    fn as_raw_fd(&self) -> RawFd {
+        match self {
+            Self::Tcp(it) => it.as_raw_fd(),
+            Self::Unix(it) => it.as_raw_fd(),
+        }
+    }
+}
+
 impl Socket {
     /// For options; absent for a Unix socket.
     pub(super) fn tcp(&self) -> Option<SockRef<'_>> {
@@ -134,10 +143,7 @@ impl Wire {
 
 impl AsRawFd for Wire {
     fn as_raw_fd(&self) -> RawFd {
-        match &self.socket {
-            Socket::Tcp(it) => it.as_raw_fd(),
-            Socket::Unix(it) => it.as_raw_fd(),
-        }
+        self.socket.as_raw_fd()
     }
 }
 
