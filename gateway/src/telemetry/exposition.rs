@@ -144,19 +144,41 @@ impl<'a> Encoder<'a> {
     pub(super) fn histogram<C: Cells, S: Scale>(&mut self, name: &str, help: &str, of: Part<'_, C, Histogram<S>>) {
         let (family, pick) = of;
         let Some(sample) = self.begin(name, Kind::Histogram, help) else { return };
-        let (bucket, sum, count) = (format!("{sample}_bucket"), format!("{sample}_sum"), format!("{sample}_count"));
         for series in family.collect() {
-            let histogram = pick(&series.cells);
             let labels: Vec<_> = family.names().zip(series.values.iter().map(|value| &**value)).collect();
-            let mut total = 0;
-            for (bound, cumulated) in histogram.buckets() {
-                total = cumulated;
-                let bound = bound_text(bound);
-                self.sample(&bucket, labels.iter().copied().chain([("le", &*bound)]), number(cumulated));
-            }
-            self.sample(&sum, labels.iter().copied(), histogram.sum_seconds());
-            self.sample(&count, labels.iter().copied(), number(total));
+            self.buckets(&sample, &labels, pick(&series.cells));
         }
+    }
+
+    /// Several histograms of each series of a family, told apart by a label; those that counted nothing are left out.
+    pub(super) fn histograms<C: Cells, S: Scale, const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        of: Part<'_, C, [Histogram<S>; N]>,
+        (label, values): (&str, &[&str]),
+    ) {
+        let (family, pick) = of;
+        let Some(sample) = self.begin(name, Kind::Histogram, help) else { return };
+        for series in family.collect() {
+            for (value, histogram) in values.iter().zip(pick(&series.cells)).filter(|(_, it)| !it.is_empty()) {
+                let labels = family.names().zip(series.values.iter().map(|value| &**value));
+                let labels: Vec<_> = labels.chain([(label, *value)]).collect();
+                self.buckets(&sample, &labels, histogram);
+            }
+        }
+    }
+
+    fn buckets<S: Scale>(&mut self, sample: &str, labels: &[(&str, &str)], histogram: &Histogram<S>) {
+        let (bucket, sum, count) = (format!("{sample}_bucket"), format!("{sample}_sum"), format!("{sample}_count"));
+        let mut total = 0;
+        for (bound, cumulated) in histogram.buckets() {
+            total = cumulated;
+            let bound = bound_text(bound);
+            self.sample(&bucket, labels.iter().copied().chain([("le", &*bound)]), number(cumulated));
+        }
+        self.sample(&sum, labels.iter().copied(), histogram.sum_seconds());
+        self.sample(&count, labels.iter().copied(), number(total));
     }
 }
 

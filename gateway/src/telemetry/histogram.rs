@@ -110,6 +110,11 @@ impl<S: Scale> Histogram<S> {
         }
     }
 
+    /// Whether nothing was counted.
+    pub(super) fn is_empty(&self) -> bool {
+        self.counts.iter().all(|it| it.load(Ordering::Relaxed) == 0)
+    }
+
     /// Cumulative counts by upper bound in seconds, or whatever the unit is; the last one unbounded.
     pub(super) fn buckets(&self) -> Vec<(f64, u64)> {
         let mut total = 0;

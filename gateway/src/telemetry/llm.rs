@@ -74,9 +74,24 @@ pub(super) struct LlmCells {
     /// Millionths of a millionth of a dollar.
     pub(super) cost: Counter,
     pub(super) unpriced: Counter,
+    /// One for each of [`TOKEN_KINDS`]: they are beside the others, so that a request is looked up once.
+    pub(super) tokens: [Histogram<Tokens>; TOKEN_KINDS.len()],
 }
 
+/// Values of `gen_ai_token_type`.
+pub(super) const TOKEN_KINDS: [&str; 5] =
+    ["input", "output", "input_cache_read", "input_cache_write", "output_reasoning"];
+
 impl LlmCells {
+    /// Counts tokens in the order of [`TOKEN_KINDS`].
+    fn used(&self, tokens: [Option<u64>; TOKEN_KINDS.len()]) {
+        for (histogram, tokens) in self.tokens.iter().zip(tokens) {
+            if let Some(tokens) = tokens {
+                histogram.observe(Duration::from_micros(tokens));
+            }
+        }
+    }
+
     fn bill(&self, priced: Option<&Priced>) {
         match priced {
             Some(Priced::Exact(bill)) => self.cost.add(u64::try_from(bill.total().0).unwrap_or(u64::MAX)),
@@ -88,36 +103,34 @@ impl LlmCells {
 
 impl Cells for LlmCells {
     fn absorb(&self, other: &Self) {
-        let Self { duration, to_first, per_token, unaccounted, cost, unpriced } = self;
+        let Self { duration, to_first, per_token, unaccounted, cost, unpriced, tokens } = self;
         duration.absorb(&other.duration);
         to_first.absorb(&other.to_first);
         per_token.absorb(&other.per_token);
         unaccounted.absorb(&other.unaccounted);
         cost.absorb(&other.cost);
         unpriced.absorb(&other.unpriced);
+        tokens.iter().zip(&other.tokens).for_each(|(mine, theirs)| mine.absorb(theirs));
     }
 }
 
 /// The families of language models.
 pub(super) struct Llm {
     pub(super) requests: Family<LlmCells>,
-    pub(super) tokens: Family<Histogram<Tokens>>,
     pub(super) dropped: Family<Counter>,
 }
 
 impl Llm {
     pub(super) fn new(series_max: usize, shards: usize) -> Self {
-        let mut labels = vec![
+        let labels = [
             Label::closed("gen_ai_operation_name"),
             Label::bounded("gen_ai_provider_name", NAMES_MAX),
             Label::bounded("gen_ai_request_model", NAMES_MAX),
             Label::bounded("gen_ai_response_model", NAMES_MAX),
         ];
         let requests = Family::new(&labels, series_max, shards);
-        labels.push(Label::closed("gen_ai_token_type"));
-        let tokens = Family::new(&labels, series_max, shards);
         let labels = [Label::bounded("gen_ai_provider_name", NAMES_MAX), Label::bounded("field", NAMES_MAX)];
-        Self { requests, tokens, dropped: Family::new(&labels, series_max, shards) }
+        Self { requests, dropped: Family::new(&labels, series_max, shards) }
     }
 
     pub(super) fn ended(&self, event: &LlmEvent<'_>, duration: Duration, status: u16) {
@@ -128,6 +141,7 @@ impl Llm {
             event.to_first.iter().for_each(|it| cells.to_first.observe(*it));
             event.per_token.iter().for_each(|it| cells.per_token.observe(*it));
             cells.bill(event.priced);
+            cells.used([event.input, event.output, event.cache_read, event.cache_write, event.reasoning]);
             let counts = matches!(operation, "chat" | "generate_content" | "embeddings");
             if counts && status == 200 && event.input.is_none() && event.output.is_none() {
                 cells.unaccounted.add(1);
@@ -138,24 +152,9 @@ impl Llm {
         }
         for it in event.outlasted {
             let labels = [operation, &it.provider, &it.model, ""];
-            self.requests.record(&labels, |cells| cells.bill(it.priced.as_ref()));
-            let [operation, provider, asked, answered] = labels;
-            self.tokens.record(&[operation, provider, asked, answered, "input"], |cells| {
-                cells.observe(Duration::from_micros(it.input));
-            });
-        }
-        let kinds = [
-            ("input", event.input),
-            ("output", event.output),
-            ("input_cache_read", event.cache_read),
-            ("input_cache_write", event.cache_write),
-            ("output_reasoning", event.reasoning),
-        ];
-        for (kind, tokens) in kinds {
-            let Some(tokens) = tokens else { continue };
-            let [operation, provider, asked, answered] = labels;
-            self.tokens.record(&[operation, provider, asked, answered, kind], |cells| {
-                cells.observe(Duration::from_micros(tokens));
+            self.requests.record(&labels, |cells| {
+                cells.bill(it.priced.as_ref());
+                cells.used([Some(it.input), None, None, None, None]);
             });
         }
     }

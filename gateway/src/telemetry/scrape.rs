@@ -5,6 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::event::Phases;
 use super::exposition::{Encoder, Exposition, Kind, number};
+use super::llm::TOKEN_KINDS;
 use super::metrics::Metrics;
 use super::process;
 
@@ -102,7 +103,8 @@ impl Metrics {
         let requests = &self.llm.requests;
         let help =
             "Tokens of a request to a language model, by kind; input holds what was cached, output what was thought.";
-        out.histogram("gen_ai_client_token_usage", help, (&self.llm.tokens, |cells| cells));
+        let kinds = ("gen_ai_token_type", TOKEN_KINDS.as_slice());
+        out.histograms("gen_ai_client_token_usage", help, (requests, |cells| &cells.tokens), kinds);
         let help = "Time of a request to a language model.";
         out.histogram("gen_ai_server_request_duration", help, (requests, |cells| &cells.duration));
         let help = "Time from a whole request to the first bytes of its answer.";
