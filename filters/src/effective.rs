@@ -8,7 +8,7 @@
 //! Precedence, total: a more specific level replaces a less specific one, kind by kind; a policy
 //! with `inheritance: override` stands against all below it; two of one kind on one target are
 //! ordered by `order`, then key, and the first wins. Kinds that accumulate say so in
-//! [`accumulates`].
+//! [`accumulates`]; of `ai` each part is replaced for itself ([`met`]).
 
 use std::sync::Arc;
 
@@ -36,6 +36,17 @@ pub struct Effective {
 /// Kinds of which several may hold at once; each runs, the less specific first.
 fn accumulates(kind: Kind) -> bool {
     matches!(kind, Kind::IpAccess | Kind::Authorization | Kind::McpAuthorization)
+}
+
+/// A setting where it meets that of the levels above. What is said of language models is kept part by part: a default for
+/// one model must not do away with the guards of all.
+fn met(own: &Arc<Attachment>, above: Option<&Arc<Attachment>>) -> Arc<Attachment> {
+    match (&own.policy, above.map(|it| &it.policy)) {
+        (Policy::Ai(it), Some(Policy::Ai(above))) => {
+            Arc::new(Attachment { policy: Policy::Ai(it.over(above)), ..Attachment::clone(own) })
+        }
+        _ => own.clone(),
+    }
 }
 
 fn has_response_hook(policy: &Policy) -> bool {
@@ -116,7 +127,7 @@ impl Effective {
             if let Some(slot) = self.settings.get_mut(kind as usize)
                 && !slot.as_ref().is_some_and(locked)
             {
-                *slot = Some(attachment.clone());
+                *slot = Some(met(attachment, slot.as_ref()));
             }
             return;
         }

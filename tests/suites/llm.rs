@@ -15,6 +15,8 @@ mod guards;
 mod hostile;
 #[path = "llm/limits.rs"]
 mod limits;
+#[path = "llm/models.rs"]
+mod models;
 #[path = "llm/pass.rs"]
 mod pass;
 #[path = "llm/prompts.rs"]

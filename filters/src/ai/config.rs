@@ -11,10 +11,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::policy::{Builtin, Guard, GuardOutcome, Guards, Pattern, Policy, Rejection, Rule};
+use super::policy::{Builtin, Guard, GuardOutcome, Guards, HOLD_BACK_DEFAULT, Pattern, Policy, Rejection, Rule};
 use super::prompts::{PromptCachingConfig, PromptsConfig};
 use super::webhook::WebhookConfig;
 use crate::Scope;
+use crate::expr::{Expression, Site, Vocabulary};
 use crate::lower::Span;
 
 const ENTRIES_MAX: usize = 64;
@@ -23,7 +24,6 @@ const RULES_MAX: usize = 64;
 const PATTERN_BYTES_MAX: usize = 1024;
 const COMPILED_BYTES_MAX: usize = 1 << 20;
 const HOLD_BACK: std::ops::RangeInclusive<usize> = 16..=4096;
-const HOLD_BACK_DEFAULT: usize = 256;
 const FIRST_TOKEN_MAX: Duration = Duration::from_secs(600);
 const DRAIN_MAX: Duration = Duration::from_secs(600);
 const REJECTION_STATUS: u16 = 403;
@@ -39,6 +39,11 @@ pub struct Config {
     pub defaults: BTreeMap<String, Value>,
     /// Members of every request.
     pub overrides: BTreeMap<String, Value>,
+    /// Members of every request by CEL over the request and `llmRequest`, its body: `null` takes a member away, and an
+    /// expression that fails leaves it as it was.
+    pub transformations: BTreeMap<String, String>,
+    /// The same over the body as its provider gets it, in whatever dialect that is.
+    pub final_transformations: BTreeMap<String, String>,
     /// Messages that are added to those of requests.
     pub prompts: Option<PromptsConfig>,
     /// Marks for the cache of a provider that has them.
@@ -213,6 +218,8 @@ impl Config {
             model_aliases,
             defaults,
             overrides,
+            transformations,
+            final_transformations,
             prompts,
             prompt_caching,
             prompt_guard,
@@ -222,16 +229,11 @@ impl Config {
         let before = scope.problems.len();
         let aliases = aliases(model_aliases, scope);
         let (defaults, overrides) = (members(defaults, "defaults", scope), members(overrides, "overrides", scope));
+        let transformations = expressions(transformations, "transformations", scope);
+        let final_transformations = expressions(final_transformations, "finalTransformations", scope);
         let prompts = scope.at("prompts", |scope| prompts.unwrap_or_default().lower(scope));
         let caching = prompt_caching.map(PromptCachingConfig::lower);
-        let PromptGuardConfig { streaming, hold_back, request, response } = prompt_guard.unwrap_or_default();
-        let hold_back = hold_back.unwrap_or(HOLD_BACK_DEFAULT);
-        let (request, response) = scope.at("promptGuard", |scope| {
-            if !HOLD_BACK.contains(&hold_back) {
-                scope.problem_at("holdBack", "write 16 to 4096");
-            }
-            (guards(request, true, hold_back, scope), guards(response, false, hold_back, scope))
-        });
+        let guarded = scope.at("promptGuard", |scope| prompt_guard.unwrap_or_default().guards(scope));
         let drain = client_gone.map(|it| it.drain.0);
         if drain.is_some_and(|it| it.is_zero() || it > DRAIN_MAX) {
             scope.at("clientGone", |scope| scope.problem_at("drain", "write more than 0s, and 10m at most"));
@@ -240,10 +242,42 @@ impl Config {
         if first_token.is_some_and(|it| it.is_zero() || it > FIRST_TOKEN_MAX) {
             scope.problem_at("firstTokenTimeout", "write more than 0s, and 10m at most");
         }
-        let streaming = streaming == Streaming::Enabled;
-        let policy =
-            Policy { aliases, defaults, overrides, prompts, caching, request, response, streaming, drain, first_token };
+        let policy = Policy {
+            aliases,
+            defaults,
+            overrides,
+            transformations,
+            final_transformations,
+            prompts,
+            caching,
+            drain,
+            first_token,
+            ..guarded
+        };
         (scope.problems.len() == before).then_some(policy)
+    }
+}
+
+impl PromptGuardConfig {
+    /// A policy of these guards alone.
+    pub fn lower(self, scope: &mut Scope<'_>) -> Option<Policy> {
+        let before = scope.problems.len();
+        let policy = self.guards(scope);
+        (scope.problems.len() == before).then_some(policy)
+    }
+
+    fn guards(self, scope: &mut Scope<'_>) -> Policy {
+        let Self { streaming, hold_back, request, response } = self;
+        let hold_back = hold_back.unwrap_or(HOLD_BACK_DEFAULT);
+        if !HOLD_BACK.contains(&hold_back) {
+            scope.problem_at("holdBack", "write 16 to 4096");
+        }
+        Policy {
+            request: guards(request, true, hold_back, scope),
+            response: guards(response, false, hold_back, scope),
+            streaming: streaming == Streaming::Enabled,
+            ..Policy::default()
+        }
     }
 }
 
@@ -269,12 +303,35 @@ fn members(written: BTreeMap<String, Value>, key: &'static str, scope: &mut Scop
     if written.len() > ENTRIES_MAX {
         scope.problem_at(key, format!("more than {ENTRIES_MAX} members"));
     }
+    not_ours(&written, key, scope);
+    written.into_iter().map(|(name, value)| (name.into(), value.to_string().into())).collect()
+}
+
+/// Members that decide where a request goes and how it is answered, and that others have decided.
+fn not_ours<T>(written: &BTreeMap<String, T>, key: &'static str, scope: &mut Scope<'_>) {
     for name in ["model", "stream"].into_iter().filter(|it| written.contains_key(*it)) {
         scope.at(key, |scope| {
             scope.problem_at(name, "is not set here: models have `modelAliases`, and streams are the client's")
         });
     }
-    written.into_iter().map(|(name, value)| (name.into(), value.to_string().into())).collect()
+}
+
+/// Members by CEL, as compiled; what makes no sense is a problem, and left out.
+pub fn expressions(
+    written: BTreeMap<String, String>,
+    key: &'static str,
+    scope: &mut Scope<'_>,
+) -> Vec<(Text, Expression)> {
+    if written.len() > ENTRIES_MAX {
+        scope.problem_at(key, format!("more than {ENTRIES_MAX} members"));
+    }
+    not_ours(&written, key, scope);
+    let vocabulary = Vocabulary::of(Site::Llm);
+    let compiled = |(name, text): (String, String), scope: &mut Scope<'_>| {
+        let it = scope.check(&name, Expression::parse(&text, &vocabulary))?;
+        Some((name.into(), it))
+    };
+    scope.at(key, |scope| written.into_iter().filter_map(|it| compiled(it, scope)).collect())
 }
 
 fn guards(written: Vec<GuardConfig>, of_requests: bool, hold_back: usize, scope: &mut Scope<'_>) -> Guards {

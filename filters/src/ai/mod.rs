@@ -5,6 +5,7 @@
 //!   modelAliases: {"fast": "gpt-5-mini", "claude-*": "claude-sonnet-4-5"}
 //!   defaults: {"temperature": 0.2}
 //!   overrides: {"store": false}
+//!   transformations: {"max_tokens": "min(llmRequest.max_tokens, 4096)"}
 //!   clientGone: {"drain": "30s"}
 //!   firstTokenTimeout: 5s
 //!   prompts: {"prepend": [{"role": "system", "content": "Answer in English."}]}
@@ -17,7 +18,10 @@
 //!
 //! **Changes.** `modelAliases` gives models by another name (with one `*` at most, the first that fits) before a provider
 //! is chosen. `defaults` are members of the request where it has none of that name, `overrides` always. Each changes its
-//! own place of the body; the rest stays the client's bytes.
+//! own place of the body; the rest stays the client's bytes. `transformations` are members by CEL over the request and
+//! `llmRequest`, the body as it is after the two; `finalTransformations` over the body as the provider gets it, in its
+//! dialect. `null` takes a member away, an expression that fails leaves it as it was. `model` and `stream` are not set
+//! this way.
 //!
 //! **Prompts.** `prompts.prepend` and `append` are messages (`role` and `content`) before and behind those of the client,
 //! in chat completions, responses, messages, Gemini's content and Bedrock's conversations. What is for the system (`system`,
@@ -72,12 +76,14 @@
 //! go on as they came where nothing is changed, else plain. Answers that come in one of them are accounted and looked
 //! through as well.
 //!
-//! **Merging.** The nearest to the backend replaces the others whole; one with `inheritance: override` stands against all
-//! nearer ones. What is attached to a single provider (`defaults`, `overrides` and `promptCaching` of `llm.models`) comes on
-//! top, for requests to it: its members, messages, marks and `firstTokenTimeout`; the rest of it has no effect there.
+//! **Merging.** Part by part the nearest to the backend holds, each map and list as a whole; guards of all levels hold,
+//! those of the nearest last. One with `inheritance: override` stands against all nearer ones. What is attached to a single
+//! provider (as `llm.models` do) comes on top, for requests to it: its members, messages and marks are put into what those
+//! above have made, and its guards look at that. A provider whose guards refuse a request is not asked; where none is left,
+//! the request is refused. `modelAliases` of a provider have no effect.
 //!
-//! **Order.** Aliases, then defaults and overrides, then prompts, then guards, before a provider is chosen and tokens are
-//! reserved.
+//! **Order.** Aliases, then defaults and overrides, transformations, prompts and guards, before a provider is chosen and
+//! tokens are reserved; then those of the provider, in the same order; then translation, and `finalTransformations`.
 //!
 //! **Limits.** 16 guards a side, 64 rules each, patterns of 1,024 bytes that compile to 1 MiB at most; `holdBack` 16 to
 //! 4,096; bodies up to `frontendPolicies.http.maxBufferSize`. 64 aliases, defaults, overrides and messages a side each.
@@ -100,8 +106,8 @@
 //! reservation (1,024 tokens where the session has no `max_output_tokens`) is the bound of what goes over.
 //!
 //! **Where we differ.** `streaming` is on unless switched off. `mode`, `holdBack`, `firstTokenTimeout` and `clientGone` are
-//! ours. Guards of cloud providers, `routes` and the transformations are refused: they are not supported
-//! by this version yet.
+//! ours. Guards add up over the levels, where elsewhere the nearest replaces the others. Guards of cloud providers and
+//! `routes` are refused: they are not supported by this version yet.
 
 mod builtin;
 mod config;
@@ -113,7 +119,7 @@ mod webhook;
 
 pub use config::{
     BuiltinConfig, ClientGoneConfig, Config, GuardAction, GuardConfig, GuardMode, GuardScope, PromptGuardConfig,
-    RegexConfig, RejectionConfig, RuleConfig, Streaming,
+    RegexConfig, RejectionConfig, RuleConfig, Streaming, expressions,
 };
 pub use policy::{Builtin, Guard, GuardOutcome, Guards, Pattern, Policy, Rejection, Rule, condition};
 pub use prompts::{Caching, PromptCachingConfig, PromptConfig, PromptRole, Prompts, PromptsConfig};

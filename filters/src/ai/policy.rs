@@ -14,6 +14,8 @@ use super::prompts::{Caching, Prompts};
 use super::webhook::Webhook;
 use crate::expr::{Expression, Site, Vocabulary};
 
+pub(super) const HOLD_BACK_DEFAULT: usize = 256;
+
 /// A condition of a virtual model: over the request, and `llmRequest`, which is its body.
 ///
 /// # Errors
@@ -30,6 +32,10 @@ pub struct Policy {
     /// Members and their JSON.
     pub defaults: Vec<(Text, Text)>,
     pub overrides: Vec<(Text, Text)>,
+    /// Members, and what gives them by the body as the client wrote it.
+    pub transformations: Vec<(Text, Expression)>,
+    /// The same by the body as its provider gets it.
+    pub final_transformations: Vec<(Text, Expression)>,
     pub prompts: Prompts,
     pub caching: Option<Caching>,
     pub request: Guards,
@@ -43,7 +49,7 @@ pub struct Policy {
 }
 
 /// Guards of one side.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Guards {
     pub guards: Vec<Guard>,
@@ -112,7 +118,51 @@ pub struct Rejection {
     pub headers: Vec<(Text, Text)>,
 }
 
+impl Policy {
+    /// What holds where this meets one further from the backend: what is not written here is as there. Guards of both
+    /// hold, those from there first, so that nobody can lose one by writing something else.
+    #[must_use]
+    pub fn over(&self, above: &Self) -> Self {
+        fn list<T: Clone>(own: &[T], above: &[T]) -> Vec<T> {
+            if own.is_empty() { above.to_vec() } else { own.to_vec() }
+        }
+        let streaming = match (above.response.is_empty(), self.response.is_empty()) {
+            (false, true) => above.streaming,
+            (true, _) => self.streaming,
+            (false, false) => above.streaming || self.streaming,
+        };
+        Self {
+            aliases: list(&self.aliases, &above.aliases),
+            defaults: list(&self.defaults, &above.defaults),
+            overrides: list(&self.overrides, &above.overrides),
+            transformations: list(&self.transformations, &above.transformations),
+            final_transformations: list(&self.final_transformations, &above.final_transformations),
+            prompts: if self.prompts.is_empty() { above.prompts.clone() } else { self.prompts.clone() },
+            caching: self.caching.or(above.caching),
+            request: self.request.behind(&above.request),
+            response: self.response.behind(&above.response),
+            streaming,
+            drain: self.drain.or(above.drain),
+            first_token: self.first_token.or(above.first_token),
+        }
+    }
+}
+
+impl Default for Guards {
+    fn default() -> Self {
+        Self { guards: Vec::new(), hold_back: HOLD_BACK_DEFAULT }
+    }
+}
+
 impl Guards {
+    fn behind(&self, above: &Self) -> Self {
+        let guards = above.guards.iter().chain(&self.guards).cloned().collect();
+        let written = [above, self].into_iter().filter(|it| !it.is_empty());
+        // Who looks further ahead says how far.
+        let hold_back = written.map(|it| it.hold_back).max().unwrap_or(self.hold_back);
+        Self { guards, hold_back }
+    }
+
     /// Whether there are rules of the gateway's own.
     pub fn finds(&self) -> bool {
         self.guards.iter().any(|it| !it.rules.is_empty())

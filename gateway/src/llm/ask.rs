@@ -24,7 +24,7 @@ use super::guard::Watch;
 use super::quota::Reserved;
 use super::realtime::{self, Live};
 use super::translate::Translation;
-use super::{Ai, Provider, coded, reply, shape};
+use super::{Ai, Provider, coded, own, reply, shape};
 use crate::proxy::request::Stop;
 use crate::proxy::{Ctx, Proxy, affinity, body, inputs};
 use crate::telemetry::Outlasted;
@@ -43,12 +43,14 @@ pub(crate) struct Asked {
     pub(crate) model: Option<String>,
     pub(crate) stream: bool,
     pub(crate) max_tokens: Option<u64>,
-    candidates: Vec<Candidate>,
+    pub(super) candidates: Vec<Candidate>,
     at: usize,
     /// What it says, where it was read.
     pub(super) body: Option<Bytes>,
     /// Body for the candidate in pieces, where it is not the client's: most of them are slices of that.
     changed: Option<Vec<Bytes>>,
+    /// That one is sent by who records it.
+    recorded: bool,
     /// The attempt that it was handed out for.
     sent: u32,
     pub(crate) account: Account,
@@ -88,6 +90,7 @@ impl Asked {
             at: 0,
             body: None,
             changed: None,
+            recorded: false,
             sent: 0,
             account: Account::default(),
             outlasted: Vec::new(),
@@ -140,6 +143,21 @@ impl Asked {
         tracing::debug!(%failed, next = %name(self), backend = %self.ai.name, "another provider is asked");
     }
 
+    /// Whether its body was read, and is one JSON text.
+    pub(super) fn is_json(&self) -> bool {
+        self.body.is_some() && self.form.is_none()
+    }
+
+    /// Puts in what expressions make of the body as its provider gets it. To be called whenever another one is asked.
+    pub(crate) fn finish(&mut self, inputs: Inputs<'_>) {
+        let ai = self.ai.clone();
+        let policy = self.position().and_then(|it| ai.providers.get(it)).and_then(Provider::policy);
+        let Some(policy) = policy.filter(|it| !it.final_transformations.is_empty() && self.is_json()) else { return };
+        let Some(body) = self.changed_whole().or_else(|| self.body.clone()) else { return };
+        let other = shape::expressed(&policy.final_transformations, self.spoken(), &body, inputs);
+        self.changed = other.map(|it| vec![it]).or(self.changed.take());
+    }
+
     /// How long the body for the provider asked now is, where it is not what the client sent.
     pub(super) fn changed_bytes(&self) -> Option<usize> {
         Some(self.changed.as_ref()?.iter().map(Bytes::len).sum())
@@ -158,19 +176,21 @@ impl Asked {
         }
     }
 
-    /// The body where it is one for whoever is asked: it is sent as it is, and held once.
-    pub(crate) fn settled(&self) -> Option<&Vec<Bytes>> {
-        self.changed.as_ref().filter(|_| self.candidates.len() == 1)
+    /// The body where it is one for whoever is asked: it is sent by who records it as it is, and held once.
+    pub(crate) fn record(&mut self) -> Option<Vec<Bytes>> {
+        let pieces = self.changed.clone().filter(|_| self.candidates.len() == 1);
+        self.recorded = pieces.is_some();
+        pieces
     }
 
     /// Puts the provider's body in the place of the client's, where each provider may have another one.
     pub(crate) fn swap(&mut self, chunk: &mut Option<Bytes>, attempt: u32) {
-        if self.candidates.len() == 1 {
+        if self.recorded || self.changed.is_none() {
             return;
         }
-        let (Some(changed), Some(held)) = (&self.changed, chunk.as_mut()) else { return };
-        *held = if self.sent == attempt { Bytes::new() } else { changed.concat().into() };
-        self.sent = attempt;
+        let Some(held) = chunk.as_mut() else { return };
+        let is_sent = std::mem::replace(&mut self.sent, attempt) == attempt;
+        *held = self.changed_whole().filter(|_| !is_sent).unwrap_or_default();
     }
 
     /// Makes the body for the provider asked now: the client's bytes but for the places that differ.
@@ -181,7 +201,8 @@ impl Asked {
         let Some(body) = &self.body else { return wire.map_or(Ok(()), |_| Err(Fault::NotObject)) };
         let own = self.provider().and_then(Provider::own);
         let marks = own.and_then(|it| it.caching).map_or(self.marks, |it| Some(it.marks()));
-        let shaped = own.and_then(|it| shape::shaped(it, self.operation, body));
+        let known = self.candidates.get(self.at).and_then(|it| it.body.clone());
+        let shaped = known.or_else(|| shape::shaped(own?, self.operation, body, None));
         let edited = self.edited || shaped.is_some();
         let body = shaped.unwrap_or_else(|| body.clone());
         if let Some(wire) = wire {
@@ -299,7 +320,13 @@ pub(crate) async fn prepare(
         _ => read(proxy, session, ctx, &mut asked).await?,
     };
     if answered.is_none() {
-        answered = draw(session, ctx, &mut asked, uri.query());
+        answered = draw(session, ctx, &mut asked);
+    }
+    if answered.is_none() && own::has_more(&asked) {
+        answered = Box::pin(own::apply(proxy, session, ctx, &mut asked)).await?;
+    }
+    if answered.is_none() {
+        answered = begin(session, ctx, &mut asked, uri.query());
     }
     ctx.ai = Some(Box::new(asked));
     Ok(answered)
@@ -331,16 +358,15 @@ async fn read(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx, asked: &mut A
     if is_form {
         return Ok(None);
     }
-    let refused = shape::apply(ctx, asked);
+    let refused = shape::apply(session.req_header(), ctx, asked);
     if refused.is_none() && shape::asks(ctx) {
         return Ok(Box::pin(shape::ask(proxy, session.req_header(), ctx, asked)).await);
     }
     Ok(refused)
 }
 
-/// Chooses who may answer, and makes the body for the first of them.
-fn draw(session: &Session, ctx: &Ctx, asked: &mut Asked, query: Option<&str>) -> Option<Reply> {
-    let dialect = asked.operation.dialect();
+/// Chooses who may answer.
+fn draw(session: &Session, ctx: &Ctx, asked: &mut Asked) -> Option<Reply> {
     let found = {
         let inputs = inputs::request(session.req_header(), ctx);
         let random = affinity::sticks_to(ctx, &inputs).unwrap_or_else(crate::random::next);
@@ -355,11 +381,19 @@ fn draw(session: &Session, ctx: &Ctx, asked: &mut Asked, query: Option<&str>) ->
         Err(nobody) if nobody.code == choose::UNSUPPORTED && asked.operation == Operation::CountTokens => {
             return Some(reply::counted(asked.input_about()));
         }
-        Err(nobody) => return Some(reply::refusal(dialect, &nobody)),
+        Err(nobody) => return Some(reply::refusal(asked.operation.dialect(), &nobody)),
     }
+    None
+}
+
+/// Makes the body for the first of them.
+fn begin(session: &Session, ctx: &Ctx, asked: &mut Asked, query: Option<&str>) -> Option<Reply> {
     let refused = asked.begin().err().map(|it| Nobody::new(400, it.code(), it.to_string()));
     let refused = refused.or_else(|| unstreamable(asked, query));
-    refused.map(|it| reply::refusal(dialect, &it))
+    if refused.is_none() {
+        asked.finish(inputs::request(session.req_header(), ctx));
+    }
+    refused.map(|it| reply::refusal(asked.operation.dialect(), &it))
 }
 
 /// Whether a condition holds of a request, whose body is parsed for the first that reads it.

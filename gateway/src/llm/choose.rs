@@ -1,12 +1,14 @@
 //! Which providers may answer a request, and in which order they are asked.
 
+use std::collections::HashMap;
 use std::time::Instant;
 
+use bytes::Bytes;
 use filters::expr::Expression;
 use ir::{AiCase, AiRouting, AiShare, Text};
 use protocols::llm::Operation;
 
-use super::Ai;
+use super::{Ai, Provider};
 
 /// Providers that are asked for one request, one after the other.
 const CANDIDATES_MAX: usize = 16;
@@ -18,7 +20,9 @@ pub(super) const UNSUPPORTED: &str = "unsupported_conversion";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Candidate {
     pub(crate) provider: usize,
-    pub(crate) model: Option<String>,
+    pub(crate) model: Option<Text>,
+    /// The body as its own terms have it, where that is known already.
+    pub(crate) body: Option<Bytes>,
 }
 
 /// Why there is nobody to ask: for the client, with a code for programs.
@@ -86,7 +90,7 @@ pub(crate) fn candidates(
         let model = model.unwrap_or_default();
         return Err(Nobody::new(404, "model_not_found", format!("there is no model `{model}`")));
     }
-    let can = |it: &super::Provider| it.speaks(operation) || it.bridge(operation).is_some();
+    let can = |it: &Provider| it.speaks(operation) || it.bridge(operation).is_some();
     found.retain(|it| ai.providers.get(it.provider).is_some_and(can));
     if found.is_empty() {
         let text =
@@ -106,23 +110,50 @@ pub(crate) fn candidates(
     Ok(found)
 }
 
+/// Which providers serve a model, found without a look at each of them.
+#[derive(Default)]
+pub(crate) struct Index {
+    /// By the whole name, in their order.
+    exact: HashMap<String, Vec<usize>, foldhash::fast::RandomState>,
+    /// By a pattern, the most specific first and those of one kind in their order.
+    open: Vec<usize>,
+}
+
+impl Index {
+    pub(super) fn new(providers: &[Provider]) -> Self {
+        let mut index = Self::default();
+        for (position, it) in providers.iter().enumerate() {
+            match it.serves.exact() {
+                Some(name) => index.exact.entry(name.to_owned()).or_default().push(position),
+                None => index.open.push(position),
+            }
+        }
+        let specificity = |it: &usize| providers.get(*it).map(|it| it.serves.specificity());
+        index.open.sort_by_key(|it| std::cmp::Reverse(specificity(it)));
+        index
+    }
+}
+
 /// The providers that serve a model by the most specific of their patterns, by priority, those of one shuffled.
 fn ranked(ai: &Ai, model: Option<&str>, also_internal: bool, random: u64) -> Vec<Candidate> {
-    let serving =
-        |it: &&super::Provider| (also_internal || !it.internal) && model.is_none_or(|model| it.serves.matches(model));
-    let best = model.and_then(|_| ai.providers.iter().filter(serving).map(|it| it.serves.specificity()).max());
-    let mut found: Vec<(u32, u64, usize)> = ai
-        .providers
-        .iter()
-        .enumerate()
-        .filter(|(_, it)| serving(it) && best.is_none_or(|best| it.serves.specificity() == best))
-        .map(|(position, it)| (it.priority, scattered(random, it.place), position))
-        .collect();
-    found.sort_unstable();
-    let candidate = |(_, _, provider): (u32, u64, usize)| Candidate {
-        model: ai.providers.get(provider).and_then(|it| it.model.as_deref()).map(str::to_owned),
-        provider,
+    let of = |position: usize| {
+        let provider = ai.providers.get(position).filter(|it| also_internal || !it.internal)?;
+        Some((position, provider))
     };
+    let mut found: Vec<(usize, &Provider)> = match model {
+        None => (0..ai.providers.len()).filter_map(of).collect(),
+        Some(model) => ai.index.exact.get(model).into_iter().flatten().copied().filter_map(of).collect(),
+    };
+    if let Some(model) = model.filter(|_| found.is_empty()) {
+        let mut serving = ai.index.open.iter().copied().filter_map(of).filter(|(_, it)| it.serves.matches(model));
+        found.extend(serving.next());
+        let best = found.first().map(|(_, it)| it.serves.specificity());
+        found.extend(serving.take_while(|(_, it)| Some(it.serves.specificity()) == best));
+    }
+    if found.len() > 1 {
+        found.sort_by_cached_key(|(position, it)| (it.priority, scattered(random, it.place), *position));
+    }
+    let candidate = |(provider, it): (usize, &Provider)| Candidate { provider, model: it.model.clone(), body: None };
     found.into_iter().map(candidate).collect()
 }
 
@@ -130,7 +161,7 @@ fn of_virtual(ai: &Ai, routing: &Routing, draw: &Draw<'_>) -> Vec<Candidate> {
     let random = draw.random;
     let of = |model: &Text| {
         let found = ranked(ai, Some(model), true, random).into_iter();
-        found.map(|it| Candidate { model: it.model.or_else(|| Some(model.to_string())), ..it }).collect::<Vec<_>>()
+        found.map(|it| Candidate { model: it.model.or_else(|| Some(model.clone())), ..it }).collect::<Vec<_>>()
     };
     match routing {
         Routing::Weighted(shares) => {
@@ -205,7 +236,7 @@ mod tests {
             target: BackendTarget::Broken("".into()),
             host: None,
         };
-        let compiled: Vec<_> = providers.iter().map(|it| (it, backend(()), false)).collect();
+        let compiled: Vec<_> = providers.iter().map(|it| (it, backend(()), crate::llm::OwnTerms::default())).collect();
         let terms = AiBackend { providers: Vec::new(), virtual_models, routes_models: routes };
         Ai::new("ai".into(), &terms, compiled.into_iter())
     }
@@ -213,7 +244,8 @@ mod tests {
     fn asked(ai: &Ai, model: Option<&str>, random: u64) -> Result<Vec<String>, &'static str> {
         let draw = Draw { random, holds: &|it| it.text().starts_with("true") };
         let found = candidates(ai, Operation::Completions, model, &draw).map_err(|it| it.code)?;
-        let shown = |it: Candidate| format!("{}:{}", ai.providers[it.provider].name, it.model.unwrap_or_default());
+        let shown =
+            |it: Candidate| format!("{}:{}", ai.providers[it.provider].name, it.model.as_deref().unwrap_or_default());
         Ok(found.into_iter().map(shown).collect())
     }
 

@@ -15,6 +15,7 @@ mod examine;
 mod guard;
 mod head;
 pub mod mock;
+mod own;
 mod price;
 mod quota;
 mod realtime;
@@ -26,6 +27,7 @@ mod webhook;
 
 use std::sync::Arc;
 
+use filters::{Attachment, Effective, Policy};
 use ir::{AiKeyPlace, Text};
 use protocols::llm::{Operation, Pattern};
 
@@ -47,8 +49,18 @@ use choose::Routing;
 pub struct Ai {
     pub name: Text,
     pub(crate) providers: Vec<Provider>,
+    index: choose::Index,
     pub(crate) virtual_models: Vec<(Text, Routing)>,
     pub(crate) routes_models: bool,
+}
+
+/// What is attached to one provider, without what holds above it.
+#[derive(Default)]
+pub(crate) struct OwnTerms {
+    /// `ai`.
+    pub(crate) ai: Option<Arc<Attachment>>,
+    /// Policies that decide whether it is asked.
+    pub(crate) admission: Option<Arc<Effective>>,
 }
 
 /// A provider of it.
@@ -67,28 +79,22 @@ pub(crate) struct Provider {
     /// Models that it asked not to be asked for, for a while.
     cooling: cool::Cooling,
     pub(crate) backend: Backend,
-    /// The policy `ai` of its backend is its own, not what holds above it.
-    has_own: bool,
+    own: OwnTerms,
 }
 
 impl Ai {
     pub(crate) fn new<'a>(
         name: Text,
         terms: &ir::AiBackend,
-        providers: impl Iterator<Item = (&'a ir::AiProvider, Backend, bool)>,
+        providers: impl Iterator<Item = (&'a ir::AiProvider, Backend, OwnTerms)>,
     ) -> Self {
         let ir::AiBackend { providers: _, virtual_models, routes_models } = terms;
         let virtual_models = virtual_models.iter().map(|it| (it.name.clone(), Routing::new(&it.routing))).collect();
-        Self {
-            name,
-            providers: providers.map(|(terms, backend, has_own)| Provider::new(terms, backend, has_own)).collect(),
-            virtual_models,
-            routes_models: *routes_models,
-        }
+        let providers: Vec<_> = providers.map(|(terms, backend, own)| Provider::new(terms, backend, own)).collect();
+        let index = choose::Index::new(&providers);
+        Self { name, providers, index, virtual_models, routes_models: *routes_models }
     }
-}
 
-impl Ai {
     /// Where the provider at this position is.
     pub(crate) fn backend(&self, position: usize) -> Option<&Backend> {
         self.providers.get(position).map(|it| &it.backend)
@@ -96,7 +102,7 @@ impl Ai {
 }
 
 impl Provider {
-    fn new(terms: &ir::AiProvider, backend: Backend, has_own: bool) -> Self {
+    fn new(terms: &ir::AiProvider, backend: Backend, own: OwnTerms) -> Self {
         let ir::AiProvider { name, backend: _, system, key, base, formats, model, serves, priority, internal } = terms;
         let format = |it: &ir::AiFormat| Some((Operation::parse(&it.kind)?, it.path.clone()));
         Self {
@@ -113,13 +119,21 @@ impl Provider {
             internal: *internal,
             cooling: cool::Cooling::default(),
             backend,
-            has_own,
+            own,
         }
     }
 
-    /// What is made of requests to this one, beside what is made of all: members, messages and marks.
+    /// What is made of requests to this one, beside what is made of all.
     fn own(&self) -> Option<&filters::ai::Policy> {
-        self.backend.effective.ai().filter(|_| self.has_own)
+        match &self.own.ai.as_ref()?.policy {
+            Policy::Ai(policy) => Some(policy),
+            _ => None,
+        }
+    }
+
+    /// What holds of requests to it in all.
+    fn policy(&self) -> Option<&filters::ai::Policy> {
+        self.backend.effective.ai()
     }
 
     /// The path that this provider has for requests of a kind.

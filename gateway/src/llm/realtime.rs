@@ -35,6 +35,10 @@ const KEY_PROTOCOL: &str = "openai-insecure-api-key.";
 /// How long both sides of a session that was ended have to go.
 const PARTING: Duration = Duration::from_secs(5);
 
+/// Why a session is refused that a server would have to look at.
+pub(super) const NOT_GUARDED: &str =
+    "a guard of this route or model asks a server, which is not done for sessions of realtime";
+
 /// A session under way.
 pub(crate) struct Live {
     talk: Talk,
@@ -67,8 +71,7 @@ pub(super) fn admit(ctx: &Ctx, asked: &mut Asked, query: Option<&str>) -> Option
         return refuse(403, "model_not_allowed", format!("the model `{model}` is not for this key"));
     }
     if policy.is_some_and(|it| it.request.asks() || it.streaming && it.response.asks()) {
-        let text = "a guard of this route asks a server, which is not done for sessions of realtime";
-        return refuse(400, "realtime_not_guarded", text.to_owned());
+        return refuse(400, "realtime_not_guarded", NOT_GUARDED.to_owned());
     }
     None
 }

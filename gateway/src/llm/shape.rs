@@ -3,11 +3,14 @@
 use bytes::Bytes;
 use filters::ai::{Guard, GuardOutcome, Guards, Policy, Prompts};
 use filters::exchange::{Decision, Mode};
+use filters::expr::{Expression, Inputs, Needs};
 use filters::{Facts, Kind, Reply};
+use ir::Text;
 use pingora_http::RequestHeader;
 use protocols::llm::enrich::enrich;
 use protocols::llm::guard::{judge, said};
-use protocols::llm::{Edits, Operation, Pattern, scan};
+use protocols::llm::{Dialect, Edits, Operation, Pattern, scan};
+use serde_json::Value;
 
 use super::choose::Nobody;
 use super::examine::judged;
@@ -16,28 +19,59 @@ use super::{Asked, reply};
 use crate::proxy::{Ctx, Proxy, inputs};
 
 /// Changes the request in place. A reply refuses it.
-pub(super) fn apply(ctx: &mut Ctx, asked: &mut Asked) -> Option<Reply> {
+pub(super) fn apply(client: &RequestHeader, ctx: &mut Ctx, asked: &mut Asked) -> Option<Reply> {
     let settings = ctx.settings().cloned()?;
     let policy = settings.ai()?;
     if let Some(alias) = asked.model.as_deref().and_then(|it| alias(policy, it)) {
         asked.model = Some(alias.to_owned());
         asked.changed_model = true;
     }
-    if let Some(body) = asked.body.as_ref().and_then(|it| shaped(policy, asked.operation, it)) {
-        (asked.body, asked.edited) = (Some(body), true);
+    let body = asked.body.as_ref();
+    let inputs = inputs::request(client, ctx);
+    if let Some(body) = body.and_then(|it| shaped(policy, asked.operation, it, Some(inputs))) {
+        // What may be used is reserved by what the provider will read.
+        asked.max_tokens = scan(asked.operation, &body).map_or(asked.max_tokens, |it| it.max_tokens);
+        asked.become_other(body);
     }
     asked.marks = policy.caching.map(|it| it.marks());
     let body = asked.body.clone().filter(|_| !policy.request.is_empty())?;
-    let dialect = asked.operation.dialect();
-    let Ok(judged) = judge(&body, true, &policy.request) else {
-        return Some(reply::refusal(dialect, &Nobody::new(400, "invalid_request_body", "the body cannot be read")));
+    match ruled(&policy.request, &body, ctx, asked) {
+        Ok(other) => other.map(|it| asked.become_other(it)),
+        Err(reply) => return Some(reply),
     };
+    None
+}
+
+/// What the rules of guards make of a body; nothing where it stays as it is. A reply refuses it.
+pub(super) fn ruled(guards: &Guards, body: &Bytes, ctx: &mut Ctx, asked: &mut Asked) -> Result<Option<Bytes>, Reply> {
+    let dialect = asked.operation.dialect();
+    let Ok(judged) = judge(body, true, guards) else { return Err(unreadable(dialect)) };
     asked.findings += judged.found.len() as u64;
-    note(&policy.request, &judged.found, &mut ctx.facts);
-    if let Some(guard) = judged.refused.and_then(|it| policy.request.guards.get(it)) {
-        return Some(reply::rejection(dialect, guard.rejection.as_ref()));
+    note(guards, &judged.found, &mut ctx.facts);
+    match judged.refused.and_then(|it| guards.guards.get(it)) {
+        Some(guard) => Err(reply::rejection(dialect, guard.rejection.as_ref())),
+        None => Ok(with(judged.edits, body)),
     }
-    asked.edit(judged.edits);
+}
+
+fn unreadable(dialect: Dialect) -> Reply {
+    reply::refusal(dialect, &Nobody::new(400, "invalid_request_body", "the body cannot be read"))
+}
+
+/// A body with these edits; nothing where there are none.
+fn with(edits: Edits, body: &Bytes) -> Option<Bytes> {
+    (!edits.is_empty()).then(|| Bytes::from(edits.apply(body).concat()))
+}
+
+/// Asks the servers that guard requests, where there are any. A reply refuses it.
+pub(super) async fn ask(proxy: &Proxy, client: &RequestHeader, ctx: &mut Ctx, asked: &mut Asked) -> Option<Reply> {
+    let settings = ctx.settings().cloned()?;
+    let guards = settings.ai().map(|it| &it.request).filter(|it| it.asks())?;
+    let body = asked.body.clone()?;
+    match served(proxy, client, ctx, asked, (guards, body)).await {
+        Ok(other) => other.map(|it| asked.become_other(it)),
+        Err(reply) => return Some(reply),
+    };
     None
 }
 
@@ -46,15 +80,16 @@ pub(super) fn asks(ctx: &Ctx) -> bool {
     ctx.settings().and_then(|it| it.ai()).is_some_and(|it| it.request.asks())
 }
 
-/// Asks the servers that guard requests. A reply refuses it.
-pub(super) async fn ask(proxy: &Proxy, client: &RequestHeader, ctx: &mut Ctx, asked: &mut Asked) -> Option<Reply> {
-    let settings = ctx.settings().cloned()?;
-    let guards = settings.ai().map(|it| &it.request).filter(|it| it.asks())?;
-    let body = asked.body.clone()?;
+/// What the servers of guards make of a body; nothing where it stays as it is. A reply refuses it.
+pub(super) async fn served(
+    proxy: &Proxy,
+    client: &RequestHeader,
+    ctx: &mut Ctx,
+    asked: &mut Asked,
+    (guards, body): (&Guards, Bytes),
+) -> Result<Option<Bytes>, Reply> {
     let dialect = asked.operation.dialect();
-    let Ok(all) = said(&body, true) else {
-        return Some(reply::refusal(dialect, &Nobody::new(400, "invalid_request_body", "the body cannot be read")));
-    };
+    let Ok(all) = said(&body, true) else { return Err(unreadable(dialect)) };
     let mut texts: Vec<_> = all.iter().map(|it| (it.part, (it.role, it.text.clone()))).collect();
     let asker = Asker::new(proxy, ctx, guards, (Side::Request, client, &inputs::request(client, ctx)));
     let mut found = Vec::new();
@@ -64,14 +99,13 @@ pub(super) async fn ask(proxy: &Proxy, client: &RequestHeader, ctx: &mut Ctx, as
     if let Err(refusal) = judged {
         let last = found.last().filter(|_| refusal.code == reply::REJECTED);
         ctx.facts.decisions.extend(last.map(|at| Decision::new(Kind::Ai, *at, Mode::Enforce)));
-        return Some(reply::refused(dialect, &refusal));
+        return Err(reply::refused(dialect, &refusal));
     }
     let mut edits = Edits::default();
     for (said, (_, (_, text))) in all.iter().zip(&texts) {
         said.becomes(text, &mut edits);
     }
-    asked.edit(edits);
-    None
+    Ok(with(edits, &body))
 }
 
 /// What a model is asked for instead.
@@ -80,12 +114,51 @@ pub(super) fn alias<'a>(policy: &'a Policy, model: &str) -> Option<&'a str> {
     policy.aliases.iter().find(|(name, _)| fits(name)).map(|(_, model)| &**model)
 }
 
-/// A body with the members and messages that a policy adds; nothing where that is the body as it was.
-pub(super) fn shaped(policy: &Policy, operation: Operation, body: &Bytes) -> Option<Bytes> {
-    let with = |edits: Edits, body: &Bytes| (!edits.is_empty()).then(|| Bytes::from(edits.apply(body).concat()));
-    let first = members(policy, operation, body).and_then(|it| with(it, body));
-    let body = first.as_ref().unwrap_or(body);
-    prompts(policy, operation, body).and_then(|it| with(it, body)).or(first)
+/// A body with the members and messages that a policy adds; nothing where that is the body as it was. Without inputs
+/// there are no expressions.
+pub(super) fn shaped(policy: &Policy, operation: Operation, body: &Bytes, inputs: Option<Inputs<'_>>) -> Option<Bytes> {
+    let mut other = members(policy, operation, body).and_then(|it| with(it, body));
+    if let Some(inputs) = inputs {
+        let body = other.as_ref().unwrap_or(body);
+        other = expressed(&policy.transformations, operation, body, inputs).or(other);
+    }
+    let body = other.as_ref().unwrap_or(body);
+    prompts(policy, operation, body).and_then(|it| with(it, body)).or(other)
+}
+
+/// A body with the members that expressions give; nothing where that is the body as it was.
+pub(super) fn expressed(
+    written: &[(Text, Expression)],
+    operation: Operation,
+    body: &Bytes,
+    inputs: Inputs<'_>,
+) -> Option<Bytes> {
+    if written.is_empty() {
+        return None;
+    }
+    let mut inputs = inputs;
+    let reads = |(_, it): &(Text, Expression)| it.needs().intersects(Needs::LLM_REQUEST);
+    let said: Option<Value> = written.iter().any(reads).then(|| serde_json::from_slice(body).ok()).flatten();
+    inputs.objects.llm_request = said.as_ref();
+    // It was scanned before, and is the same still.
+    let request = scan(operation, body).ok()?;
+    let (mut edits, mut gone) = (Edits::default(), Vec::new());
+    for (name, it) in written {
+        match it.evaluate(&inputs).and_then(|it| it.into_json()) {
+            Ok(Value::Null) => gone.push(name),
+            Ok(value) => request.set(&mut edits, name, value.to_string()),
+            Err(error) => tracing::debug!(member = %name, error = %it.explain(&error), "a member stays as it was"),
+        }
+    }
+    let mut other = with(edits, body);
+    // One after the other: what is taken out reaches to its neighbours.
+    for name in gone {
+        let body = other.as_ref().unwrap_or(body);
+        let mut edits = Edits::default();
+        scan(operation, body).ok()?.take(&mut edits, name, None);
+        other = with(edits, body).or(other);
+    }
+    other
 }
 
 fn members(policy: &Policy, operation: Operation, body: &Bytes) -> Option<Edits> {
@@ -133,13 +206,7 @@ pub(super) fn note(guards: &Guards, found: &[usize], facts: &mut Facts) {
 
 impl Asked {
     /// Puts a changed body in the place of the client's.
-    fn edit(&mut self, edits: Edits) {
-        if edits.is_empty() {
-            return;
-        }
-        if let Some(body) = self.body.take() {
-            self.body = Some(Bytes::from(edits.apply(&body).concat()));
-            self.edited = true;
-        }
+    fn become_other(&mut self, body: Bytes) {
+        (self.body, self.edited) = (Some(body), true);
     }
 }

@@ -75,7 +75,11 @@ fn twice(lowered: &[Policy], scope: &mut Scope<'_>) {
     for (position, policy) in lowered.iter().enumerate() {
         let key = policy.kind().key();
         if lowered.iter().take(position).any(|it| it.kind() == policy.kind()) {
-            scope.problem_at(key, "written twice, once of it in `auth`: keep one");
+            let group = match policy {
+                Policy::Ai(_) => "as `guardrails`: write them as `ai.promptGuard`",
+                _ => "in `auth`: keep one",
+            };
+            scope.problem_at(key, format!("written twice, once of it {group}"));
         }
     }
 }
@@ -89,43 +93,61 @@ policy_set! {
     }
 }
 
-policy_set! {
+/// What routes take, and what stands in their place in shorthands.
+macro_rules! route_policy_set {
+    ($(#[$doc:meta])* $name:ident { $($further:tt)* }) => {
+        policy_set! {
+            $(#[$doc])*
+            $name {
+                $($further)*
+                ai = "ai": filters::ai::Config => unit!(ai, Ai);
+                a2a = "a2a": filters::a2a::Config => unit!(a2a, A2a);
+                mcp_guardrails = "mcpGuardrails": filters::mcp_guardrails::Config => unit!(mcp_guardrails, McpGuardrails);
+                mcp_pinning = "mcpPinning": filters::mcp_pinning::Config => unit!(mcp_pinning, McpPinning);
+                mcp_tools = "mcpTools": filters::mcp_tools::Config => unit!(mcp_tools, McpTools);
+                mcp_authentication = "mcpAuthentication": filters::mcp_authentication::Config => unit!(mcp_authentication, McpAuthentication);
+                mcp_authorization = "mcpAuthorization": filters::mcp_authorization::Config => |config, scope| filters::mcp_authorization::Policy::lower(config, scope).map(Policy::McpAuthorization);
+                transformations = "transformations": Transformations => conditional!(transformations, Transformations);
+                remote_rate_limit = "remoteRateLimit": RemoteRateLimit => conditional!(remote_rate_limit, RemoteRateLimit);
+                ext_authz = "extAuthz": ExtAuthz => conditional!(ext_authz, ExtAuthz);
+                request_header_modifier = "requestHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_request(scope).map(Policy::RequestHeaderModifier);
+                response_header_modifier = "responseHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_response(scope).map(Policy::ResponseHeaderModifier);
+                request_redirect = "requestRedirect": filters::request_redirect::Config => unit!(request_redirect, RequestRedirect);
+                url_rewrite = "urlRewrite": filters::url_rewrite::Config => unit!(url_rewrite, UrlRewrite);
+                request_mirror = "requestMirror": filters::request_mirror::Config => unit!(request_mirror, RequestMirror);
+                direct_response = "directResponse": DirectResponse => conditional!(direct_response, DirectResponse);
+                cors = "cors": filters::cors::Config => unit!(cors, Cors);
+                authorization = "authorization": filters::authorization::Config => unit!(authorization, Authorization);
+                concurrency_limit = "concurrencyLimit": filters::concurrency_limit::Config => unit!(concurrency_limit, ConcurrencyLimit);
+                csrf = "csrf": filters::csrf::Config => unit!(csrf, Csrf);
+                local_rate_limit = "localRateLimit": LocalRateLimit => lower_local_rate_limit;
+                delay = "delay": filters::delay::Config => unit!(delay, Delay);
+                fault = "fault": filters::fault::Config => unit!(fault, Fault);
+                ip_access = "ipAccess": filters::ip_access::Config => unit!(ip_access, IpAccess);
+                auth = "auth": AuthPolicies => |config, scope| config.lower(scope);
+                jwt_auth = "jwtAuth": filters::jwt_auth::Config => unit!(jwt_auth, JwtAuth);
+                basic_auth = "basicAuth": filters::basic_auth::Config => unit!(basic_auth, BasicAuth);
+                api_key = "apiKey": filters::api_key::Config => unit!(api_key, ApiKey);
+                backend_auth = "backendAuth": filters::backend_auth::Config => unit!(backend_auth, BackendAuth);
+                backend_tls = "backendTLS": filters::backend_tls::Config => unit!(backend_tls, BackendTls);
+                buffer = "buffer": filters::buffer::Config => unit!(buffer, Buffer);
+                compression = "compression": filters::compression::Config => unit!(compression, Compression);
+                timeout = "timeout": filters::timeout::Config => unit!(timeout, Timeout);
+                retry = "retry": filters::retry::Config => unit!(retry, Retry);
+            }
+        }
+    };
+}
+
+route_policy_set! {
     /// Policies of a route.
-    RoutePolicies {
-        ai = "ai": filters::ai::Config => unit!(ai, Ai);
-        a2a = "a2a": filters::a2a::Config => unit!(a2a, A2a);
-        mcp_guardrails = "mcpGuardrails": filters::mcp_guardrails::Config => unit!(mcp_guardrails, McpGuardrails);
-        mcp_pinning = "mcpPinning": filters::mcp_pinning::Config => unit!(mcp_pinning, McpPinning);
-        mcp_tools = "mcpTools": filters::mcp_tools::Config => unit!(mcp_tools, McpTools);
-        mcp_authentication = "mcpAuthentication": filters::mcp_authentication::Config => unit!(mcp_authentication, McpAuthentication);
-        mcp_authorization = "mcpAuthorization": filters::mcp_authorization::Config => |config, scope| filters::mcp_authorization::Policy::lower(config, scope).map(Policy::McpAuthorization);
-        transformations = "transformations": Transformations => conditional!(transformations, Transformations);
-        remote_rate_limit = "remoteRateLimit": RemoteRateLimit => conditional!(remote_rate_limit, RemoteRateLimit);
-        ext_authz = "extAuthz": ExtAuthz => conditional!(ext_authz, ExtAuthz);
-        request_header_modifier = "requestHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_request(scope).map(Policy::RequestHeaderModifier);
-        response_header_modifier = "responseHeaderModifier": filters::header_modifier::Config => |config, scope| config.lower_response(scope).map(Policy::ResponseHeaderModifier);
-        request_redirect = "requestRedirect": filters::request_redirect::Config => unit!(request_redirect, RequestRedirect);
-        url_rewrite = "urlRewrite": filters::url_rewrite::Config => unit!(url_rewrite, UrlRewrite);
-        request_mirror = "requestMirror": filters::request_mirror::Config => unit!(request_mirror, RequestMirror);
-        direct_response = "directResponse": DirectResponse => conditional!(direct_response, DirectResponse);
-        cors = "cors": filters::cors::Config => unit!(cors, Cors);
-        authorization = "authorization": filters::authorization::Config => unit!(authorization, Authorization);
-        concurrency_limit = "concurrencyLimit": filters::concurrency_limit::Config => unit!(concurrency_limit, ConcurrencyLimit);
-        csrf = "csrf": filters::csrf::Config => unit!(csrf, Csrf);
-        local_rate_limit = "localRateLimit": LocalRateLimit => lower_local_rate_limit;
-        delay = "delay": filters::delay::Config => unit!(delay, Delay);
-        fault = "fault": filters::fault::Config => unit!(fault, Fault);
-        ip_access = "ipAccess": filters::ip_access::Config => unit!(ip_access, IpAccess);
-        auth = "auth": AuthPolicies => |config, scope| config.lower(scope);
-        jwt_auth = "jwtAuth": filters::jwt_auth::Config => unit!(jwt_auth, JwtAuth);
-        basic_auth = "basicAuth": filters::basic_auth::Config => unit!(basic_auth, BasicAuth);
-        api_key = "apiKey": filters::api_key::Config => unit!(api_key, ApiKey);
-        backend_auth = "backendAuth": filters::backend_auth::Config => unit!(backend_auth, BackendAuth);
-        backend_tls = "backendTLS": filters::backend_tls::Config => unit!(backend_tls, BackendTls);
-        buffer = "buffer": filters::buffer::Config => unit!(buffer, Buffer);
-        compression = "compression": filters::compression::Config => unit!(compression, Compression);
-        timeout = "timeout": filters::timeout::Config => unit!(timeout, Timeout);
-        retry = "retry": filters::retry::Config => unit!(retry, Retry);
+    RoutePolicies {}
+}
+
+route_policy_set! {
+    /// Policies of all models of `llm`.
+    LlmPolicies {
+        guardrails = "guardrails": filters::ai::PromptGuardConfig => |config, scope| config.lower(scope).map(Policy::Ai);
     }
 }
 

@@ -7,12 +7,13 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Weak};
 
-use filters::{Effective, Kind, Level};
+use filters::rung::Rung;
+use filters::{Attachment, Effective, Kind, Level};
 use ir::{BackendKind, BackendRef, HostTarget, RouteBackend, Target, Text};
 use parking_lot::Mutex;
 
 use super::Plan;
-use crate::llm::Ai;
+use crate::llm::{Ai, OwnTerms};
 use crate::mcp::{self, Federation};
 use crate::upstream::{Cluster, Template};
 
@@ -197,7 +198,7 @@ fn providers<'a>(plan: &Plan, it: &Reached, terms: &'a ir::AiBackend, effective:
     let provider = |(terms, found): (&'a ir::AiProvider, &Server)| {
         let above = effective.part(Kind::Ai).map(Arc::as_ptr);
         let effective = found.level.iter().fold(effective.clone(), |above, level| above.under(level));
-        let has_own = effective.part(Kind::Ai).map(Arc::as_ptr) != above;
+        let own = own_terms(&effective, found.level.iter().flat_map(|it| it.iter()), above);
         let host = found.backend.as_ref().and_then(|it| host_of(it, effective.backend_tls().is_some()));
         let target = match &found.cluster {
             None => BackendTarget::Broken(plan.broken(&terms.backend)),
@@ -207,9 +208,24 @@ fn providers<'a>(plan: &Plan, it: &Reached, terms: &'a ir::AiBackend, effective:
             },
         };
         let reference = terms.backend.clone();
-        (terms, Backend { reference, effective: Arc::new(effective), target, host }, has_own)
+        (terms, Backend { reference, effective: Arc::new(effective), target, host }, own)
     };
     Arc::new(Ai::new(name, terms, terms.providers.iter().zip(&it.servers).map(provider)))
+}
+
+/// What of the policies at a provider is not above it. What the levels there keep to themselves is not its to change.
+fn own_terms<'a>(
+    met: &Effective,
+    level: impl Iterator<Item = &'a Arc<Attachment>> + Clone,
+    above: Option<*const Attachment>,
+) -> OwnTerms {
+    let ai = level.clone().find(|it| it.policy.kind() == Kind::Ai);
+    let ai = ai.filter(|_| met.part(Kind::Ai).map(Arc::as_ptr) != above).cloned();
+    let holds = |it: &&Arc<Attachment>| met.filters().iter().any(|held| Arc::ptr_eq(held, it));
+    let decides = |it: &&Arc<Attachment>| it.policy.kind().rung() == Rung::Authority;
+    let admission: Vec<_> = level.filter(decides).filter(holds).cloned().collect();
+    let admission = (!admission.is_empty()).then(|| Arc::new(Effective::default().under(&admission)));
+    OwnTerms { ai, admission }
 }
 
 fn endpoint(

@@ -13,22 +13,30 @@ use super::request::{Stop, answer_expect};
 use crate::plan::Terms;
 use crate::session::{Hold, Recording, Wishes, Wrapped};
 
+/// Bodies up to this are kept by Pingora itself when they are read, and sent at the start of each attempt.
+const KEPT_BYTES_MAX: usize = 64 << 10;
+
 /// Swaps in the wrapping session where something needs it; most requests need nothing.
 pub(super) async fn wrap(session: &mut Session, ctx: &mut Ctx, terms: &Terms) -> Result<(), Stop> {
     let Some(settings) = ctx.settings().cloned() else { return Ok(()) };
     let limit = terms.http.max_buffer_size;
     let has_body = !session.is_body_empty() && !ctx.is_upgrade;
     let buffer = settings.buffer().filter(|_| !ctx.is_upgrade);
-    let recording = match (ctx.facts.body.held(), buffer.and_then(|it| it.request.as_ref()).filter(|_| has_body)) {
+    // Another provider may have terms of its own, and what is translated is finished late.
+    let is_kept = ctx.keeps_body
+        && ctx.ai.as_ref().is_none_or(|it| it.translation.is_none() && !it.has_next())
+        && !session.as_ref().retry_buffer_truncated()
+        && ctx.facts.body.held().is_some_and(|it| is_kept_as_it_is(it));
+    let whole = |ctx: &mut Ctx, held: &HeldBody| match ctx.ai.as_mut().and_then(|it| it.record()) {
+        Some(pieces) => Recording::of(pieces, true, limit),
+        None => recording(held, limit),
+    };
+    let held = ctx.facts.body.held().cloned();
+    let recording = match (&held, buffer.and_then(|it| it.request.as_ref()).filter(|_| has_body)) {
         // Changed, or read to its end: there is nothing left to be held.
-        (Some(held), _) if held.whole => Some(match ctx.ai.as_ref().and_then(|it| it.settled()) {
-            Some(pieces) => Recording::of(pieces.clone(), true, limit),
-            None => recording(held, limit),
-        }),
-        (held, Some(terms)) => {
-            let held = held.cloned().unwrap_or_default();
-            Some(hold_request(session, held, terms, limit).await?)
-        }
+        (Some(_), _) if is_kept => None,
+        (Some(held), _) if held.whole => Some(whole(ctx, held)),
+        (held, Some(terms)) => Some(hold_request(session, held.clone().unwrap_or_default(), terms, limit).await?),
         (Some(held), None) => Some(recording(held, limit)),
         (None, None) if has_body && (settings.retry().is_some() || ctx.ai.as_ref().is_some_and(|it| it.has_next())) => {
             Some(Recording::new(limit))
@@ -47,9 +55,19 @@ pub(super) async fn wrap(session: &mut Session, ctx: &mut Ctx, terms: &Terms) ->
     if unneeded && !finish::wants_body(ctx) && ctx.a2a.is_none() {
         return Ok(());
     }
+    // What is wrapped sends what it has recorded.
+    let recording = match held.filter(|_| is_kept) {
+        Some(held) => Some(whole(ctx, &held)),
+        None => recording,
+    };
     let wishes = Wishes { recording, hold, request_deadline: ctx.request_deadline, upgrade: ctx.is_upgrade, drain };
     ctx.wrapped = Some(Wrapped::install(&mut session.downstream_session, wishes));
     Ok(())
+}
+
+/// Whether this is what Pingora has kept, where it keeps bodies.
+fn is_kept_as_it_is(held: &HeldBody) -> bool {
+    held.whole && !held.replaced && (1..=KEPT_BYTES_MAX).contains(&held.bytes.len())
 }
 
 /// What was read ahead, to be sent first.
@@ -82,14 +100,15 @@ pub async fn read_ahead(session: &mut Session, ctx: &mut Ctx, wanted: Wanted) ->
         return Err(too_large());
     }
     answer_expect(session).await?;
-    let mut bytes = BytesMut::from(held.bytes);
-    if let Some(length) = declared(session).filter(|_| wanted == Wanted::Whole) {
-        // At once: what grows step by step is held twice.
-        bytes.reserve(length.saturating_sub(bytes.len()));
+    let length = declared(session);
+    if session.as_ref().body_bytes_read() == 0 && length.is_none_or(|it| it <= KEPT_BYTES_MAX) {
+        session.as_mut().enable_retry_buffering();
+        ctx.keeps_body = true;
     }
+    let mut bytes = Gathered::new(held.bytes, length.filter(|_| wanted == Wanted::Whole));
     let (mut whole, mut rest) = (true, Rest::More);
     while let Some(chunk) = session.downstream_session.read_request_body().await.map_err(|it| it.into_down())? {
-        bytes.extend_from_slice(&chunk);
+        bytes.push(chunk);
         if bytes.len() > bytes_max {
             if all {
                 session.set_keepalive(None);
@@ -102,8 +121,43 @@ pub async fn read_ahead(session: &mut Session, ctx: &mut Ctx, wanted: Wanted) ->
             break;
         }
     }
-    ctx.facts.body = RequestBody::Held(HeldBody { bytes: bytes.freeze(), whole, rest, replaced: false });
+    ctx.facts.body = RequestBody::Held(HeldBody { bytes: bytes.whole(), whole, rest, replaced: false });
     Ok(())
+}
+
+/// A body that comes in pieces. One piece alone is not copied.
+struct Gathered {
+    first: Bytes,
+    all: BytesMut,
+    length: Option<usize>,
+}
+
+impl Gathered {
+    fn new(first: Bytes, length: Option<usize>) -> Self {
+        Self { first, all: BytesMut::new(), length }
+    }
+
+    fn len(&self) -> usize {
+        self.first.len() + self.all.len()
+    }
+
+    fn push(&mut self, piece: Bytes) {
+        if self.len() == 0 {
+            self.first = piece;
+            return;
+        }
+        let first = std::mem::take(&mut self.first);
+        if !first.is_empty() {
+            // At once: what grows step by step is held twice.
+            self.all.reserve(self.length.unwrap_or_default().max(first.len() + piece.len()));
+            self.all.extend_from_slice(&first);
+        }
+        self.all.extend_from_slice(&piece);
+    }
+
+    fn whole(self) -> Bytes {
+        if self.first.is_empty() { self.all.freeze() } else { self.first }
+    }
 }
 
 /// The length that the client has announced.

@@ -34,6 +34,8 @@ pub struct Ctx {
     pub wrapped: Option<Slot>,
     /// Most that is held of a body (`maxBufferSize`).
     pub body_bytes_max: usize,
+    /// Pingora keeps what is read of the body, from its beginning, as far as it is short.
+    pub keeps_body: bool,
     /// Bodies as they pass, where the log reads them.
     pub(super) seen: Option<Box<Seen>>,
     /// What a response that was finished late leaves for the log.
@@ -135,6 +137,7 @@ impl Ctx {
             terms: None,
             wrapped: None,
             body_bytes_max: 0,
+            keeps_body: false,
             seen: None,
             left: None,
             original: Original::default(),

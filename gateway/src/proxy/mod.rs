@@ -38,7 +38,7 @@ use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 pub use ctx::Ctx;
 pub(crate) use finish::is_events;
 pub(crate) use log::reads as log_reads;
-pub(crate) use pass::admission;
+pub(crate) use pass::{admission, admission_of};
 
 use crate::a2a::A2a;
 use crate::listen::carried::Carried;

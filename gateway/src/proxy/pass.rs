@@ -128,11 +128,22 @@ async fn left(socket: &Arc<SocketDigest>) {
 pub(crate) async fn admission(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx) -> Result<Option<Reply>, Stop> {
     let Some(backend) = ctx.backend().filter(|it| !it.effective.filters().is_empty()) else { return Ok(None) };
     let (effective, name) = (backend.effective.clone(), backend.target.name().into());
+    admission_of(proxy, session, ctx, &effective, name).await
+}
+
+/// As [`admission`], of policies that are not all of the backend's.
+pub(crate) async fn admission_of(
+    proxy: &Proxy,
+    session: &mut Session,
+    ctx: &mut Ctx,
+    effective: &Effective,
+    name: ir::Text,
+) -> Result<Option<Reply>, Stop> {
     let whereabouts = &mut ctx.facts.whereabouts;
     whereabouts.backend = Some(name);
     whereabouts.listener = ctx.listener.as_ref().map(|it| it.listener.clone());
     whereabouts.route = ctx.entry.as_ref().map(|it| it.route.clone());
-    run(proxy, session, ctx, &effective, Until::Admitted).await
+    run(proxy, session, ctx, effective, Until::Admitted).await
 }
 
 /// What policies do with the body once the backend is known, before the first attempt.

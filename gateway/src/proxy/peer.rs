@@ -9,6 +9,7 @@ use pingora_proxy::Session;
 use protocols::http::hop;
 
 use super::ctx::Ctx;
+use super::inputs;
 use crate::plan::BackendTarget;
 use crate::upstream::{Cluster, Wanted};
 
@@ -16,7 +17,7 @@ use crate::upstream::{Cluster, Wanted};
 const BACKOFF_DOUBLINGS_MAX: u32 = 10;
 
 pub(super) async fn choose(session: &Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
-    go_on(ctx);
+    go_on(session, ctx);
     let (resolved, ai) = (ctx.resolved.clone(), ctx.ai.as_ref().map(|it| (it.ai.clone(), it.position())));
     let target = match &ai {
         Some((ai, at)) => at.and_then(|at| ai.backend(at)),
@@ -57,9 +58,7 @@ pub(super) async fn choose(session: &Session, ctx: &mut Ctx) -> Result<Box<HttpP
     let limit = [per_try, per_attempt, per_call].into_iter().flatten().min();
     // Whoever is asked last is waited for.
     let streams = ctx.ai.as_ref().is_some_and(|it| it.stream && it.has_next());
-    // A provider's own terms need not say it.
-    let first = effective.ai().and_then(|it| it.first_token);
-    let first = first.or_else(|| ctx.settings()?.ai()?.first_token).filter(|_| streams);
+    let first = effective.ai().and_then(|it| it.first_token).filter(|_| streams);
     if let Some(slot) = &ctx.wrapped {
         slot.set_attempt_deadline(limit.map(|limit| now + limit));
         slot.await_first(first.map(|first| now + first));
@@ -83,12 +82,14 @@ pub(super) async fn choose(session: &Session, ctx: &mut Ctx) -> Result<Box<HttpP
 }
 
 /// Another try at a language model is one at the next provider, where there is one.
-fn go_on(ctx: &mut Ctx) {
-    if ctx.attempt.count == 0 {
+fn go_on(session: &Session, ctx: &mut Ctx) {
+    if ctx.attempt.count == 0 || !ctx.ai.as_ref().is_some_and(|it| it.has_next()) {
         return;
     }
-    let Some(asked) = ctx.ai.as_mut().filter(|it| it.has_next()) else { return };
+    let Some(mut asked) = ctx.ai.take() else { return };
     asked.advance();
+    asked.finish(inputs::request(session.req_header(), ctx));
+    ctx.ai = Some(asked);
     // Endpoints of another cluster: none of them was tried, and its own limits hold.
     ctx.attempt.tried.clear();
     ctx.attempt.lease = None;

@@ -47,74 +47,6 @@ async fn the_model_says_which_provider_is_asked() {
     gateway.stop().await;
 }
 
-/// What is written beside a model holds for it alone, over what its provider has and under what the client says.
-#[tokio::test]
-async fn each_model_has_terms_of_its_own() {
-    let backend = Backend::http(|_| async { answer::json(&json!({"id": "c"})) });
-    let url = format!("http://{}", backend.addr());
-    let document = format!(
-        r#"
-gateways:
-  default: {{ port: 0 }}
-llm:
-  providers:
-  - name: own
-    provider: openai
-    params: {{ baseUrl: '{url}/v1', apiKey: params-key }}
-    defaults:
-      defaults: {{ temperature: 0.2, seed: 7 }}
-      requestHeaders: {{ set: {{ x-team: provider }} }}
-  models:
-  - name: plain
-    provider: {{ reference: own }}
-  - name: own
-    provider: {{ reference: own }}
-    defaults: {{ temperature: 0.9 }}
-    overrides: {{ service_tier: flex }}
-    requestHeaders: {{ set: {{ x-team: model }} }}
-    auth: {{ key: model-key }}
-  - name: claude
-    provider: anthropic
-    params: {{ baseUrl: '{url}', apiKey: k }}
-    promptCaching: {{ minTokens: 10, cacheMessages: false }}
-    defaults: {{ top_k: 3 }}
-  policies:
-    ai: {{ prompts: {{ append: [{{ role: user, content: thanks }}] }}, overrides: {{ n: 1 }} }}
-"#
-    );
-    let gateway = Gateway::start(&document).await;
-    let client = gateway.client();
-    let thanks = json!({"role": "user", "content": "thanks"});
-    let hi = json!({"role": "user", "content": "hi"});
-    for (model, more, team, key) in [
-        ("plain", json!({"temperature": 0.2, "seed": 7}), "provider", "Bearer params-key"),
-        ("own", json!({"temperature": 0.9, "seed": 7, "service_tier": "flex"}), "model", "Bearer model-key"),
-    ] {
-        client.post("/v1/chat/completions").json(&json!({"model": model, "messages": [hi]})).await.expect_status(200);
-        let seen = backend.stats().last();
-        let mut want = json!({"model": model, "messages": [hi, thanks], "n": 1});
-        want.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
-        assert_eq!(seen.json(), want, "{model}: once each");
-        assert_eq!((seen.header("x-team"), seen.header("authorization")), (Some(team), Some(key)), "{model}");
-    }
-    let said = json!({"model": "own", "messages": [hi], "temperature": 0.1});
-    client.post("/v1/chat/completions").json(&said).await.expect_status(200);
-    assert_eq!(backend.stats().last().json()["temperature"], 0.1, "the client's own word stands");
-
-    // Of a request that is translated, too.
-    let system = json!({"role": "system", "content": "x".repeat(100)});
-    for (path, body) in [
-        ("/v1/messages", json!({"model": "claude", "max_tokens": 9, "system": "x".repeat(100), "messages": [hi]})),
-        ("/v1/chat/completions", json!({"model": "claude", "max_tokens": 9, "messages": [system, hi]})),
-    ] {
-        client.post(path).json(&body).await;
-        let seen = backend.stats().last().json();
-        assert_eq!(seen["system"][0]["cache_control"]["type"], "ephemeral", "{path}: {seen}");
-        assert_eq!(seen["top_k"], 3, "{path}: {seen}");
-    }
-    gateway.stop().await;
-}
-
 #[tokio::test]
 async fn models_that_can_be_asked_for_are_listed() {
     let mock = mock(json!([])).await;
@@ -143,7 +75,30 @@ async fn what_is_not_supported_is_refused_by_name() {
         (llm("{ name: 'a*b*', provider: openai }"), "one `*` at most"),
         (llm("{ name: m, provider: { reference: x } }"), "there is no provider `x`"),
         (llm("{ name: m, provider: openai, params: { baseUrl: 'h:1' } }"), "is not a base URL"),
-        (llm("{ name: m, provider: openai, guardrails: {} }"), "guardrails"),
+        (
+            llm("{ name: m, provider: openai, backendTunnel: {} }"),
+            "llm.models[0].backendTunnel: `backendTunnel` is not supported",
+        ),
+        (
+            llm("{ name: m, provider: openai, guardrails: { request: [{ regex: { rules: [] } }] } }"),
+            "llm.models[0].guardrails.request[0].regex.rules: 1 to 64 rules",
+        ),
+        (
+            llm("{ name: m, provider: openai, transformation: { n: 'llmRequest.n +' } }"),
+            "llm.models[0].transformation.n",
+        ),
+        (
+            llm("{ name: m, provider: openai, finalTransformation: { model: '\"x\"' } }"),
+            "llm.models[0].finalTransformation.model: is not set here",
+        ),
+        (
+            llm("{ name: m, provider: openai }\n  policies: { ai: { defaults: { n: 1 } }, guardrails: {} }"),
+            "llm.policies.ai: written twice, once of it as `guardrails`: write them as `ai.promptGuard`",
+        ),
+        (
+            llm("{ name: m, id: x, provider: openai }\n  - { name: n, id: x, provider: openai }"),
+            "provider `x` is already there",
+        ),
         (
             llm("{ name: m, provider: openai }\n  virtualModels:\n  - { name: v, routing: { conditional: {} } }"),
             "routing.conditional: the key `targets` is missing",

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use filters::ai::PromptCachingConfig;
+use filters::ai::{PromptCachingConfig, PromptGuardConfig};
 use filters::backend_auth::ValueConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::GatewayRefs;
-use crate::local::policies::{RoutePolicies, TargetPolicies};
+use crate::local::policies::{LlmPolicies, TargetPolicies};
 
 /// Providers of language models that clients see as one: a single one, or `groups` of them.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -201,7 +201,7 @@ pub struct SimpleLlm {
     /// Names that stand for models.
     #[serde(default)]
     pub virtual_models: Vec<LlmVirtualModel>,
-    pub policies: Option<RoutePolicies>,
+    pub policies: Option<LlmPolicies>,
 }
 
 /// A provider that models refer to.
@@ -225,10 +225,16 @@ pub struct LlmTerms {
     pub defaults: BTreeMap<String, Value>,
     /// Members of every request.
     pub overrides: BTreeMap<String, Value>,
+    /// Members of every request by CEL over `llmRequest`, its body.
+    pub transformation: BTreeMap<String, String>,
     /// Marks for the cache of a provider that has them.
     pub prompt_caching: Option<PromptCachingConfig>,
     /// Headers of requests to the provider.
     pub request_headers: Option<filters::header_modifier::Config>,
+    /// Headers of its answers.
+    pub response_headers: Option<filters::header_modifier::Config>,
+    /// When it is not asked for a while.
+    pub health: Option<filters::health::Config>,
     /// Connections to the provider are in TLS on these terms.
     #[serde(alias = "backendTLS")]
     pub tls: Option<filters::backend_tls::Config>,
@@ -240,6 +246,8 @@ pub struct LlmTerms {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LlmModel {
+    /// What it is known by here, whatever its place in the list. Default: its place and its name.
+    pub id: Option<String>,
     /// What clients ask for: a name, with one `*` at most.
     pub name: String,
     /// `internal`: only virtual models lead to it, and no list shows it.
@@ -254,10 +262,24 @@ pub struct LlmModel {
     /// Members of every request.
     #[serde(default)]
     pub overrides: BTreeMap<String, Value>,
+    /// Members of every request by CEL over `llmRequest`, its body.
+    #[serde(default)]
+    pub transformation: BTreeMap<String, String>,
+    /// The same over the body as the provider gets it, in whatever dialect that is.
+    #[serde(default)]
+    pub final_transformation: BTreeMap<String, String>,
+    /// Who may ask for it.
+    pub authorization: Option<filters::authorization::Config>,
+    /// What requests to it and its answers may say, besides what `llm.policies.guardrails` says.
+    pub guardrails: Option<PromptGuardConfig>,
     /// Marks for the cache of a provider that has them.
     pub prompt_caching: Option<PromptCachingConfig>,
     /// Headers of requests to the provider.
     pub request_headers: Option<filters::header_modifier::Config>,
+    /// Headers of its answers.
+    pub response_headers: Option<filters::header_modifier::Config>,
+    /// When the provider is not asked for a while.
+    pub health: Option<filters::health::Config>,
     /// Connections to the provider are in TLS on these terms.
     #[serde(alias = "backendTLS")]
     pub tls: Option<filters::backend_tls::Config>,

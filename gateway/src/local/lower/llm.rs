@@ -1,5 +1,6 @@
 //! The shorthand `llm`: a backend that goes by models, a route, and a listener where no gateway is named.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use filters::expr::Site;
@@ -73,19 +74,37 @@ impl Lowering<'_> {
         (position, it): (usize, doc::LlmModel),
     ) -> Option<AiProvider> {
         let doc::LlmModel {
+            id,
             name,
             visibility,
             provider,
             params,
             defaults,
             overrides,
+            transformation,
+            final_transformation,
+            authorization,
+            guardrails,
             prompt_caching,
             request_headers,
+            response_headers,
+            health,
             tls,
             auth,
             policies,
         } = it;
-        let own = doc::LlmTerms { defaults, overrides, prompt_caching, request_headers, tls, auth };
+        let own = doc::LlmTerms {
+            defaults,
+            overrides,
+            transformation,
+            prompt_caching,
+            request_headers,
+            response_headers,
+            health,
+            tls,
+            auth,
+        };
+        let model_alone = ModelTerms { final_transformation, authorization, guardrails };
         self.check(format!("{path}.name"), Pattern::parse(&name).map(drop));
         let (provider, params, terms) = self.llm_reference(path, providers, (provider, params, own))?;
         let at = format!("{path}.provider");
@@ -116,7 +135,7 @@ impl Lowering<'_> {
                 self.check(format!("{path}.params.baseUrl"), split(&url)).map(|(host, path)| (Some(host), path))?
             }
         };
-        let mut further = self.llm_terms(path, terms, policies.as_ref());
+        let mut further = self.llm_terms(path, (terms, model_alone), policies.as_ref());
         let key = self.scoped(&format!("{path}.params.apiKey"), |scope| {
             let config = api_key.map(|it| backend_auth::Config {
                 key: Some(backend_auth::KeyConfig::Plain(it)),
@@ -126,7 +145,7 @@ impl Lowering<'_> {
         });
         further.extend(key);
         let written = Written {
-            name: format!("{position}:{name}"),
+            name: id.unwrap_or_else(|| format!("{position}:{name}")),
             known: Known { model, of },
             host,
             path_override: None,
@@ -141,8 +160,24 @@ impl Lowering<'_> {
     }
 
     /// What is written beside a model as the policies that it stands for.
-    fn llm_terms(&mut self, path: &str, it: doc::LlmTerms, policies: Option<&TargetPolicies>) -> Vec<Policy> {
-        let doc::LlmTerms { defaults, overrides, prompt_caching, request_headers, tls, auth } = it;
+    fn llm_terms(
+        &mut self,
+        path: &str,
+        (it, alone): (doc::LlmTerms, ModelTerms),
+        policies: Option<&TargetPolicies>,
+    ) -> Vec<Policy> {
+        let doc::LlmTerms {
+            defaults,
+            overrides,
+            transformation,
+            prompt_caching,
+            request_headers,
+            response_headers,
+            health,
+            tls,
+            auth,
+        } = it;
+        let ModelTerms { final_transformation, authorization, guardrails } = alone;
         for (key, other, twice) in [
             (
                 "requestHeaders",
@@ -156,16 +191,38 @@ impl Lowering<'_> {
                 self.problem(format!("{path}.{key}"), format!("is what `policies.{other}` is: keep one of the two"));
             }
         }
-        let shapes = !defaults.is_empty() || !overrides.is_empty() || prompt_caching.is_some();
         self.scoped(path, |scope| {
             scope.site = Site::Backend;
-            let ai = ai::Config { defaults, overrides, prompt_caching, ..ai::Config::default() };
-            let ai = shapes.then(|| ai.lower(scope)).flatten().map(Policy::Ai);
-            let headers = request_headers.and_then(|it| scope.at("requestHeaders", |scope| it.lower_request(scope)));
+            let request_headers =
+                request_headers.and_then(|it| scope.at("requestHeaders", |scope| it.lower_request(scope)));
+            let response_headers =
+                response_headers.and_then(|it| scope.at("responseHeaders", |scope| it.lower_response(scope)));
+            let authorization = authorization.and_then(|it| scope.at("authorization", |scope| it.lower(scope)));
+            let health = health.and_then(|it| scope.at("health", |scope| it.lower(scope)));
             let tls = tls.and_then(|it| scope.at("tls", |scope| it.lower(scope)));
             let auth = auth.and_then(|it| scope.at("auth", |scope| it.lower(scope)));
-            let headers = headers.map(Policy::RequestHeaderModifier);
-            [ai, headers, tls.map(Policy::BackendTls), auth.map(Policy::BackendAuth)].into_iter().flatten().collect()
+            let written = ai::Config { defaults, overrides, prompt_caching, ..ai::Config::default() };
+            let written = (written != ai::Config::default()).then(|| written.lower(scope)).flatten();
+            let expressions = ai::Policy {
+                transformations: ai::expressions(transformation, "transformation", scope),
+                final_transformations: ai::expressions(final_transformation, "finalTransformation", scope),
+                ..ai::Policy::default()
+            };
+            let guards = guardrails.and_then(|it| scope.at("guardrails", |scope| it.lower(scope)));
+            let parts = [written, Some(expressions), guards].into_iter().flatten();
+            let shape = parts.fold(ai::Policy::default(), |all, it| it.over(&all));
+            [
+                (shape != ai::Policy::default()).then_some(Policy::Ai(shape)),
+                request_headers.map(Policy::RequestHeaderModifier),
+                response_headers.map(Policy::ResponseHeaderModifier),
+                authorization.map(Policy::Authorization),
+                health.map(Policy::Health),
+                tls.map(Policy::BackendTls),
+                auth.map(Policy::BackendAuth),
+            ]
+            .into_iter()
+            .flatten()
+            .collect()
         })
     }
 
@@ -258,14 +315,34 @@ impl Lowering<'_> {
     }
 }
 
+/// What a model alone can have: its provider's entry has no such keys.
+struct ModelTerms {
+    final_transformation: BTreeMap<String, String>,
+    authorization: Option<filters::authorization::Config>,
+    guardrails: Option<ai::PromptGuardConfig>,
+}
+
 /// A model's terms over those of its provider.
 fn over(own: doc::LlmTerms, under: &doc::LlmTerms) -> doc::LlmTerms {
-    let doc::LlmTerms { defaults, overrides, prompt_caching, request_headers, tls, auth } = under.clone();
+    let doc::LlmTerms {
+        defaults,
+        overrides,
+        transformation,
+        prompt_caching,
+        request_headers,
+        response_headers,
+        health,
+        tls,
+        auth,
+    } = under.clone();
     doc::LlmTerms {
         defaults: defaults.into_iter().chain(own.defaults).collect(),
         overrides: overrides.into_iter().chain(own.overrides).collect(),
+        transformation: transformation.into_iter().chain(own.transformation).collect(),
         prompt_caching: own.prompt_caching.or(prompt_caching),
         request_headers: own.request_headers.or(request_headers),
+        response_headers: own.response_headers.or(response_headers),
+        health: own.health.or(health),
         tls: own.tls.or(tls),
         auth: own.auth.or(auth),
     }

@@ -9,6 +9,7 @@ use filters::ai::{
     PromptGuardConfig, PromptRole, Prompts, PromptsConfig, RegexConfig, Rejection, RejectionConfig, Rule, RuleConfig,
     Streaming, Webhook, WebhookConfig, WebhookFailureMode, WebhookTarget,
 };
+use filters::expr::Expression;
 use ir::Text;
 
 use super::callout;
@@ -21,6 +22,8 @@ pub(super) fn encode(it: &Policy) -> pb::Ai {
         aliases,
         defaults,
         overrides,
+        transformations,
+        final_transformations,
         prompts: Prompts { before, behind },
         caching,
         request,
@@ -30,11 +33,15 @@ pub(super) fn encode(it: &Policy) -> pb::Ai {
         first_token,
     } = it;
     let pairs = |list: &[(Text, Text)]| list.iter().map(|(a, b)| (a.to_string(), b.to_string())).collect();
+    let expressions =
+        |list: &[(Text, Expression)]| list.iter().map(|(a, b)| (a.to_string(), b.text().to_owned())).collect();
     let guards = |Guards { guards, hold_back: _ }: &Guards| guards.iter().map(encode_guard).collect();
     pb::Ai {
         model_aliases: pairs(aliases),
         defaults: pairs(defaults),
         overrides: pairs(overrides),
+        transformations: expressions(transformations),
+        final_transformations: expressions(final_transformations),
         request_guards: guards(request),
         response_guards: guards(response),
         streams_unguarded: !streaming,
@@ -179,6 +186,8 @@ pub(super) fn decode(it: pb::Ai, scope: &mut Scope<'_>) -> Option<Policy> {
         prepend,
         append,
         prompt_caching,
+        transformations,
+        final_transformations,
     } = it;
     let before = scope.problems.len();
     let values = |map: BTreeMap<String, String>, key: &'static str, scope: &mut Scope<'_>| {
@@ -206,6 +215,8 @@ pub(super) fn decode(it: pb::Ai, scope: &mut Scope<'_>) -> Option<Policy> {
         model_aliases: model_aliases.into_iter().collect(),
         defaults,
         overrides,
+        transformations: transformations.into_iter().collect(),
+        final_transformations: final_transformations.into_iter().collect(),
         prompt_guard: Some(PromptGuardConfig {
             streaming: if streams_unguarded { Streaming::Disabled } else { Streaming::Enabled },
             hold_back: hold_back.map(|it| usize::try_from(it).unwrap_or(usize::MAX)),

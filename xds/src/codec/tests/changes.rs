@@ -174,6 +174,8 @@ fn ai_of(
         model_aliases: [("gpt-*".to_owned(), "gpt-5".to_owned()), ("fast".to_owned(), "mini".to_owned())].into(),
         defaults: [("temperature".to_owned(), serde_json::json!(0.5))].into(),
         overrides: [("stop".to_owned(), serde_json::json!(["a", null]))].into(),
+        transformations: [("max_tokens".to_owned(), "llmRequest.max_tokens + 1".to_owned())].into(),
+        final_transformations: [("user".to_owned(), "request.host".to_owned())].into(),
         prompt_guard: Some(PromptGuardConfig {
             streaming: if streams { Streaming::Enabled } else { Streaming::Disabled },
             hold_back,
