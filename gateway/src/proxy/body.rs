@@ -32,6 +32,7 @@ pub(super) async fn wrap(session: &mut Session, ctx: &mut Ctx, terms: &Terms) ->
         None => recording(held, limit),
     };
     let held = ctx.facts.body.held().cloned();
+    ctx.body_at_hand = held.as_ref().is_some_and(|it| it.whole && !it.bytes.is_empty());
     let recording = match (&held, buffer.and_then(|it| it.request.as_ref()).filter(|_| has_body)) {
         // Changed, or read to its end: there is nothing left to be held.
         (Some(_), _) if is_kept => None,
