@@ -3,12 +3,15 @@
 `authz`: this program is the authorization server of a real gateway (`envoy.service.auth.v3`), which curl asks.
 `quota`: this program is its rate limit server (`envoy.service.ratelimit.v3`): fixed windows, counted by the descriptors and
 the hits that come over the wire.
+`limitador`: a published limiter (`limitador/`, in LIMITADOR) with Debian's Redis behind it is that server, of two gateways.
 
 Run it through `tests/outside/run`.
 """
 
 import json
+import os
 import pathlib
+import socket
 import subprocess
 import sys
 import tempfile
@@ -217,8 +220,69 @@ def quota(binary, folder):
     server.stop()
 
 
+class Limitador:
+    """The published limiter: so many hits in ten minutes for each user, counted in Redis."""
+
+    def __init__(self, redis):
+        command = [os.environ["LIMITADOR"], redis, "shop", str(LIMIT), "600", "descriptors[0].user"]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self.address = self.process.stdout.readline().strip()
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait()
+
+
+def limitador(binary, folder):
+    print("== Limitador and Redis, two real gateways, curl", flush=True)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", str(folder)]
+    log = open(folder / "redis.log", "w")
+    redis = subprocess.Popen(["redis-server", *options], stdout=log, stderr=log)
+
+    def listens():
+        try:
+            return socket.create_connection(("127.0.0.1", port), 1)
+        except OSError:
+            return None
+
+    def policies(server):
+        user = {"entries": [{"key": "user", "value": 'request.headers["x-user"]'}]}
+        costs = {"cost": 'request.path == "/big" ? 4 : 1'}
+        return {"remoteRateLimit": {"host": server.address, "domain": "shop", "descriptors": [user | costs]}}
+
+    try:
+        until(listens, "Redis listens").close()
+        server = Limitador(f"redis://127.0.0.1:{port}")
+        with Gateway(binary, folder / "one", policies(server)) as one, Gateway(binary, folder / "two", policies(server)) as two:
+            eve = [gateway.curl("/a", "x-user: eve") for gateway in (one, two, one, two, one)]
+            check([it[0] for it in eve] == [200] * LIMIT, "who has something left gets in")
+            left = [it[1].get("x-ratelimit-remaining") for it in eve]
+            check(left == ["4", "3", "2", "1", "0"], f"and both gateways say how much, of one quota: {left}")
+            refused = [gateway.curl("/a", "x-user: eve") for gateway in (one, two)]
+            check([it[0] for it in refused] == [429, 429], "then neither lets in")
+            check(one.curl("/a", "x-user: bob")[0] == 200, "somebody else has a quota of his own")
+            check(two.curl("/big", "x-user: bob")[0] == 200, "a request may cost more than one hit")
+            check(one.curl("/a", "x-user: bob")[0] == 429, "and uses the quota up")
+        server.stop()
+        # Another process of it, which knows what Redis knows.
+        server = Limitador(f"redis://127.0.0.1:{port}")
+        with Gateway(binary, folder / "three", policies(server)) as gateway:
+            check(gateway.curl("/a", "x-user: eve")[0] == 429, "a server that was started anew still knows")
+            check(gateway.curl("/a", "x-user: carl")[0] == 200, "and counts on")
+            redis.kill()
+            redis.wait()
+            check(gateway.curl("/a", "x-user: carl")[0] == 500, "one without its Redis cannot say: closed, with 500")
+            server.stop()
+            check(gateway.curl("/a", "x-user: carl")[0] == 500, "as one that is gone")
+    finally:
+        redis.kill()
+
+
 def main():
-    halves = {"authz": authz, "quota": quota}
+    halves = {"authz": authz, "quota": quota, "limitador": limitador}
     wanted = sys.argv[2:] or list(halves)
     with tempfile.TemporaryDirectory() as folder:
         for name in wanted:

@@ -42,6 +42,8 @@ pub struct AiProvider {
     pub priority: u32,
     /// Only virtual models lead to it, and no list shows it.
     pub internal: bool,
+    /// CEL over the request and `llmRequest`: where it does not hold, this one is not there. Always, if absent.
+    pub when: Option<Text>,
 }
 
 /// Where a provider looks for its key.

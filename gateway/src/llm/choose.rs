@@ -77,13 +77,12 @@ pub(crate) fn candidates(
     model: Option<&str>,
     draw: &Draw<'_>,
 ) -> Result<Vec<Candidate>, Nobody> {
-    let random = draw.random;
     let mut found = match model {
-        _ if !ai.routes_models => ranked(ai, None, false, random),
+        _ if !ai.routes_models => ranked(ai, None, false, draw),
         None => return Err(Nobody::new(400, "missing_model", "the request names no model")),
         Some(model) => match ai.virtual_models.iter().find(|(name, _)| **name == *model) {
             Some((_, routing)) => of_virtual(ai, routing, draw),
-            None => ranked(ai, Some(model), false, random),
+            None => ranked(ai, Some(model), false, draw),
         },
     };
     if found.is_empty() {
@@ -135,9 +134,10 @@ impl Index {
 }
 
 /// The providers that serve a model by the most specific of their patterns, by priority, those of one shuffled.
-fn ranked(ai: &Ai, model: Option<&str>, also_internal: bool, random: u64) -> Vec<Candidate> {
+fn ranked(ai: &Ai, model: Option<&str>, also_internal: bool, draw: &Draw<'_>) -> Vec<Candidate> {
+    let holds = |it: &Provider| it.when.as_ref().is_none_or(|it| it.as_ref().is_some_and(draw.holds));
     let of = |position: usize| {
-        let provider = ai.providers.get(position).filter(|it| also_internal || !it.internal)?;
+        let provider = ai.providers.get(position).filter(|it| (also_internal || !it.internal) && holds(it))?;
         Some((position, provider))
     };
     let mut found: Vec<(usize, &Provider)> = match model {
@@ -151,7 +151,7 @@ fn ranked(ai: &Ai, model: Option<&str>, also_internal: bool, random: u64) -> Vec
         found.extend(serving.take_while(|(_, it)| Some(it.serves.specificity()) == best));
     }
     if found.len() > 1 {
-        found.sort_by_cached_key(|(position, it)| (it.priority, scattered(random, it.place), *position));
+        found.sort_by_cached_key(|(position, it)| (it.priority, scattered(draw.random, it.place), *position));
     }
     let candidate = |(provider, it): (usize, &Provider)| Candidate { provider, model: it.model.clone(), body: None };
     found.into_iter().map(candidate).collect()
@@ -160,7 +160,7 @@ fn ranked(ai: &Ai, model: Option<&str>, also_internal: bool, random: u64) -> Vec
 fn of_virtual(ai: &Ai, routing: &Routing, draw: &Draw<'_>) -> Vec<Candidate> {
     let random = draw.random;
     let of = |model: &Text| {
-        let found = ranked(ai, Some(model), true, random).into_iter();
+        let found = ranked(ai, Some(model), true, draw).into_iter();
         found.map(|it| Candidate { model: it.model.or_else(|| Some(model.clone())), ..it }).collect::<Vec<_>>()
     };
     match routing {
@@ -228,6 +228,7 @@ mod tests {
             serves: (*serves).into(),
             priority: *priority,
             internal: *internal,
+            when: None,
         };
         let providers: Vec<_> = providers.iter().map(terms).collect();
         let backend = |_| Backend {

@@ -27,6 +27,7 @@ mod webhook;
 
 use std::sync::Arc;
 
+use filters::expr::Expression;
 use filters::{Attachment, Effective, Policy};
 use ir::{AiKeyPlace, Text};
 use protocols::llm::{Operation, Pattern};
@@ -76,6 +77,8 @@ pub(crate) struct Provider {
     serves: Pattern,
     priority: u32,
     internal: bool,
+    /// When it is there at all; always, where there is no condition.
+    when: Option<Option<Expression>>,
     /// Models that it asked not to be asked for, for a while.
     cooling: cool::Cooling,
     pub(crate) backend: Backend,
@@ -103,7 +106,8 @@ impl Ai {
 
 impl Provider {
     fn new(terms: &ir::AiProvider, backend: Backend, own: OwnTerms) -> Self {
-        let ir::AiProvider { name, backend: _, system, key, base, formats, model, serves, priority, internal } = terms;
+        let ir::AiProvider { name, backend: _, system, key, base, formats, model, serves, priority, internal, when } =
+            terms;
         let format = |it: &ir::AiFormat| Some((Operation::parse(&it.kind)?, it.path.clone()));
         Self {
             name: name.clone(),
@@ -117,6 +121,8 @@ impl Provider {
             serves: Pattern::parse(serves).unwrap_or_else(|_| Pattern::Exact(serves.to_string())),
             priority: *priority,
             internal: *internal,
+            // As above: what is no condition never holds.
+            when: when.as_ref().map(|it| filters::ai::condition(it).ok()),
             cooling: cool::Cooling::default(),
             backend,
             own,

@@ -35,11 +35,8 @@ pub(super) fn apply(client: &RequestHeader, ctx: &mut Ctx, asked: &mut Asked) ->
     }
     asked.marks = policy.caching.map(|it| it.marks());
     let body = asked.body.clone().filter(|_| !policy.request.is_empty())?;
-    match ruled(&policy.request, &body, ctx, asked) {
-        Ok(other) => other.map(|it| asked.become_other(it)),
-        Err(reply) => return Some(reply),
-    };
-    None
+    let judged = ruled(&policy.request, &body, ctx, asked);
+    asked.settle_body(judged)
 }
 
 /// What the rules of guards make of a body; nothing where it stays as it is. A reply refuses it.
@@ -68,11 +65,8 @@ pub(super) async fn ask(proxy: &Proxy, client: &RequestHeader, ctx: &mut Ctx, as
     let settings = ctx.settings().cloned()?;
     let guards = settings.ai().map(|it| &it.request).filter(|it| it.asks())?;
     let body = asked.body.clone()?;
-    match served(proxy, client, ctx, asked, (guards, body)).await {
-        Ok(other) => other.map(|it| asked.become_other(it)),
-        Err(reply) => return Some(reply),
-    };
-    None
+    let judged = served(proxy, client, ctx, asked, (guards, body)).await;
+    asked.settle_body(judged)
 }
 
 /// Whether servers guard this request.
@@ -205,6 +199,18 @@ pub(super) fn note(guards: &Guards, found: &[usize], facts: &mut Facts) {
 }
 
 impl Asked {
+    /// What guards make of the body. A reply refuses it.
+    fn settle_body(&mut self, judged: Result<Option<Bytes>, Reply>) -> Option<Reply> {
+        match judged {
+            Ok(None) => None,
+            Ok(Some(body)) => {
+                self.become_other(body);
+                None
+            }
+            Err(reply) => Some(reply),
+        }
+    }
+
     /// Puts a changed body in the place of the client's.
     fn become_other(&mut self, body: Bytes) {
         (self.body, self.edited) = (Some(body), true);

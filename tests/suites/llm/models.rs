@@ -237,3 +237,27 @@ async fn who_may_ask_and_what_is_answered_is_said_for_each_model() {
     assert_eq!(backend.stats().requests(), asked, "it did not go on");
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn a_model_is_there_for_the_requests_that_it_matches() {
+    let backend = saying("hello");
+    let written = "  - { name: fast, provider: { reference: own }, params: { model: gold }, matches: [{ headers: [{ name: x-tier, value: { exact: gold } }] }, { headers: [{ name: x-team, value: { regex: 'a|b' } }, { name: ':method', value: { exact: POST } }] }] }\n  - { name: fast, provider: { reference: own }, params: { model: plain } }\n  - { name: alone, provider: { reference: own }, matches: [{ headers: [{ name: x-tier, value: { exact: 'say \"gold\"' } }] }] }\n";
+    let gateway = Gateway::start(&models(&backend, written, "")).await;
+    let ask = |model: &str, name: &'static str, value: &str| {
+        gateway.client().post(CHAT).header(name, value).json(&asking(model, "hi"))
+    };
+    for (name, value, want) in [
+        ("x-tier", "gold", "gold"),
+        ("x-tier", "silver", "plain"),
+        ("x-team", "b", "gold"),
+        ("x-team", "ab", "plain"),
+        ("x-other", "gold", "plain"),
+    ] {
+        ask("fast", name, value).await.expect_status(200);
+        assert_eq!(backend.stats().last().json()["model"], want, "{name}: {value}");
+    }
+    ask("alone", "x-tier", "say \"gold\"").await.expect_status(200);
+    let nobody = ask("alone", "x-tier", "gold").await.expect_status(404);
+    assert_eq!(nobody.json()["error"]["code"], "model_not_found");
+    gateway.stop().await;
+}

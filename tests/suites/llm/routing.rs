@@ -76,6 +76,10 @@ async fn what_is_not_supported_is_refused_by_name() {
         (llm("{ name: m, provider: { reference: x } }"), "there is no provider `x`"),
         (llm("{ name: m, provider: openai, params: { baseUrl: 'h:1' } }"), "is not a base URL"),
         (
+            llm("{ name: m, provider: openai, matches: [{ headers: [{ name: x, value: { regex: '(' } }] }] }"),
+            "llm.models[0].matches[0].headers[0].value.regex",
+        ),
+        (
             llm("{ name: m, provider: openai, backendTunnel: {} }"),
             "llm.models[0].backendTunnel: `backendTunnel` is not supported",
         ),

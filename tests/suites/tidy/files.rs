@@ -8,9 +8,10 @@ const TEST_LINES_MAX: usize = 1000;
 /// Files above the ceiling: the path, the lines it may have, and why it may.
 const LONG_FILES: [(&str, usize, &str); 0] = [];
 
-/// The only files with `unsafe`: descriptors that the service manager passes have no owner to take them from, and the
-/// allocator no other door for giving memory back.
-const UNSAFE_FILES: [&str; 2] = ["gateway/src/systemd/activation.rs", "gateway/src/memory.rs"];
+/// The only files with `unsafe`: descriptors that the service manager passes have no owner to take them from, the
+/// allocator no other door for giving memory back, and of its sockets to backends Pingora tells the number alone.
+const UNSAFE_FILES: [&str; 3] =
+    ["gateway/src/systemd/activation.rs", "gateway/src/memory.rs", "gateway/src/upstream/joined.rs"];
 
 const TOP_LEVEL: [&str; 12] = [
     "Cargo.toml",
@@ -77,7 +78,7 @@ fn nothing_is_left_for_later() {
 }
 
 #[test]
-fn unsafe_stands_in_one_file_only() {
+fn unsafe_stands_in_these_files_only() {
     let code = |path: &str| read(path).lines().map(|it| it.split("//").next().unwrap_or_default().to_owned()).collect();
     let mut offences = Vec::new();
     for path in tracked_rust()

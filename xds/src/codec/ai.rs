@@ -21,7 +21,7 @@ pub(super) fn encode(it: &AiBackend) -> pb::AiBackend {
 }
 
 fn encode_provider(it: &AiProvider) -> pb::AiProvider {
-    let AiProvider { name, backend, system, key, base, formats, model, serves, priority, internal } = it;
+    let AiProvider { name, backend, system, key, base, formats, model, serves, priority, internal, when } = it;
     let key = match key {
         AiKeyPlace::Authorization => KeyPlace::Authorization,
         AiKeyPlace::XApiKey => KeyPlace::XApiKey,
@@ -40,6 +40,7 @@ fn encode_provider(it: &AiProvider) -> pb::AiProvider {
         serves: serves.to_string(),
         priority: *priority,
         internal: *internal,
+        when: when.as_ref().map(ToString::to_string),
     }
 }
 
@@ -86,7 +87,7 @@ pub(super) fn decode(it: pb::AiBackend, scope: &mut Scope<'_>) -> Option<AiBacke
 }
 
 fn decode_provider(it: pb::AiProvider, scope: &mut Scope<'_>) -> Option<AiProvider> {
-    let pb::AiProvider { name, backend, system, key, base, formats, model, serves, priority, internal } = it;
+    let pb::AiProvider { name, backend, system, key, base, formats, model, serves, priority, internal, when } = it;
     let name = read::text(scope, "name", &name);
     let key = match read::choice(scope, "key", key) {
         KeyPlace::Unspecified | KeyPlace::Authorization => AiKeyPlace::Authorization,
@@ -106,8 +107,11 @@ fn decode_provider(it: pb::AiProvider, scope: &mut Scope<'_>) -> Option<AiProvid
         return None;
     };
     let backend = scope.at("backend", |scope| backend::decode_ref(backend, scope))?;
-    let (system, model) = (or(system, "custom"), model.map(Into::into));
-    Some(AiProvider { name, backend, system, key, base: base.into(), formats, model, serves, priority, internal })
+    if let Some(when) = &when {
+        scope.check("when", filters::ai::condition(when).map(drop));
+    }
+    let (system, model, when) = (or(system, "custom"), model.map(Into::into), when.map(Into::into));
+    Some(AiProvider { name, backend, system, key, base: base.into(), formats, model, serves, priority, internal, when })
 }
 
 fn decode_format(it: pb::AiFormat, scope: &mut Scope<'_>) -> AiFormat {

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::GatewayRefs;
+use super::{GatewayRefs, HeaderMatch};
 use crate::local::policies::{LlmPolicies, TargetPolicies};
 
 /// Providers of language models that clients see as one: a single one, or `groups` of them.
@@ -250,6 +250,9 @@ pub struct LlmModel {
     pub id: Option<String>,
     /// What clients ask for: a name, with one `*` at most.
     pub name: String,
+    /// Requests that it is there for: those that one of these fits. Default: all.
+    #[serde(default)]
+    pub matches: Vec<LlmMatch>,
     /// `internal`: only virtual models lead to it, and no list shows it.
     #[serde(default)]
     pub visibility: LlmVisibility,
@@ -287,6 +290,13 @@ pub struct LlmModel {
     pub auth: Option<filters::backend_auth::Config>,
     /// Of connections to its provider: the rest.
     pub policies: Option<TargetPolicies>,
+}
+
+/// Requests that a model is there for. All parts must hold.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct LlmMatch {
+    pub headers: Vec<HeaderMatch>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

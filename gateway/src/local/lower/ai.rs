@@ -31,6 +31,7 @@ pub(super) struct Written {
     pub(super) serves: String,
     pub(super) priority: u32,
     pub(super) internal: bool,
+    pub(super) when: Option<String>,
 }
 
 /// What is known of a provider.
@@ -133,6 +134,7 @@ impl Lowering<'_> {
                     serves,
                     priority,
                     internal,
+                    when: None,
                 },
             ));
         }
@@ -201,8 +203,19 @@ impl Lowering<'_> {
 
     /// The provider, with a backend of its own below `owner`.
     pub(super) fn ai_provider(&mut self, path: &str, owner: &BackendKey, it: Written) -> Option<AiProvider> {
-        let Written { name, known, host, path_override, path_prefix, policies, further, serves, priority, internal } =
-            it;
+        let Written {
+            name,
+            known,
+            host,
+            path_override,
+            path_prefix,
+            policies,
+            further,
+            serves,
+            priority,
+            internal,
+            when,
+        } = it;
         let key = BackendKey::new(format!("{owner}/{name}"));
         for (at, text) in [("pathOverride", &path_override), ("pathPrefix", &path_prefix)] {
             let Some(text) = text else { continue };
@@ -265,6 +278,7 @@ impl Lowering<'_> {
             serves: serves.into(),
             priority,
             internal,
+            when: when.map(Into::into),
         })
     }
 }

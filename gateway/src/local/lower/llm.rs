@@ -6,7 +6,12 @@ use std::sync::Arc;
 use filters::expr::Site;
 use filters::{Policy, ai, backend_auth};
 use ir::ai::VIRTUAL_MODELS_MAX;
-use ir::{AiBackend, AiCase, AiProvider, AiRouting, AiShare, AiVirtualModel, BackendKey, ObjectName, Phase, Target};
+use ir::matcher::HeaderTerm;
+use ir::{
+    AiBackend, AiCase, AiProvider, AiRouting, AiShare, AiVirtualModel, BackendKey, ObjectName, Phase, Target,
+    ValueMatch,
+};
+use protocols::json::quoted;
 use protocols::llm::Pattern;
 
 use super::Lowering;
@@ -76,6 +81,7 @@ impl Lowering<'_> {
         let doc::LlmModel {
             id,
             name,
+            matches,
             visibility,
             provider,
             params,
@@ -135,6 +141,7 @@ impl Lowering<'_> {
                 self.check(format!("{path}.params.baseUrl"), split(&url)).map(|(host, path)| (Some(host), path))?
             }
         };
+        let when = self.llm_matches(&format!("{path}.matches"), matches);
         let mut further = self.llm_terms(path, (terms, model_alone), policies.as_ref());
         let key = self.scoped(&format!("{path}.params.apiKey"), |scope| {
             let config = api_key.map(|it| backend_auth::Config {
@@ -155,8 +162,37 @@ impl Lowering<'_> {
             serves: name,
             priority: u32::try_from(position).unwrap_or(u32::MAX),
             internal: visibility == doc::LlmVisibility::Internal,
+            when,
         };
         self.ai_provider(path, owner, written)
+    }
+
+    /// Which requests a model is there for, as one condition; nothing where it is there for all.
+    fn llm_matches(&mut self, path: &str, matches: Vec<doc::LlmMatch>) -> Option<String> {
+        let mut any = Vec::with_capacity(matches.len());
+        for (position, doc::LlmMatch { headers }) in matches.into_iter().enumerate() {
+            let path = format!("{path}[{position}].headers");
+            let mut all = Vec::with_capacity(headers.len());
+            for (position, it) in self.header_matches(&path, headers).into_iter().enumerate() {
+                let of = match &it.name {
+                    HeaderTerm::Method => "request.method".to_owned(),
+                    HeaderTerm::Path => "request.path".to_owned(),
+                    HeaderTerm::Authority => "request.host".to_owned(),
+                    HeaderTerm::Scheme => "request.scheme".to_owned(),
+                    HeaderTerm::Header(name) => format!("request.headers[{}]", quoted(name.as_str())),
+                };
+                match &it.value {
+                    ValueMatch::Exact(text) => all.push(format!("{of} == {}", quoted(text))),
+                    ValueMatch::Regex(it) => {
+                        all.push(format!("{of}.matches({})", quoted(&format!("^(?:{})$", it.source()))));
+                    }
+                    ValueMatch::Invalid => self.problem(format!("{path}[{position}]"), "is no match"),
+                }
+            }
+            any.push(if all.is_empty() { "true".to_owned() } else { all.join(" && ") });
+        }
+        let when = (!any.is_empty()).then(|| any.join(" || "))?;
+        self.check(path, ai::condition(&when)).map(|_| when)
     }
 
     /// What is written beside a model as the policies that it stands for.

@@ -188,13 +188,7 @@ impl Lowering<'_> {
                 self.check(format!("{path}.method"), parsed.map(Some).map_err(|_| format!("`{text}` is not a method")))
             }
         };
-        let mut header_matches = Vec::with_capacity(headers.len());
-        for (position, it) in headers.into_iter().enumerate() {
-            let at = format!("{path}.headers[{position}]");
-            let name = self.check(format!("{at}.name"), header_term(&it.name));
-            let value = self.value(&format!("{at}.value"), it.value);
-            header_matches.extend(name.zip(value).map(|(name, value)| HeaderMatch { name, value }));
-        }
+        let header_matches = self.header_matches(&format!("{path}.headers"), headers);
         let mut query_matches = Vec::with_capacity(query.len());
         for (position, it) in query.into_iter().enumerate() {
             let at = format!("{path}.query[{position}].value");
@@ -202,6 +196,17 @@ impl Lowering<'_> {
             query_matches.extend(value.map(|value| QueryMatch { name: it.name.into(), value }));
         }
         Some(Match { path: path_match?, method: method?, headers: header_matches, query: query_matches })
+    }
+
+    pub(super) fn header_matches(&mut self, path: &str, written: Vec<doc::HeaderMatch>) -> Vec<HeaderMatch> {
+        let mut out = Vec::with_capacity(written.len());
+        for (position, it) in written.into_iter().enumerate() {
+            let at = format!("{path}[{position}]");
+            let name = self.check(format!("{at}.name"), header_term(&it.name));
+            let value = self.value(&format!("{at}.value"), it.value);
+            out.extend(name.zip(value).map(|(name, value)| HeaderMatch { name, value }));
+        }
+        out
     }
 
     fn path(&mut self, path: &str, written: doc::PathMatch) -> Option<PathMatch> {

@@ -245,6 +245,7 @@ fn ai() -> impl Strategy<Value = AiBackend> {
             serves: "gpt-*".into(),
             priority,
             internal,
+            when: internal.then(|| "request.headers['x'] == 'y'".into()),
         },
     );
     let providers = vec(provider, 1..4).prop_map(|mut list| {
