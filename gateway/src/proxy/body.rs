@@ -26,7 +26,7 @@ pub(super) async fn wrap(session: &mut Session, ctx: &mut Ctx, terms: &Terms) ->
     let is_kept = ctx.keeps_body
         && ctx.ai.as_ref().is_none_or(|it| it.translation.is_none() && !it.has_next())
         && !session.as_ref().retry_buffer_truncated()
-        && ctx.facts.body.held().is_some_and(|it| is_kept_as_it_is(it));
+        && ctx.facts.body.held().is_some_and(is_kept_as_it_is);
     let whole = |ctx: &mut Ctx, held: &HeldBody| match ctx.ai.as_mut().and_then(|it| it.record()) {
         Some(pieces) => Recording::of(pieces, true, limit),
         None => recording(held, limit),

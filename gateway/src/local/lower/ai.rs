@@ -242,21 +242,7 @@ impl Lowering<'_> {
         }
         let tls = place.tls || (!origin.contains("://") && origin.ends_with(":443"));
         let at = format!("{path}.policies");
-        let mut lowered = self.scoped(&at, |scope| {
-            scope.site = filters::expr::Site::Backend;
-            policies.map(|it| it.lower(scope)).unwrap_or_default()
-        });
-        for policy in further {
-            if !lowered.iter().any(|it| it.kind() == policy.kind()) {
-                lowered.push(policy);
-            }
-        }
-        if !lowered.iter().any(|it| it.kind() == filters::Kind::BackendAuth) {
-            lowered.extend(self.own_credential(&at, &known.of));
-        }
-        if tls && !lowered.iter().any(|it| it.kind() == filters::Kind::BackendTls) {
-            lowered.push(Policy::BackendTls(backend_tls::Policy::default()));
-        }
+        let lowered = self.ai_policies(&at, (policies, further), &known.of, tls);
         self.attach(lowered, &Target::Backend(key.clone()), Phase::Route, &at);
         let origin = self.origin(path);
         self.out.backends.push(Arc::new(Backend { key: key.clone(), kind: BackendKind::Host(place.host), origin }));
@@ -284,6 +270,32 @@ impl Lowering<'_> {
 }
 
 impl Lowering<'_> {
+    /// Policies of a provider as written, and what follows from other keys and from what it is.
+    fn ai_policies(
+        &mut self,
+        path: &str,
+        (written, further): (Option<TargetPolicies>, Vec<Policy>),
+        of: &Of,
+        tls: bool,
+    ) -> Vec<Policy> {
+        let mut lowered = self.scoped(path, |scope| {
+            scope.site = filters::expr::Site::Backend;
+            written.map(|it| it.lower(scope)).unwrap_or_default()
+        });
+        for policy in further {
+            if !lowered.iter().any(|it| it.kind() == policy.kind()) {
+                lowered.push(policy);
+            }
+        }
+        if !lowered.iter().any(|it| it.kind() == filters::Kind::BackendAuth) {
+            lowered.extend(self.own_credential(path, of));
+        }
+        if tls && !lowered.iter().any(|it| it.kind() == filters::Kind::BackendTls) {
+            lowered.push(Policy::BackendTls(backend_tls::Policy::default()));
+        }
+        lowered
+    }
+
     /// The process's own credential at a cloud, where nothing else is written.
     fn own_credential(&mut self, path: &str, of: &Of) -> Option<Policy> {
         match of {

@@ -113,28 +113,8 @@ impl Lowering<'_> {
         let model_alone = ModelTerms { final_transformation, authorization, guardrails };
         self.check(format!("{path}.name"), Pattern::parse(&name).map(drop));
         let (provider, params, terms) = self.llm_reference(path, providers, (provider, params, own))?;
-        let at = format!("{path}.provider");
-        let asked = name.clone();
-        let cloud = match &provider {
-            doc::LlmProviderKind::Name(name) => clouds::of(name, &asked, &params),
-            doc::LlmProviderKind::Written(_) => None,
-        };
-        let doc::LlmParams { model, api_key, base_url, .. } = params;
-        let of = match (cloud, provider) {
-            (Some(placed), _) => Of::Placed(self.check(format!("{path}.params"), placed)?),
-            (None, doc::LlmProviderKind::Name(name)) => Of::Profile(self.named(&at, &name)?),
-            (None, doc::LlmProviderKind::Written(doc::LlmWritten { custom: Some(custom), reference: None })) => {
-                Of::Custom(custom)
-            }
-            (None, doc::LlmProviderKind::Written(_)) => {
-                self.problem(at, "write a name, or exactly one of `reference` and `custom`");
-                return None;
-            }
-        };
-        let model = match &of {
-            Of::Custom(custom) => model.or_else(|| custom.model.clone()),
-            Of::Profile(_) | Of::Placed(_) => model,
-        };
+        let (api_key, base_url) = (params.api_key.clone(), params.base_url.clone());
+        let known = self.llm_known(path, &name, (provider, params))?;
         let (host, path_prefix) = match base_url {
             None => (None, None),
             Some(url) => {
@@ -153,7 +133,7 @@ impl Lowering<'_> {
         further.extend(key);
         let written = Written {
             name: id.unwrap_or_else(|| format!("{position}:{name}")),
-            known: Known { model, of },
+            known,
             host,
             path_override: None,
             path_prefix,
@@ -165,6 +145,36 @@ impl Lowering<'_> {
             when,
         };
         self.ai_provider(path, owner, written)
+    }
+
+    /// Who serves a model, and what it is called there.
+    fn llm_known(
+        &mut self,
+        path: &str,
+        asked: &str,
+        (provider, params): (doc::LlmProviderKind, doc::LlmParams),
+    ) -> Option<Known> {
+        let at = format!("{path}.provider");
+        let cloud = match &provider {
+            doc::LlmProviderKind::Name(name) => clouds::of(name, asked, &params),
+            doc::LlmProviderKind::Written(_) => None,
+        };
+        let of = match (cloud, provider) {
+            (Some(placed), _) => Of::Placed(self.check(format!("{path}.params"), placed)?),
+            (None, doc::LlmProviderKind::Name(name)) => Of::Profile(self.named(&at, &name)?),
+            (None, doc::LlmProviderKind::Written(doc::LlmWritten { custom: Some(custom), reference: None })) => {
+                Of::Custom(custom)
+            }
+            (None, doc::LlmProviderKind::Written(_)) => {
+                self.problem(at, "write a name, or exactly one of `reference` and `custom`");
+                return None;
+            }
+        };
+        let model = match &of {
+            Of::Custom(custom) => params.model.or_else(|| custom.model.clone()),
+            Of::Profile(_) | Of::Placed(_) => params.model,
+        };
+        Some(Known { model, of })
     }
 
     /// Which requests a model is there for, as one condition; nothing where it is there for all.
