@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::error::Error;
 
-use envoy_types::pb::envoy::config::core::v3::{HeaderValue, HeaderValueOption};
+use envoy_types::pb::envoy::config::core::v3::HeaderValue;
 use envoy_types::pb::envoy::service::ratelimit::v3::rate_limit_response::Code;
 use envoy_types::pb::envoy::service::ratelimit::v3::rate_limit_service_server::{
     RateLimitService, RateLimitServiceServer,
@@ -35,10 +35,7 @@ impl RateLimitService for Service {
         let checked = self.0.check_rate_limited_and_update(&Namespace::from(domain), &context, hits).await;
         let mut checked: CheckResult = checked.map_err(|it| Status::unavailable(it.to_string()))?;
         let code = if checked.limited { Code::OverLimit } else { Code::Ok };
-        let header = |(key, value): (String, String)| HeaderValueOption {
-            header: Some(HeaderValue { key, value, ..HeaderValue::default() }),
-            ..HeaderValueOption::default()
-        };
+        let header = |(key, value): (String, String)| HeaderValue { key, value, ..HeaderValue::default() };
         Ok(Response::new(RateLimitResponse {
             overall_code: code.into(),
             response_headers_to_add: checked.response_header().into_iter().map(header).collect(),
