@@ -149,12 +149,12 @@ impl Asked {
     }
 
     /// Puts in what expressions make of the body as its provider gets it. To be called whenever another one is asked.
-    pub(crate) fn finish(&mut self, inputs: Inputs<'_>) {
-        let ai = self.ai.clone();
-        let policy = self.position().and_then(|it| ai.providers.get(it)).and_then(Provider::policy);
+    /// `inputs` are asked for where there are such expressions.
+    pub(crate) fn finish<'a>(&mut self, inputs: impl FnOnce() -> Inputs<'a>) {
+        let policy = self.provider().and_then(Provider::policy);
         let Some(policy) = policy.filter(|it| !it.final_transformations.is_empty() && self.is_json()) else { return };
         let Some(body) = self.changed_whole().or_else(|| self.body.clone()) else { return };
-        let other = shape::expressed(&policy.final_transformations, self.spoken(), &body, inputs);
+        let other = shape::expressed(&policy.final_transformations, self.spoken(), &body, inputs());
         self.changed = other.map(|it| vec![it]).or(self.changed.take());
     }
 
@@ -391,7 +391,7 @@ fn begin(session: &Session, ctx: &Ctx, asked: &mut Asked, query: Option<&str>) -
     let refused = asked.begin().err().map(|it| Nobody::new(400, it.code(), it.to_string()));
     let refused = refused.or_else(|| unstreamable(asked, query));
     if refused.is_none() {
-        asked.finish(inputs::request(session.req_header(), ctx));
+        asked.finish(|| inputs::request(session.req_header(), ctx));
     }
     refused.map(|it| reply::refusal(asked.operation.dialect(), &it))
 }

@@ -27,8 +27,8 @@ pub(super) fn apply(client: &RequestHeader, ctx: &mut Ctx, asked: &mut Asked) ->
         asked.changed_model = true;
     }
     let body = asked.body.as_ref();
-    let inputs = inputs::request(client, ctx);
-    if let Some(body) = body.and_then(|it| shaped(policy, asked.operation, it, Some(inputs))) {
+    let inputs = (!policy.transformations.is_empty()).then(|| inputs::request(client, ctx));
+    if let Some(body) = body.and_then(|it| shaped(policy, asked.operation, it, inputs)) {
         // What may be used is reserved by what the provider will read.
         asked.max_tokens = scan(asked.operation, &body).map_or(asked.max_tokens, |it| it.max_tokens);
         asked.become_other(body);

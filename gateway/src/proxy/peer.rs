@@ -88,7 +88,7 @@ fn go_on(session: &Session, ctx: &mut Ctx) {
     }
     let Some(mut asked) = ctx.ai.take() else { return };
     asked.advance();
-    asked.finish(inputs::request(session.req_header(), ctx));
+    asked.finish(|| inputs::request(session.req_header(), ctx));
     ctx.ai = Some(asked);
     // Endpoints of another cluster: none of them was tried, and its own limits hold.
     ctx.attempt.tried.clear();
