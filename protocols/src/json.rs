@@ -63,6 +63,11 @@ pub fn outline<'a>(bytes: &'a [u8], mut member: impl FnMut(Raw<'a>, Raw<'a>)) ->
 }
 
 impl<'a> Raw<'a> {
+    /// What is at a place of a document where a value was found before.
+    pub(crate) fn at(document: &'a str, range: &Range<usize>) -> Self {
+        Self { document, start: range.start, end: range.end }
+    }
+
     /// As it is written.
     pub fn text(self) -> &'a str {
         self.document.get(self.start..self.end).unwrap_or_default()
@@ -124,6 +129,19 @@ impl<'a> Raw<'a> {
     pub fn elements(self) -> impl Iterator<Item = Raw<'a>> {
         let mut walk = Walk::into(self, Kind::Array);
         std::iter::from_fn(move || walk.next_value())
+    }
+
+    /// Elements of an array in one walk, each with its members: where elements are asked for and then looked into, each
+    /// is walked twice. What is no object has no members.
+    pub fn records<E>(self, mut each: impl FnMut(&mut Members<'a>) -> Result<(), E>) -> Result<(), E> {
+        let mut walk = Walk::into(self, Kind::Array);
+        while walk.separators().is_some() {
+            let mut members = Members::enter(walk);
+            each(&mut members)?;
+            members.by_ref().for_each(drop);
+            walk = members.walk;
+        }
+        Ok(())
     }
 
     /// The first member of this name. Not for what decides: see [`Self::member`].
@@ -232,14 +250,57 @@ impl<'a> Walk<'a> {
         Self { document: raw.document, at: inside.start, end: inside.end }
     }
 
-    fn next_value(&mut self) -> Option<Raw<'a>> {
+    /// The byte that what comes next begins with.
+    fn separators(&mut self) -> Option<u8> {
         let bytes = self.document.as_bytes().get(..self.end)?;
-        while matches!(bytes.get(self.at)?, b' ' | b'\t' | b'\n' | b'\r' | b',' | b':') {
-            self.at += 1;
+        loop {
+            match *bytes.get(self.at)? {
+                b' ' | b'\t' | b'\n' | b'\r' | b',' | b':' => self.at += 1,
+                it => return Some(it),
+            }
         }
+    }
+
+    fn next_value(&mut self) -> Option<Raw<'a>> {
+        self.separators()?;
         let start = self.at;
-        self.at = skip(bytes, start);
+        self.at = skip(self.document.as_bytes().get(..self.end)?, start);
         Some(Raw { document: self.document, start, end: self.at })
+    }
+}
+
+/// Members of an element, see [`Raw::records`].
+pub struct Members<'a> {
+    walk: Walk<'a>,
+    is_open: bool,
+}
+
+impl<'a> Members<'a> {
+    fn enter(mut walk: Walk<'a>) -> Self {
+        let is_open = walk.separators() == Some(b'{');
+        match is_open {
+            true => walk.at += 1,
+            false => drop(walk.next_value()),
+        }
+        Self { walk, is_open }
+    }
+}
+
+impl<'a> Iterator for Members<'a> {
+    type Item = (Cow<'a, str>, Raw<'a>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if !self.is_open {
+            return None;
+        }
+        if self.walk.separators() == Some(b'}') {
+            self.walk.at += 1;
+            self.is_open = false;
+            return None;
+        }
+        let key = self.walk.next_value()?;
+        let value = self.walk.next_value()?;
+        Some((key.as_str()?, value))
     }
 }
 
@@ -267,9 +328,33 @@ fn skip(bytes: &[u8], start: usize) -> usize {
     at
 }
 
+/// Bytes that are looked at in place. Behind them, a search that is faster once it runs is worth its beginning.
+const NEAR: usize = 128;
+
+/// Where the next quote or backslash is.
+fn quote_or_escape(bytes: &[u8]) -> Option<usize> {
+    let near = bytes.get(..NEAR).unwrap_or(bytes);
+    let ends = |byte: u8| (byte == b'"') | (byte == b'\\');
+    match first(near, ends) {
+        Some(found) => Some(found),
+        None => memchr::memchr2(b'"', b'\\', bytes.get(near.len()..)?).map(|found| near.len() + found),
+    }
+}
+
+/// The first byte of its kind. `is_it` is to be without branches: sixteen bytes are looked at together.
+fn first(bytes: &[u8], is_it: impl Fn(u8) -> bool) -> Option<usize> {
+    let (groups, rest) = bytes.as_chunks::<16>();
+    for (position, group) in groups.iter().enumerate() {
+        if group.iter().fold(false, |any, byte| any | is_it(*byte)) {
+            return group.iter().position(|byte| is_it(*byte)).map(|it| position * 16 + it);
+        }
+    }
+    rest.iter().position(|byte| is_it(*byte)).map(|it| groups.len() * 16 + it)
+}
+
 /// Behind the quote that ends the string whose inside begins at `at`.
 fn skip_string(bytes: &[u8], mut at: usize) -> usize {
-    while let Some(found) = bytes.get(at..).and_then(|rest| memchr::memchr2(b'"', b'\\', rest)) {
+    while let Some(found) = bytes.get(at..).and_then(quote_or_escape) {
         at += found;
         if bytes.get(at) == Some(&b'"') {
             return at + 1;

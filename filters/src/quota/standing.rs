@@ -3,8 +3,7 @@
 //!
 //! Of several quotas the client learns of the one that leaves it least.
 
-use std::io::Write;
-
+use bytes::BytesMut;
 use http::{HeaderName, HeaderValue};
 
 use crate::Facts;
@@ -16,7 +15,14 @@ pub const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 const FIELD: HeaderName = HeaderName::from_static("ratelimit");
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
-const ALL: [HeaderName; 5] = [LIMIT, REMAINING, RESET, FIELD, POLICY];
+/// What structured fields can say: fifteen digits (RFC 9651 section 3.3.1).
+const STRUCTURED_MAX: u64 = 999_999_999_999_999;
+
+/// Room for all values but for the name.
+const ROOM: usize = 96;
+
+const COUNT: usize = 5;
+const ALL: [HeaderName; COUNT] = [LIMIT, REMAINING, RESET, FIELD, POLICY];
 
 /// Where a client stands with one quota.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,29 +53,42 @@ impl Standing<'_> {
         if known.is_some() {
             facts.owed.retain(|(name, _)| !ALL.contains(name));
         }
+        facts.owed.reserve(COUNT);
         self.write(|name, value| facts.owed.push((name, value)));
     }
 
-    /// Each header.
-    pub fn write(&self, mut header: impl FnMut(HeaderName, HeaderValue)) {
-        header(LIMIT, self.limit.into());
-        header(REMAINING, self.remaining.into());
-        header(RESET, self.reset.into());
-        let mut text = [0u8; 160];
-        let mut structured = |name: HeaderName, keys: [&str; 2], values: [u64; 2]| {
-            // Structured fields end at fifteen digits (RFC 9651 section 3.3.1).
-            let [one, two] = values.map(|it| it.min(999_999_999_999_999));
-            let mut rest = &mut text[..];
-            let space = rest.len();
-            if write!(rest, "\"{}\";{}={one};{}={two}", self.name, keys[0], keys[1]).is_ok() {
-                let length = space - rest.len();
-                if let Some(value) = text.get(..length).and_then(|it| HeaderValue::from_bytes(it).ok()) {
-                    header(name, value);
-                }
+    /// Each header. Their values share one piece of memory.
+    fn write(&self, mut header: impl FnMut(HeaderName, HeaderValue)) {
+        let mut text = BytesMut::with_capacity(ROOM + 2 * self.name.len());
+        let mut digits = itoa::Buffer::new();
+        let mut number = |text: &mut BytesMut, it: u64| text.extend_from_slice(digits.format(it).as_bytes());
+        let mut ends = [0; COUNT];
+        let [limit, remaining, reset, field, policy] = &mut ends;
+        for (end, value) in [(limit, self.limit), (remaining, self.remaining), (reset, self.reset)] {
+            number(&mut text, value);
+            *end = text.len();
+        }
+        let fields = [
+            (field, [(&b"\";r="[..], self.remaining), (b";t=", self.reset)]),
+            (policy, [(&b"\";q="[..], self.limit), (b";w=", self.window)]),
+        ];
+        for (end, members) in fields {
+            text.extend_from_slice(b"\"");
+            text.extend_from_slice(self.name.as_bytes());
+            for (key, value) in members {
+                text.extend_from_slice(key);
+                number(&mut text, value.min(STRUCTURED_MAX));
             }
-        };
-        structured(FIELD, ["r", "t"], [self.remaining, self.reset]);
-        structured(POLICY, ["q", "w"], [self.limit, self.window]);
+            *end = text.len();
+        }
+        let text = text.freeze();
+        let mut begin = 0;
+        for (name, end) in ALL.into_iter().zip(ends) {
+            if let Ok(value) = HeaderValue::from_maybe_shared(text.slice(begin..end)) {
+                header(name, value);
+            }
+            begin = end;
+        }
     }
 }
 

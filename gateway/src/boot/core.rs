@@ -24,7 +24,7 @@ use crate::statics::Statics;
 use crate::status::Status;
 use crate::telemetry::{LogControl, Telemetry, Upgrades};
 use crate::upstream::egress::google::Google;
-use crate::upstream::{Endpoints, KeySets, Mirrors, Upstreams};
+use crate::upstream::{Endpoints, KeySets, Lender, Mirrors, Upstreams};
 use crate::xds_source::{Estate, XdsSource};
 
 pub(super) struct Core {
@@ -44,6 +44,7 @@ pub(super) struct Core {
     sessions: Arc<Sessions>,
     mcp: Arc<Mcp>,
     deleted: Arc<Deleted>,
+    lender: Arc<Lender>,
 }
 
 impl Core {
@@ -66,6 +67,7 @@ impl Core {
             estate: Arc::default(),
             mcp: Arc::new(Mcp::new(sessions.clone(), statics.mcp_sessions.ttl, drain.exit())),
             deleted: Arc::default(),
+            lender: Lender::new(statics.pool_size_max.unwrap_or(super::POOL_SIZE)),
             statics,
             telemetry,
             upstreams,
@@ -122,6 +124,7 @@ impl Core {
             state: self.state.clone(),
             telemetry: self.telemetry.clone(),
             mirrors: Arc::new(Mirrors::default()),
+            lender: self.lender.clone(),
             carried: self.drain.carried().clone(),
             mcp: self.mcp.clone(),
             asking,

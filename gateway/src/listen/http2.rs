@@ -114,6 +114,7 @@ impl Session {
         // timer for each costs more than serving some.
         let mut alarm = pin!(sleep(idle));
         let mut quiet_from = Instant::now();
+        let mut turn = Turn { has_come: true };
         loop {
             let leaving = self.leaving;
             tokio::select! {
@@ -121,7 +122,7 @@ impl Session {
                 () = cut.as_mut() => return self.busy.cut(),
                 () = drain.as_mut(), if !leaving => self.leave(),
                 () = due.as_mut(), if !leaving => self.leave(),
-                accepted = HttpSession::from_h2_conn(&mut self.connection, Arc::clone(&self.digest)) => {
+                accepted = turn.last(HttpSession::from_h2_conn(&mut self.connection, Arc::clone(&self.digest))) => {
                     match accepted {
                         Ok(Some(H2Accept::Session(session))) => self.begin(talk, session),
                         Ok(Some(H2Accept::Rejected)) if self.malformed < MALFORMED_MAX => self.rejected(talk),
@@ -179,6 +180,28 @@ impl Session {
             // stream a place in a queue under a lock.
             poll_fn(|cx| if stream.0.is_cut() { Poll::Ready(()) } else { serving.as_mut().poll(cx).map(drop) }).await;
         });
+    }
+}
+
+/// The turn of a connection that was woken: behind the tasks that wait to run already. Its streams are among them, and
+/// what several of them have to say leaves in one write then.
+struct Turn {
+    has_come: bool,
+}
+
+impl Turn {
+    async fn last<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        poll_fn(|cx| {
+            if !std::mem::replace(&mut self.has_come, true) {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            let done = work.as_mut().poll(cx);
+            self.has_come = done.is_ready();
+            done
+        })
+        .await
     }
 }
 

@@ -14,7 +14,7 @@ use pingora_proxy::Session;
 use protocols::http::coding::Reader;
 use protocols::llm::cache::{Marks, mark};
 use protocols::llm::translate::{Wire, check};
-use protocols::llm::{Edits, Fault, Operation, Path, Request, boundary, locate, scan, scan_form};
+use protocols::llm::{Edits, Fault, Operation, Path, Request, Scanned, boundary, locate, scan, scan_form};
 use serde_json::Value;
 
 use super::account::Account;
@@ -47,6 +47,8 @@ pub(crate) struct Asked {
     at: usize,
     /// What it says, where it was read.
     pub(super) body: Option<Bytes>,
+    /// Where the members of the client's body are.
+    scanned: Option<Scanned>,
     /// Body for the candidate in pieces, where it is not the client's: most of them are slices of that.
     changed: Option<Vec<Bytes>>,
     /// That one is sent by who records it.
@@ -89,6 +91,7 @@ impl Asked {
             candidates: Vec::new(),
             at: 0,
             body: None,
+            scanned: None,
             changed: None,
             recorded: false,
             sent: 0,
@@ -195,6 +198,13 @@ impl Asked {
 
     /// Makes the body for the provider asked now: the client's bytes but for the places that differ.
     fn fit(&mut self) -> Result<(), Fault> {
+        let scanned = self.scanned.take();
+        let made = self.fit_to(scanned.as_ref());
+        self.scanned = scanned;
+        made
+    }
+
+    fn fit_to(&mut self, scanned: Option<&Scanned>) -> Result<(), Fault> {
         (self.changed, self.translation) = (None, None);
         self.watch = Watch::default();
         let wire = self.provider().and_then(|it| it.bridge(self.operation));
@@ -205,8 +215,9 @@ impl Asked {
         let shaped = known.or_else(|| shape::shaped(own?, self.operation, body, None));
         let edited = self.edited || shaped.is_some();
         let body = shaped.unwrap_or_else(|| body.clone());
+        let scanned = scanned.filter(|it| it.is_of(&body));
         if let Some(wire) = wire {
-            let (body, translation) = Translation::new(self, wire, &body)?;
+            let (body, translation) = Translation::new(self, wire, (&body, scanned))?;
             let body = self.placed(translation.spoken(), body, marks)?;
             (self.changed, self.translation) = (Some(body), Some(Box::new(translation)));
             return Ok(());
@@ -233,7 +244,7 @@ impl Asked {
             return Ok(());
         }
         // It was scanned before, and is the same still.
-        let request = scan(self.operation, &body)?;
+        let request = scanned.map_or_else(|| scan(self.operation, &body), Scanned::request)?;
         if raw {
             predict(&request, &mut edits);
         } else if let Some(model) = other {
@@ -459,6 +470,7 @@ fn look(session: &Session, ctx: &Ctx, asked: &mut Asked) -> Result<(), Nobody> {
     }
     asked.stream |= *stream;
     asked.max_tokens = *max_tokens;
+    asked.scanned = Some(Scanned::of(asked.operation, body.clone(), &request));
     asked.body = Some(body);
     Ok(())
 }

@@ -9,7 +9,7 @@ use http::{HeaderName, HeaderValue};
 use pingora_error::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use protocols::llm::translate::{self, AnswerFault, Dropped, Stream, Terms, Wanted, Wire};
-use protocols::llm::{Fault, Framing, Operation, error_body};
+use protocols::llm::{Fault, Framing, Operation, Scanned, error_body};
 
 use super::{Asked, Provider, coded, head};
 use crate::proxy::Ctx;
@@ -57,8 +57,12 @@ impl Provider {
 }
 
 impl Translation {
-    /// Translates a request for this provider: the body, and what its answer needs.
-    pub(super) fn new(asked: &Asked, provider: Wire, body: &[u8]) -> std::result::Result<(Bytes, Self), Fault> {
+    /// Translates a request for this provider: the body, and what its answer needs. `scanned`: where that is of this body.
+    pub(super) fn new(
+        asked: &Asked,
+        provider: Wire,
+        (body, scanned): (&[u8], Option<&Scanned>),
+    ) -> std::result::Result<(Bytes, Self), Fault> {
         let client = Wire::of(asked.operation).ok_or(Fault::NotObject)?;
         let wanted = Wanted {
             client,
@@ -68,7 +72,10 @@ impl Translation {
             now: unix_seconds(),
             random: crate::random::next(),
         };
-        let translate::Translated { body, dropped, terms } = translate::request(body, &wanted)?;
+        let translate::Translated { body, dropped, terms } = match scanned {
+            Some(scanned) => translate::scanned(scanned, &wanted)?,
+            None => translate::request(body, &wanted)?,
+        };
         Ok((body.into(), Self { terms, dropped, stream: None, rest: 0 }))
     }
 

@@ -28,7 +28,8 @@ pub async fn write(session: &mut Session, ctx: &mut Ctx, reply: Reply) -> Result
         ctx.outcome.reason = reason;
     }
     ctx.outcome.status = status;
-    let mut head = if ctx.is_grpc { grpc_head(status, &body, ctx)? } else { ResponseHeader::build(status, Some(8))? };
+    let mut head =
+        if ctx.is_grpc { grpc_head(status, &body, ctx)? } else { ResponseHeader::build_no_case(status, Some(12))? };
     for (name, value) in headers {
         if ctx.is_grpc && name == CONTENT_TYPE {
             continue;
@@ -81,10 +82,7 @@ pub(super) fn owe(head: &mut ResponseHeader, facts: &Facts) -> Result<()> {
             _ => head.insert_header(name.clone(), value.clone())?,
         }
     }
-    for (name, value) in &facts.owed {
-        head.insert_header(name.clone(), value.clone())?;
-    }
-    Ok(())
+    super::names::add(head, &facts.owed)
 }
 
 /// Owed headers and response hooks: the same for every answer, ours or the backend's. The inner error is what the client
@@ -117,7 +115,7 @@ pub(super) fn name_backend(ctx: &mut Ctx) {
 fn grpc_head(status: u16, body: &Bytes, ctx: &mut Ctx) -> Result<ResponseHeader> {
     let code = failure::grpc_code(ctx.outcome.reason, status);
     ctx.outcome.grpc_status = Some(code as u16);
-    let mut head = ResponseHeader::build(200, Some(6))?;
+    let mut head = ResponseHeader::build_no_case(200, Some(6))?;
     head.insert_header(CONTENT_TYPE, "application/grpc")?;
     head.insert_header("grpc-status", (code as u16).to_string())?;
     let text = String::from_utf8_lossy(body);

@@ -12,7 +12,7 @@ use crate::listen::carried::Load;
 use crate::llm::Asked;
 use crate::plan::{Entry, ListenerPlan, Plan, Resolved, Terms};
 use crate::session::Slot;
-use crate::upstream::{Affinity, Counted, EndpointId, Lease, MirrorBody, Permit};
+use crate::upstream::{Affinity, Counted, EndpointId, Lease, Loan, MirrorBody, Permit};
 
 /// Per-request state. Filters keep theirs elsewhere; this is the gateway's own.
 pub struct Ctx {
@@ -95,6 +95,8 @@ pub struct Attempt {
     pub count: u32,
     pub tried: Vec<EndpointId>,
     pub lease: Option<Lease>,
+    /// The connection, where it is one of ours.
+    pub loan: Option<Arc<Loan>>,
     pub permit: Option<Permit>,
     /// Held for the rest of the request once it is a retry.
     pub retry_place: Option<Counted>,

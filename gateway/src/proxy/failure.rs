@@ -47,6 +47,7 @@ pub(super) fn exchange(
     if upstream && !ctx.attempt.answered {
         report(ctx, false);
     }
+    let reused = reused || ctx.attempt.loan.as_ref().is_some_and(|it| it.is_reused());
     let stale = reused && !ctx.attempt.answered && upstream && !ours;
     let again = upstream
         && !answered(session)

@@ -24,14 +24,12 @@ mod route;
 mod seen;
 mod upstream_request;
 
-use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::HeaderMap;
-use pingora_core::protocols::{ALPN, Digest};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::{Error, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -50,13 +48,14 @@ use crate::outside::{Around, Asking};
 use crate::plan::Plan;
 use crate::state::State;
 use crate::telemetry::Telemetry;
-use crate::upstream::{Mirrors, join_writes};
+use crate::upstream::{Lender, Mirrors};
 
 /// The proxy: one for the process, shared by all connections.
 pub struct Proxy {
     pub state: Arc<State>,
     pub telemetry: Arc<Telemetry>,
     pub mirrors: Arc<Mirrors>,
+    pub lender: Arc<Lender>,
     pub carried: Arc<Carried>,
     pub mcp: Arc<Mcp>,
     pub asking: Asking,
@@ -85,23 +84,7 @@ impl ProxyHttp for Proxy {
     }
 
     async fn upstream_peer(&self, session: &mut Session, ctx: &mut Box<Ctx>) -> Result<Box<HttpPeer>> {
-        peer::choose(session, ctx).await
-    }
-
-    async fn connected_to_upstream(
-        &self,
-        _: &mut Session,
-        _: bool,
-        peer: &HttpPeer,
-        socket: RawFd,
-        _: Option<&Digest>,
-        ctx: &mut Box<Ctx>,
-    ) -> Result<()> {
-        // What goes out in frames of HTTP/2 is written by another task.
-        if ctx.body_at_hand && peer.options.alpn == ALPN::H1 {
-            join_writes(socket);
-        }
-        Ok(())
+        peer::choose(self, session, ctx).await
     }
 
     async fn upstream_request_filter(

@@ -1,13 +1,14 @@
-//! Header names on the way to a backend: in lower case, as HTTP/2 has them.
+//! Header names on the way to a backend: in lower case, as HTTP/2 has them. On the way to a client where the gateway
+//! adds headers of its own.
 //!
 //! Pingora keeps a second map beside the headers of an HTTP/1 request, for the case names were written in,
 //! and each change is made twice. Names mean the same in any case (RFC 9110 section 5.1), so requests do
 //! without; the handshake of an upgrade keeps its own, for the sake of servers that compare it literally.
 
 use http::header::HeaderMap;
-use http::{HeaderName, HeaderValue, Request};
-use pingora_error::Result;
-use pingora_http::RequestHeader;
+use http::{HeaderName, HeaderValue, Request, StatusCode, response};
+use pingora_error::{Error, ErrorType, Result};
+use pingora_http::{RequestHeader, ResponseHeader};
 
 /// Drops the case of names, where a target goes out as the URI says.
 pub(super) fn plain(head: &mut RequestHeader) {
@@ -68,6 +69,28 @@ fn alter<T>(head: &mut RequestHeader, change: impl FnOnce(&mut HeaderMap) -> T) 
     result
 }
 
+/// Writes headers in place of those of the same name. The handshake of an upgrade keeps the case of its names, other
+/// responses lose it.
+pub(super) fn add(head: &mut ResponseHeader, headers: &[(HeaderName, HeaderValue)]) -> Result<()> {
+    if headers.is_empty() {
+        return Ok(());
+    }
+    if head.status == StatusCode::SWITCHING_PROTOCOLS {
+        return headers.iter().try_for_each(|(name, value)| head.insert_header(name.clone(), value.clone()));
+    }
+    let own = head.get_reason_phrase().filter(|it| Some(*it) != head.status.canonical_reason()).map(str::to_owned);
+    let mut parts = response::Parts::from(std::mem::replace(head, ResponseHeader::build_no_case(200, Some(0))?));
+    let full = |_| Error::explain(ErrorType::InvalidHTTPHeader, "too many headers");
+    // Once for all of them.
+    let room = parts.headers.try_reserve(headers.len());
+    let added = room.and_then(|()| {
+        headers.iter().try_for_each(|(name, value)| parts.headers.try_insert(name.clone(), value.clone()).map(drop))
+    });
+    *head = ResponseHeader::from(parts);
+    head.set_reason_phrase(own.as_deref())?;
+    added.map_err(full)
+}
+
 /// Whether the target is no more than the URI: kept beside it are those the URI cannot give back.
 fn is_from_uri(head: &RequestHeader) -> bool {
     let raw = head.raw_path();
@@ -116,6 +139,25 @@ mod tests {
             change(&mut head, |fields| fields.insert(&VIA, HeaderValue::from_static("1.1 x"))).unwrap();
             assert_eq!(head.raw_path(), target);
             assert_eq!(sent(&head), "hOST: a\r\nX-One: 1\r\nvia: 1.1 x\r\n");
+        }
+    }
+
+    #[test]
+    fn headers_of_our_own_take_the_place_of_others_and_leave_the_rest_of_a_response() {
+        let ours = [(VIA, HeaderValue::from_static("1.1 x")), (HOST, HeaderValue::from_static("b"))];
+        for (status, want) in
+            [(200, "host: b\r\nx-one: 1\r\nvia: 1.1 x\r\n"), (101, "host: b\r\nX-One: 1\r\nvia: 1.1 x\r\n")]
+        {
+            let mut head = ResponseHeader::build(status, None).unwrap();
+            head.insert_header("hOST", "a").unwrap();
+            head.insert_header("X-One", "1").unwrap();
+            head.set_reason_phrase(Some("Quite")).unwrap();
+            add(&mut head, &ours).unwrap();
+            let mut wire = Vec::new();
+            head.header_to_h1_wire(&mut wire);
+            assert_eq!(String::from_utf8(wire).unwrap().to_lowercase(), want.to_lowercase());
+            assert_eq!((head.status.as_u16(), head.get_reason_phrase()), (status, Some("Quite")));
+            assert_eq!(head.has_case(), status == 101);
         }
     }
 }

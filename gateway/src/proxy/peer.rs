@@ -8,6 +8,7 @@ use pingora_error::{Error, ErrorType, Result};
 use pingora_proxy::Session;
 use protocols::http::hop;
 
+use super::Proxy;
 use super::ctx::Ctx;
 use super::inputs;
 use crate::plan::BackendTarget;
@@ -16,7 +17,7 @@ use crate::upstream::{Cluster, Wanted};
 /// Exponent at which back-off stops doubling.
 const BACKOFF_DOUBLINGS_MAX: u32 = 10;
 
-pub(super) async fn choose(session: &Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+pub(super) async fn choose(proxy: &Proxy, session: &Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
     go_on(session, ctx);
     let (resolved, ai) = (ctx.resolved.clone(), ctx.ai.as_ref().map(|it| (it.ai.clone(), it.position())));
     let target = match &ai {
@@ -67,6 +68,7 @@ pub(super) async fn choose(session: &Session, ctx: &mut Ctx) -> Result<Box<HttpP
     let wanted =
         Wanted { h2: ctx.is_h2, client_tls: ctx.facts.tls, grpc: ctx.is_grpc, read_timeout: None, write_timeout: None };
     let mut peer = template.peer(&lease, wanted);
+    ctx.attempt.loan = template.lend(&mut peer, &lease, &proxy.lender, ctx.body_at_hand);
     ctx.attempt.end_to_end_only = hop::end_to_end_only(&session.req_header().headers);
     if ctx.attempt.end_to_end_only {
         // Pingora would look for each header that is to be taken out, one by one.

@@ -314,6 +314,10 @@ impl Lease {
         self.endpoint.id
     }
 
+    pub(super) fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.endpoint
+    }
+
     pub(super) fn peer_address(&self) -> &PeerAddress {
         &self.endpoint.peer_address
     }

@@ -16,7 +16,6 @@ use std::time::Duration;
 
 use filters::Effective;
 use filters::backend_http::HttpVersion;
-use filters::backend_tcp::Keepalives;
 use pingora_core::protocols::TcpKeepalive;
 use pingora_core::protocols::tls::ALPN;
 use pingora_core::upstreams::peer::{HttpPeer, Scheme};
@@ -27,6 +26,7 @@ use super::dial::{self, Dial, Flow, Need};
 use super::endpoint::{Address, EndpointId, Lease};
 use super::fault::Fault;
 use super::tls::Tls;
+use super::wires::lent::{Lender, Loan, Terms};
 use crate::random;
 use crate::statics::Statics;
 
@@ -38,9 +38,8 @@ pub struct Template {
     identity: Arc<Identity>,
     version: Option<HttpVersion>,
     tls: Option<Box<Prepared>>,
-    keepalives: Keepalives,
+    terms: Terms,
     connect_timeout: Duration,
-    idle_timeout: Duration,
     h2_streams: u32,
     key: u64,
 }
@@ -101,9 +100,11 @@ impl Template {
         Ok(Self {
             version,
             tls: tls.map(Box::new),
-            keepalives,
+            terms: Terms {
+                keepalives,
+                idle_timeout: http.and_then(|http| http.pool_idle_timeout).unwrap_or(statics.pool_idle_timeout),
+            },
             connect_timeout,
-            idle_timeout: http.and_then(|http| http.pool_idle_timeout).unwrap_or(statics.pool_idle_timeout),
             h2_streams: http.and_then(|http| http.max_concurrent_streams).unwrap_or(H2_STREAMS_DEFAULT).max(1),
             key,
             identity,
@@ -121,7 +122,7 @@ impl Template {
 
     /// How long a connection is kept that nobody uses.
     pub(super) fn idle_timeout(&self) -> Duration {
-        self.idle_timeout
+        self.terms.idle_timeout
     }
 
     /// Whether the backend is dialled with TLS.
@@ -166,9 +167,21 @@ impl Template {
             config: config.clone(),
             need,
             h1_learnt: own.h1_learnt.clone(),
-            keepalives: Some(self.keepalives.clone()),
+            keepalives: Some(self.terms.keepalives.clone()),
         }));
         peer
+    }
+
+    /// Has a peer's connection lent where it is plain and nothing but HTTP/1.1 is spoken there. `body`: one is at hand.
+    pub fn lend(&self, peer: &mut HttpPeer, lease: &Lease, lender: &Lender, body: bool) -> Option<Arc<Loan>> {
+        if self.tls.is_some() || peer.options.alpn != ALPN::H1 {
+            return None;
+        }
+        let loan = lender.loan(pool_of(self.key, lease.id()), lease.endpoint().clone(), &self.terms, body);
+        // Set on the socket when it is opened.
+        peer.options.tcp_keepalive = None;
+        peer.options.custom_l4 = Some(loan.clone());
+        Some(loan)
     }
 
     /// The endpoint is then told from others by the key alone, see [`dial`].
@@ -184,12 +197,12 @@ impl Template {
         peer.group_key = self.key;
         let options = &mut peer.options;
         options.total_connection_timeout = Some(self.connect_timeout);
-        options.idle_timeout = Some(self.idle_timeout);
+        options.idle_timeout = Some(self.terms.idle_timeout);
         options.max_h2_streams = self.h2_streams as usize;
-        options.tcp_keepalive = self.keepalives.enabled.then_some(TcpKeepalive {
-            idle: self.keepalives.time,
-            interval: self.keepalives.interval,
-            count: self.keepalives.retries as usize,
+        options.tcp_keepalive = self.terms.keepalives.enabled.then_some(TcpKeepalive {
+            idle: self.terms.keepalives.time,
+            interval: self.terms.keepalives.interval,
+            count: self.terms.keepalives.retries as usize,
             user_timeout: Duration::ZERO,
         });
         if let Some(native) = self.tls.as_ref().and_then(|it| it.tls.native.as_ref()) {
@@ -209,7 +222,7 @@ impl Template {
 
     pub(super) async fn dial(&self, address: &Address, text: &ir::Text, alpn: &[&[u8]]) -> Result<Flow, Fault> {
         let connecting = async {
-            let socket = dial::open(address, Some(&self.keepalives))
+            let socket = dial::open(address, Some(&self.terms.keepalives))
                 .await
                 .map_err(|source| Fault::Connect { endpoint: text.clone(), source })?;
             let Some(prepared) = &self.tls else { return Ok(Flow::Plain(socket)) };

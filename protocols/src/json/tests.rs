@@ -138,3 +138,43 @@ fn members_of_the_outermost_object_are_shown_in_passing() {
     assert_eq!(seen, [("\"a\"", "[1]"), ("\"b\"", "{\"c\":2}")]);
     assert!(outline(b"[{\"a\":1}]", |_, _| panic!("not an object")).is_ok());
 }
+
+#[test]
+fn records_are_the_members_of_elements_however_much_of_them_is_read() {
+    let text = br#"{"a":[{"x":1,"y":{"z":[2,"}"]}} , {} ,3, "s\"}", [{"x":9}],{"x":"\u0041"}],"b":[]}"#;
+    let list = parse(text).unwrap().get("a").unwrap();
+    for most in 0..4 {
+        let mut seen = Vec::new();
+        let all: Result<(), ()> = list.records(|it| {
+            seen.push(
+                it.take(most).map(|(key, value)| format!("{key}={}", value.text())).collect::<Vec<_>>().join(";"),
+            );
+            Ok(())
+        });
+        let first = ["", "x=1", r#"x=1;y={"z":[2,"}"]}"#, r#"x=1;y={"z":[2,"}"]}"#][most];
+        let last = if most == 0 { "" } else { r#"x="\u0041""# };
+        assert_eq!(
+            (all, seen),
+            (
+                Ok(()),
+                vec![first.to_owned(), String::new(), String::new(), String::new(), String::new(), last.to_owned()]
+            )
+        );
+    }
+    assert_eq!(list.records(|it| if it.next().is_none() { Err("empty") } else { Ok(()) }), Err("empty"));
+    assert_eq!(parse(b"7").unwrap().records(|_| Err(())), Ok(()), "no array has no records");
+}
+
+proptest! {
+    #[test]
+    fn the_first_byte_of_a_kind_is_found_wherever_it_is(before in 0usize..300, kind in 0usize..3, behind in 0usize..40) {
+        let mut text = vec![b'x'; before];
+        text.push([b'"', b'\\', 0x1f][kind]);
+        text.extend(std::iter::repeat_n(b'"', behind));
+        let control = |byte: u8| (byte == b'"') | (byte == b'\\') | (byte < 0x20);
+        prop_assert_eq!(first(&text, control), Some(before));
+        prop_assert_eq!(first(&text[..before], control), None);
+        let want = if kind < 2 { Some(before) } else { (behind > 0).then_some(before + 1) };
+        prop_assert_eq!(quote_or_escape(&text), want);
+    }
+}

@@ -36,7 +36,7 @@ pub use frames::write_frame;
 pub use hide::Hide;
 pub use pattern::Pattern;
 pub use profile::{KeyPlace, PROFILES, Profile, profile};
-pub use request::{Fault, MEMBERS_MAX, Request, scan};
+pub use request::{Fault, MEMBERS_MAX, Request, Scanned, scan};
 pub use route::{Operation, Path, locate, named};
 pub use tap::{Framing, Seen, Tap};
 pub use usage::Usage;

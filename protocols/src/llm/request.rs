@@ -88,6 +88,49 @@ pub fn scan(operation: Operation, body: &[u8]) -> Result<Request<'_>, Fault> {
     Ok(request)
 }
 
+/// A body that was scanned, and where its members are: it can be read again without being scanned again.
+#[derive(Clone, Debug)]
+pub struct Scanned {
+    operation: Operation,
+    body: Bytes,
+    object: Range<usize>,
+    members: Vec<(Range<usize>, Range<usize>)>,
+    escaped: bool,
+}
+
+impl Scanned {
+    /// What was scanned is this body.
+    pub fn of(operation: Operation, body: Bytes, request: &Request<'_>) -> Self {
+        let members = request.members.iter().map(|(key, value)| (key.range(), value.range()));
+        Self { operation, object: request.object.range(), members: members.collect(), escaped: request.escaped, body }
+    }
+
+    /// Whether this is the same body, in the same place.
+    pub fn is_of(&self, body: &[u8]) -> bool {
+        std::ptr::eq(&*self.body, body)
+    }
+
+    /// What [`scan`] gave.
+    ///
+    /// # Errors
+    /// None, where it was made of what [`scan`] gave.
+    pub fn request(&self) -> Result<Request<'_>, Fault> {
+        let (object, members) = self.parts()?;
+        let (members, escaped) = (members.collect(), self.escaped);
+        let mut request =
+            Request { object, members, escaped, model: None, stream: false, include_usage: None, max_tokens: None };
+        request.read(self.operation)?;
+        Ok(request)
+    }
+
+    /// The object, and keys and values of its members.
+    pub(super) fn parts(&self) -> Result<(Raw<'_>, impl Iterator<Item = (Raw<'_>, Raw<'_>)>), Fault> {
+        let document = std::str::from_utf8(&self.body).map_err(|_| json::Fault::Encoding)?;
+        let members = self.members.iter().map(|(key, value)| (Raw::at(document, key), Raw::at(document, value)));
+        Ok((Raw::at(document, &self.object), members))
+    }
+}
+
 /// Keys in whatever spelling.
 fn has_twice(members: &[(Raw<'_>, Raw<'_>)], escaped: bool) -> bool {
     members.iter().enumerate().any(|(position, (key, _))| {

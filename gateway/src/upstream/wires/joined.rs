@@ -1,13 +1,13 @@
-//! A connection on which the head of a request waits for the body that comes at once, so that both leave in one write.
+//! A connection on which short writes wait until they are flushed, and the head of a request for the body that comes at
+//! once, so that they leave in one write.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::{Buf as _, BytesMut};
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_core::protocols::tls::SslDigest;
 use pingora_core::protocols::{
@@ -16,32 +16,38 @@ use pingora_core::protocols::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Most of head and body that is put together; what is longer leaves in several writes.
-const JOINED_MAX: usize = 16 << 10;
+/// Most of several writes that is put together in a copy; what is longer is sent at once, with what waits before it.
+const HELD_MAX: usize = 16 << 10;
+
+/// Room that a connection keeps while nobody uses it.
+const ROOM_MAX: usize = 2 << 10;
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Joined {
-    inner: Stream,
-    /// Written, and not yet sent.
-    held: BytesMut,
+pub(super) struct Joined<S = Stream> {
+    inner: S,
+    /// Written, and not yet sent from `sent` on.
+    held: Vec<u8>,
+    sent: usize,
     state: State,
 }
 
 /// What becomes of what is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// It is sent.
+    /// It waits until it is flushed.
     Through,
-    /// It is the head and waits: that it be flushed is passed over.
+    /// It is the head and waits for the body: that it be flushed is passed over.
     Head,
     /// It is the body and waits until it is flushed.
     Body,
+    /// Somebody wants the answer. The body is written by another part of the same task, which may have its turn first.
+    Asked,
 }
 
-impl Joined {
-    pub(super) fn new(inner: Stream) -> Self {
-        Self { inner, held: BytesMut::new(), state: State::Through }
+impl<S: AsyncRead + AsyncWrite + Unpin> Joined<S> {
+    pub(super) fn new(inner: S) -> Self {
+        Self { inner, held: Vec::new(), sent: 0, state: State::Through }
     }
 
     /// Has the next head wait for its body. To be called between exchanges.
@@ -49,7 +55,7 @@ impl Joined {
         self.state = State::Head;
     }
 
-    /// Whether the other side has neither closed it nor said anything unasked.
+    /// Whether all was sent, and the other side has neither closed it nor said anything unasked.
     pub(super) fn is_silent(&mut self) -> bool {
         let mut byte = [0; 1];
         let mut context = Context::from_waker(std::task::Waker::noop());
@@ -58,44 +64,73 @@ impl Joined {
             let mut buffer = ReadBuf::new(&mut byte);
             Pin::new(&mut self.inner).poll_read(context, &mut buffer)
         })));
-        read.as_mut().poll(&mut context).is_pending()
+        read.as_mut().poll(&mut context).is_pending() && self.held.is_empty()
     }
 
-    fn poll_send_held(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.held.is_empty() {
-            let written = ready!(Pin::new(&mut self.inner).poll_write(context, &self.held))?;
+    /// What a large exchange needed is not kept for the next.
+    pub(super) fn rest(&mut self) {
+        if self.held.capacity() > ROOM_MAX {
+            self.held = Vec::new();
+        }
+        self.state = State::Through;
+    }
+
+    /// Sends what waits, and then of `from`; gives how much of that was sent.
+    fn poll_send(&mut self, context: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
+        loop {
+            let held = self.held.get(self.sent..).unwrap_or_default();
+            let inner = Pin::new(&mut self.inner);
+            let written = match (held.is_empty(), from.is_empty()) {
+                (true, true) => return Poll::Ready(Ok(0)),
+                (true, false) => ready!(inner.poll_write(context, from))?,
+                (false, true) => ready!(inner.poll_write(context, held))?,
+                (false, false) => {
+                    ready!(inner.poll_write_vectored(context, &[IoSlice::new(held), IoSlice::new(from)]))?
+                }
+            };
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.held.advance(written);
+            let of_held = written.min(held.len());
+            self.sent += of_held;
+            if self.sent == self.held.len() {
+                self.held.clear();
+                self.sent = 0;
+            }
+            if written > of_held {
+                return Poll::Ready(Ok(written - of_held));
+            }
         }
-        Poll::Ready(Ok(()))
     }
 }
 
-impl AsyncRead for Joined {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Joined<S> {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let it = self.get_mut();
         if !it.held.is_empty() {
+            if it.state == State::Body {
+                it.state = State::Asked;
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             // Whoever waits for an answer has said everything.
             it.state = State::Through;
-            ready!(it.poll_send_held(context))?;
+            ready!(it.poll_send(context, &[]))?;
             ready!(Pin::new(&mut it.inner).poll_flush(context))?;
         }
         Pin::new(&mut it.inner).poll_read(context, to)
     }
 }
 
-impl AsyncWrite for Joined {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Joined<S> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
         let it = self.get_mut();
-        if it.state != State::Through && it.held.len() + from.len() <= JOINED_MAX {
+        if it.held.len() + from.len() <= HELD_MAX {
             it.held.extend_from_slice(from);
             return Poll::Ready(Ok(from.len()));
         }
         it.state = State::Through;
-        ready!(it.poll_send_held(context))?;
-        Pin::new(&mut it.inner).poll_write(context, from)
+        it.poll_send(context, from)
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -105,13 +140,13 @@ impl AsyncWrite for Joined {
             return Poll::Ready(Ok(()));
         }
         it.state = State::Through;
-        ready!(it.poll_send_held(context))?;
+        ready!(it.poll_send(context, &[]))?;
         Pin::new(&mut it.inner).poll_flush(context)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let it = self.get_mut();
-        ready!(it.poll_send_held(context))?;
+        ready!(it.poll_send(context, &[]))?;
         Pin::new(&mut it.inner).poll_shutdown(context)
     }
 }
@@ -175,9 +210,9 @@ mod tests {
 
     use super::*;
 
-    fn pair() -> (Joined, tokio::io::DuplexStream) {
+    fn pair() -> (Joined<tokio::io::DuplexStream>, tokio::io::DuplexStream) {
         let (ours, theirs) = tokio::io::duplex(1 << 20);
-        (Joined::new(Box::new(ours)), theirs)
+        (Joined::new(ours), theirs)
     }
 
     async fn arrived(theirs: &mut tokio::io::DuplexStream) -> Vec<u8> {
@@ -201,7 +236,9 @@ mod tests {
             it.flush().await.unwrap();
             assert_eq!(arrived(&mut theirs).await, b"head body");
         }
-        it.write_all(b"alone").await.unwrap();
+        it.write_all(b"al").await.unwrap();
+        it.write_all(b"one").await.unwrap();
+        assert_eq!(arrived(&mut theirs).await, b"");
         it.flush().await.unwrap();
         assert_eq!(arrived(&mut theirs).await, b"alone", "it holds only what it was told to");
     }
@@ -212,10 +249,10 @@ mod tests {
         it.hold_head();
         it.write_all(b"head").await.unwrap();
         it.flush().await.unwrap();
-        let body = vec![b'x'; JOINED_MAX];
+        let body = vec![b'x'; HELD_MAX];
         it.write_all(&body).await.unwrap();
         let got = arrived(&mut theirs).await;
-        assert_eq!((got.len(), &got[..5]), (JOINED_MAX + 4, &b"headx"[..]));
+        assert_eq!((got.len(), &got[..5]), (HELD_MAX + 4, &b"headx"[..]));
         it.hold_head();
         it.write_all(b"head").await.unwrap();
         it.flush().await.unwrap();

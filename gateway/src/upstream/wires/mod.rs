@@ -1,11 +1,13 @@
-//! Connections of what the gateway itself asks of backends: calls of MCP servers, callouts of policies.
+//! Connections to backends.
 //!
 //! Over HTTP/1.1 the head and a short body leave in one write ([`joined`]), and a connection that nobody needs waits in
-//! a plain list ([`idle`]): Pingora writes twice, and has a task for each one that waits. Where HTTP/2 may be agreed on,
-//! its own connector is asked.
+//! a plain list ([`idle`]): Pingora writes twice, and has a task for each one that waits. [`Wires`] are for what the
+//! gateway itself asks of backends: calls of MCP servers, callouts of policies; where HTTP/2 may be agreed on, they ask
+//! Pingora's connector. What it passes on for a client is [`lent`] a connection.
 
 mod idle;
 mod joined;
+pub(super) mod lent;
 
 use std::sync::{Arc, OnceLock};
 
@@ -14,9 +16,9 @@ use http::header::{CONTENT_LENGTH, HOST};
 use http::{Uri, Version};
 use pingora_core::connectors::http::Connector;
 use pingora_core::connectors::{ConnectorOptions, TransportConnector};
-use pingora_core::protocols::ALPN;
 use pingora_core::protocols::http::client::HttpSession;
 use pingora_core::protocols::http::v1::client::HttpSession as Http1Session;
+use pingora_core::protocols::{ALPN, Stream};
 use pingora_core::upstreams::peer::{HttpPeer, Peer as _};
 use pingora_error::{Error, ErrorType, Result};
 use pingora_http::RequestHeader;
@@ -28,11 +30,16 @@ use joined::Joined;
 const POOL_MAX: usize = 4096;
 
 /// Connections to backends. The connectors are made when first needed: they read the system's roots.
-#[derive(Default)]
 pub struct Wires {
     negotiated: OnceLock<Connector>,
     plain: OnceLock<TransportConnector>,
-    idle: Arc<Idle>,
+    idle: Arc<Idle<Stream>>,
+}
+
+impl Default for Wires {
+    fn default() -> Self {
+        Self { negotiated: OnceLock::new(), plain: OnceLock::new(), idle: Idle::new(POOL_MAX) }
+    }
 }
 
 impl Wires {
@@ -137,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_head_of_http1_names_its_host_apart() {
-        let stream = Box::new(Joined::new(Box::new(tokio::io::duplex(1).0)));
+        let stream = Box::new(Joined::new(Box::new(tokio::io::duplex(1).0) as Stream));
         let session = HttpSession::H1(Http1Session::new(stream));
         let mut head = RequestHeader::build("GET", b"/a?b", None).unwrap();
         head.insert_header(HOST, "a.test").unwrap();

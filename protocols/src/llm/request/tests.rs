@@ -153,3 +153,19 @@ fn a_member_is_taken_out_and_the_rest_stays() {
         assert_eq!(String::from_utf8(got).unwrap(), want, "{body}");
     }
 }
+
+#[test]
+fn a_body_that_was_scanned_is_read_again_as_it_was() {
+    let body = Bytes::from_static(
+        br#" {"model":"m","str\u0065am":true,"stream_options":{"include_usage":true},"max_tokens":7} "#,
+    );
+    let request = scan(Operation::Completions, &body).unwrap();
+    let kept = Scanned::of(Operation::Completions, body.clone(), &request);
+    let again = kept.request().unwrap();
+    assert_eq!(
+        (again.model.as_deref(), again.stream, again.include_usage, again.max_tokens),
+        (Some("m"), true, Some(true), Some(7))
+    );
+    assert_eq!((again.object, &again.members, again.escaped), (request.object, &request.members, true));
+    assert!(kept.is_of(&body) && !kept.is_of(&body.to_vec()) && !kept.is_of(&body[..3]));
+}

@@ -18,7 +18,7 @@ mod write;
 
 use std::borrow::Cow;
 
-use super::request::Fault;
+use super::request::{Fault, Scanned};
 use super::{Dialect, Operation, error_body};
 use crate::json::{self, Kind, Raw};
 
@@ -142,14 +142,27 @@ pub enum AnswerFault {
 
 /// Translates a request.
 pub fn request(body: &[u8], wanted: &Wanted<'_>) -> Result<Translated, Fault> {
-    let Wanted { client, provider, model, stream, now, random } = *wanted;
     let mut dropped = Dropped::default();
-    let chat = read(client, body, &mut dropped)?;
+    let chat = read(wanted.client, body, &mut dropped)?;
+    Ok(written(chat, dropped, body.len(), wanted))
+}
+
+/// As [`request`], of a body that was scanned for its kind before.
+pub fn scanned(body: &Scanned, wanted: &Wanted<'_>) -> Result<Translated, Fault> {
+    let mut dropped = Dropped::default();
+    let (object, members) = body.parts()?;
+    let members: Vec<_> = members.filter_map(|(key, value)| Some((key.as_str()?, value))).collect();
+    let chat = decode(wanted.client, members, &mut dropped)?;
+    Ok(written(chat, dropped, object.text().len(), wanted))
+}
+
+fn written(chat: Chat<'_>, mut dropped: Dropped, length: usize, wanted: &Wanted<'_>) -> Translated {
+    let Wanted { client, provider, model, stream, now, random } = *wanted;
     let names = if provider == Wire::Converse { bedrock::Names::of(&chat) } else { bedrock::Names::default() };
     let include_usage = chat.include_usage;
     let terms = Terms { client, provider, model: model.to_owned(), stream, include_usage, now, random, names };
     let target = Target { model, stream, client: client.operation().dialect() };
-    let mut out = Vec::with_capacity(body.len() + body.len() / 8 + 256);
+    let mut out = Vec::with_capacity(length + length / 8 + 256);
     match provider {
         Wire::Completions => openai::encode(&chat, &target, &mut out, &mut dropped),
         Wire::Responses => responses::encode(&chat, &target, &mut out, &mut dropped),
@@ -157,7 +170,7 @@ pub fn request(body: &[u8], wanted: &Wanted<'_>) -> Result<Translated, Fault> {
         Wire::GenerateContent => gemini::encode(&chat, &target, &mut out, &mut dropped),
         Wire::Converse => bedrock::encode(&chat, (&target, &terms.names), &mut out, &mut dropped),
     }
-    Ok(Translated { body: out, dropped, terms })
+    Translated { body: out, dropped, terms }
 }
 
 /// Whether a body can be translated at all.
@@ -173,6 +186,10 @@ fn read<'a>(client: Wire, body: &'a [u8], dropped: &mut Dropped) -> Result<Chat<
     if object.kind() != Kind::Object {
         return Err(Fault::NotObject);
     }
+    decode(client, members, dropped)
+}
+
+fn decode<'a>(client: Wire, members: Vec<(Cow<'a, str>, Raw<'a>)>, dropped: &mut Dropped) -> Result<Chat<'a>, Fault> {
     let members = members.into_iter();
     match client {
         Wire::Completions => openai::decode(members, dropped),

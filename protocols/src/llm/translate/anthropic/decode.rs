@@ -43,9 +43,9 @@ pub(in super::super) fn decode<'a>(
         }
     }
     let messages = messages.filter(|it| it.kind() == Json::Array).ok_or(Fault::Kind("messages", "an array"))?;
-    for it in messages.elements() {
+    messages.records(|it| {
         let (mut role, mut content) = (None, None);
-        for (key, value) in it.members() {
+        for (key, value) in it {
             match &*key {
                 "role" => role = value.as_str(),
                 "content" => content = Some(value),
@@ -60,7 +60,8 @@ pub(in super::super) fn decode<'a>(
             Some("system") => chat.system.extend(parts),
             _ => return Err(Fault::Kind("messages.role", "one of the roles that there are")),
         }
-    }
+        Ok(())
+    })?;
     Ok(chat)
 }
 

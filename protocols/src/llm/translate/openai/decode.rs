@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::super::super::request::Fault;
 use super::super::model::*;
 use super::super::write::Text;
-use crate::json::{Kind as Json, Raw};
+use crate::json::{Kind as Json, Members, Raw};
 
 /// Reads the members of a body.
 pub(in super::super) fn decode<'a>(
@@ -47,9 +47,7 @@ pub(in super::super) fn decode<'a>(
         }
     }
     let messages = messages.filter(|it| it.kind() == Json::Array).ok_or(Fault::Kind("messages", "an array"))?;
-    for it in messages.elements() {
-        message(it, &mut chat, dropped)?;
-    }
+    messages.records(|it| message(it, &mut chat, dropped))?;
     Ok(chat)
 }
 
@@ -73,10 +71,10 @@ pub(in super::super) fn stop_of(value: Raw<'_>) -> Vec<Text<'_>> {
     }
 }
 
-fn message<'a>(it: Raw<'a>, chat: &mut Chat<'a>, dropped: &mut Dropped) -> Result<(), Fault> {
+fn message<'a>(it: &mut Members<'a>, chat: &mut Chat<'a>, dropped: &mut Dropped) -> Result<(), Fault> {
     let (mut role, mut content, mut calls, mut id) = (None, None, None, None);
     let (mut refusal, mut reasoning, mut blocks) = (None, None, None);
-    for (key, value) in it.members().filter(|(_, it)| !it.is_null()) {
+    for (key, value) in it.filter(|(_, it)| !it.is_null()) {
         match &*key {
             "role" => role = value.as_str(),
             "content" => content = Some(value),
