@@ -13,6 +13,7 @@ mod bounded;
 pub mod cel;
 pub mod cli;
 pub mod clock;
+mod coalesce;
 pub mod fleet;
 pub mod life;
 pub mod listen;

@@ -10,7 +10,6 @@ mod account;
 mod arrival;
 mod boundary;
 pub mod carried;
-mod coalesce;
 pub mod drain;
 mod flag;
 pub mod handoff;

@@ -24,9 +24,12 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio_rustls::server::TlsStream;
 
 use super::boundary::Boundary;
-use super::coalesce::Coalesce;
 use super::info::{ConnInfo, Peer};
 use super::wire::{Ahead, Traffic, Wire};
+use crate::coalesce::Coalesce;
+
+/// Bytes of an answer that wait for more at most.
+const HELD_BYTES_MAX: usize = 4096;
 
 /// The connection a request came on; `None` for requests that came on no connection of ours.
 pub fn conn_info(session: &pingora_proxy::Session) -> Option<&Arc<ConnInfo>> {
@@ -74,7 +77,7 @@ impl Downstream {
             layer,
             ahead,
             boundary: Boundary::open(),
-            out: Some(Coalesce::default()),
+            out: Some(Coalesce::new(HELD_BYTES_MAX)),
             fd,
             established: SystemTime::now(),
             socket: Arc::new(SocketDigest::from_raw_fd(fd)),

@@ -86,8 +86,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Idle<S> {
 
     /// Keeps it for so long at most. Where there is no room, the one of its kind that has waited longest gives way, or
     /// one of another.
-    pub(super) fn put(this: &Arc<Self>, key: u64, mut stream: Box<Joined<S>>, limit: Option<Duration>) {
-        stream.rest();
+    pub(super) fn put(this: &Arc<Self>, key: u64, stream: Box<Joined<S>>, limit: Option<Duration>) {
         let since = Instant::now();
         let until = limit.map(|limit| since + limit);
         let full = this.count.load(Ordering::Relaxed) >= this.max;

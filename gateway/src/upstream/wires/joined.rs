@@ -1,7 +1,7 @@
 //! A connection on which short writes wait until they are flushed, and the head of a request for the body that comes at
 //! once, so that they leave in one write.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -16,19 +16,16 @@ use pingora_core::protocols::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::coalesce::Coalesce;
+
 /// Most of several writes that is put together in a copy; what is longer is sent at once, with what waits before it.
 const HELD_MAX: usize = 16 << 10;
-
-/// Room that a connection keeps while nobody uses it.
-const ROOM_MAX: usize = 2 << 10;
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Joined<S = Stream> {
     inner: S,
-    /// Written, and not yet sent from `sent` on.
-    held: Vec<u8>,
-    sent: usize,
+    held: Coalesce,
     state: State,
 }
 
@@ -47,7 +44,7 @@ enum State {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Joined<S> {
     pub(super) fn new(inner: S) -> Self {
-        Self { inner, held: Vec::new(), sent: 0, state: State::Through }
+        Self { inner, held: Coalesce::new(HELD_MAX), state: State::Through }
     }
 
     /// Has the next head wait for its body. To be called between exchanges.
@@ -66,42 +63,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Joined<S> {
         })));
         read.as_mut().poll(&mut context).is_pending() && self.held.is_empty()
     }
-
-    /// What a large exchange needed is not kept for the next.
-    pub(super) fn rest(&mut self) {
-        if self.held.capacity() > ROOM_MAX {
-            self.held = Vec::new();
-        }
-        self.state = State::Through;
-    }
-
-    /// Sends what waits, and then of `from`; gives how much of that was sent.
-    fn poll_send(&mut self, context: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
-        loop {
-            let held = self.held.get(self.sent..).unwrap_or_default();
-            let inner = Pin::new(&mut self.inner);
-            let written = match (held.is_empty(), from.is_empty()) {
-                (true, true) => return Poll::Ready(Ok(0)),
-                (true, false) => ready!(inner.poll_write(context, from))?,
-                (false, true) => ready!(inner.poll_write(context, held))?,
-                (false, false) => {
-                    ready!(inner.poll_write_vectored(context, &[IoSlice::new(held), IoSlice::new(from)]))?
-                }
-            };
-            if written == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            let of_held = written.min(held.len());
-            self.sent += of_held;
-            if self.sent == self.held.len() {
-                self.held.clear();
-                self.sent = 0;
-            }
-            if written > of_held {
-                return Poll::Ready(Ok(written - of_held));
-            }
-        }
-    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Joined<S> {
@@ -115,7 +76,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Joined<S> {
             }
             // Whoever waits for an answer has said everything.
             it.state = State::Through;
-            ready!(it.poll_send(context, &[]))?;
+            ready!(it.held.poll_drain(&mut it.inner, context))?;
             ready!(Pin::new(&mut it.inner).poll_flush(context))?;
         }
         Pin::new(&mut it.inner).poll_read(context, to)
@@ -125,12 +86,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Joined<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Joined<S> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
         let it = self.get_mut();
-        if it.held.len() + from.len() <= HELD_MAX {
-            it.held.extend_from_slice(from);
-            return Poll::Ready(Ok(from.len()));
-        }
-        it.state = State::Through;
-        it.poll_send(context, from)
+        it.held.poll_write(&mut it.inner, context, from)
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -140,13 +96,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Joined<S> {
             return Poll::Ready(Ok(()));
         }
         it.state = State::Through;
-        ready!(it.poll_send(context, &[]))?;
+        ready!(it.held.poll_drain(&mut it.inner, context))?;
         Pin::new(&mut it.inner).poll_flush(context)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let it = self.get_mut();
-        ready!(it.poll_send(context, &[]))?;
+        ready!(it.held.poll_drain(&mut it.inner, context))?;
         Pin::new(&mut it.inner).poll_shutdown(context)
     }
 }

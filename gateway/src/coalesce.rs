@@ -1,4 +1,4 @@
-//! Small writes joined to large ones: a head and a short body leave in one packet.
+//! Small writes joined to large ones: a head and a short body leave in one packet, to clients and to backends.
 //!
 //! tokio's `BufWriter` keeps its buffer for life; this one has none while there is nothing to write.
 
@@ -8,28 +8,36 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::AsyncWrite;
 
-/// Bytes held back at most.
-const HELD_BYTES_MAX: usize = 4096;
-
 /// Room made beyond the first write.
 const HELD_BYTES_STEP: usize = 256;
 
-#[derive(Debug, Default)]
-pub(super) struct Coalesce {
+#[derive(Debug)]
+pub(crate) struct Coalesce {
     held: Vec<u8>,
     at: usize,
+    /// Bytes held back at most.
+    max: usize,
 }
 
 impl Coalesce {
+    pub(crate) fn new(max: usize) -> Self {
+        Self { held: Vec::new(), at: 0, max }
+    }
+
+    /// Whether nothing waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rest().is_empty()
+    }
+
     /// Takes bytes, or passes them on behind what is held.
-    pub(super) fn poll_write<W: AsyncWrite + Unpin>(
+    pub(crate) fn poll_write<W: AsyncWrite + Unpin>(
         &mut self,
         io: &mut W,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.rest().len() + bytes.len() <= HELD_BYTES_MAX {
-            if self.at > HELD_BYTES_MAX {
+        if self.rest().len() + bytes.len() <= self.max {
+            if self.at > self.max {
                 self.held.drain(..self.at);
                 self.at = 0;
             }
@@ -49,7 +57,7 @@ impl Coalesce {
                 return Poll::Ready(Ok(beyond));
             }
         }
-        if bytes.len() <= HELD_BYTES_MAX {
+        if bytes.len() <= self.max {
             self.held.extend_from_slice(bytes);
             return Poll::Ready(Ok(bytes.len()));
         }
@@ -57,7 +65,7 @@ impl Coalesce {
     }
 
     /// Writes all that is held and frees the memory.
-    pub(super) fn poll_drain<W: AsyncWrite + Unpin>(
+    pub(crate) fn poll_drain<W: AsyncWrite + Unpin>(
         &mut self,
         io: &mut W,
         cx: &mut Context<'_>,
@@ -70,7 +78,7 @@ impl Coalesce {
     }
 
     #[cfg(test)]
-    pub(super) fn memory(&self) -> usize {
+    pub(crate) fn memory(&self) -> usize {
         self.held.capacity()
     }
 
@@ -84,7 +92,7 @@ impl Coalesce {
         }
         self.at += count;
         if self.at >= self.held.len() {
-            *self = Self::default();
+            *self = Self::new(self.max);
         }
         Ok(())
     }
@@ -101,7 +109,7 @@ mod tests {
     #[tokio::test]
     async fn small_writes_leave_together_and_leave_no_memory_behind() {
         let (mut near, mut far) = tokio::io::duplex(1 << 20);
-        let mut it = Coalesce::default();
+        let mut it = Coalesce::new(4096);
         for part in [&b"head"[..], b"body"] {
             poll_fn(|cx| it.poll_write(&mut near, cx, part)).await.unwrap();
         }
@@ -121,7 +129,7 @@ mod tests {
         let sent: Vec<u8> = (0..20_000_u32).map(|it| it as u8).collect();
         let expected = sent.clone();
         let writer = async move {
-            let mut it = Coalesce::default();
+            let mut it = Coalesce::new(4096);
             let mut rest = &sent[..];
             for size in [10, 4000, 9000, 100, 6890] {
                 let (mut part, behind) = rest.split_at(size);
