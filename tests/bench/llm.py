@@ -12,7 +12,7 @@ import statistics
 import tempfile
 import time
 
-from proxies import Proxy, memory
+from proxies import PARTS, Proxy, memory
 
 CHAT = "/v1/chat/completions"
 # Streams of one turn: so many at once, in so many pieces a millisecond apart.
@@ -104,10 +104,10 @@ def completions(bench, report, rounds):
 
         def load(proxy):
             # One that takes milliseconds for each is asked less often.
-            number = max(count // 100, 20) if proxy is proxies.get("litellm") else count
+            number = max(count // 800, 4) if proxy is proxies.get("litellm") else count // PARTS
             return asked(bench, proxy, number, p=CHAT, json=file)["ok"]
         with bench.started(**proxies) as it:
-            turns = rounds(bench, it, load, bench.rounds)
+            turns = rounds(bench, it, load, bench.rounds, PARTS)
             report.turns(f"chat completion {what}", "µs/request", turns, goal=[
                 ("llm", "plain", goal), ("llm", "floor", None), ("llm", "nginx", None)])
 
@@ -191,8 +191,8 @@ def translated(bench, report, rounds):
             raise SystemExit("this version does not translate between OpenAI's dialect and Anthropic's")
     for what, file, count, goal in (("1 KiB", small, 20000, 1.6), ("16 KiB", body(bench, "t16", 16 << 10), 10000, 2.0)):
         proxies = dict(plain=bench.gateway(), translated=gateway(bench, "anthropic"))
-        load = lambda proxy: asked(bench, proxy, count, p=CHAT, json=file)["ok"]
+        load = lambda proxy: asked(bench, proxy, count // PARTS, p=CHAT, json=file)["ok"]
         with bench.started(**proxies) as it:
-            turns = rounds(bench, it, load, bench.rounds)
+            turns = rounds(bench, it, load, bench.rounds, PARTS)
             report.turns(f"OpenAI to Anthropic {what}", "µs/request", turns, goal=[("translated", "plain", goal)])
     streams(bench, report, rounds, {}, "anthropic", "translated streams", 2.0)

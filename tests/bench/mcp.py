@@ -16,7 +16,7 @@ import sys
 
 import policies as policy
 import upgrade as upgrades
-from proxies import Proxy, cpu, memory
+from proxies import PARTS, Proxy, cpu, memory
 
 CALLS = 20000
 # Of a proxy that needs a tenth of a second for each.
@@ -141,7 +141,7 @@ def calls(bench, report, rounds):
             callers[name].pid = proxy.pid
             first = open(callers[name].headers).readline().strip().split("\t")
             checked(proxy, dict(line.split(": ", 1) for line in first), tools[0])
-        turns = rounds(bench, callers, lambda caller: caller.load()["requests"], bench.rounds)
+        turns = rounds(bench, callers, lambda caller: caller.load(max(caller.count // PARTS, 4))["requests"], bench.rounds, PARTS)
     goal = [("one", "plain", 1.35), ("ten", "one", 1.05), ("rule", "plain", 1.6), ("plain", "nginx", None)]
     goal += [("fastmcp", "one", None)] if other else []
     report.turns("tools/call", "µs/call", turns, goal=goal)

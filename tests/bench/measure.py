@@ -11,7 +11,7 @@ import statistics
 import sys
 import time
 
-from proxies import Bench, cpu, memory
+from proxies import PARTS, Bench, cpu, memory
 import llm as models
 import mcp as mcps
 import policies as policy
@@ -62,12 +62,12 @@ class Report:
         return head + "\n".join(map(self.line, self.rows)) + "\n"
 
 
-def rounds(bench, proxies, load, count):
-    """CPU microseconds per unit of work, for each proxy and round. `load` gives the units done."""
+def rounds(bench, proxies, load, count, parts=1):
+    """CPU microseconds per unit of work, for each proxy and turn. `load` gives the units done; a round is so many turns."""
     turns = {name: [] for name in proxies}
     for proxy in proxies.values():
         load(proxy)
-    for _ in range(count):
+    for _ in range(count * parts):
         for name, proxy in proxies.items():
             before = cpu(proxy.pid)
             done = load(proxy)
@@ -78,8 +78,9 @@ def rounds(bench, proxies, load, count):
 
 
 def requests(bench, number, **options):
+    """A part of so many requests."""
     def load(proxy):
-        result = bench.load(proxy.plain, n=number, **options)
+        result = bench.load(proxy.plain, n=number // PARTS, **options)
         if result["errors"] or result["odd"]:
             raise SystemExit(f"the load met errors: {result}")
         return result["requests"]
@@ -91,7 +92,7 @@ def one(bench, report):
     """One route, keep-alive, small body; access log off and on."""
     with bench.started(floor=bench.floor(), ours=bench.gateway(), logging=bench.gateway(log=True),
                        nginx=bench.nginx()) as it:
-        turns = rounds(bench, it, requests(bench, 30000), bench.rounds)
+        turns = rounds(bench, it, requests(bench, 30000), bench.rounds, PARTS)
         report.turns("one route", "µs/request", turns, goal=[("ours", "floor", 1.10), ("logging", "floor", 1.25)])
 
 
@@ -111,7 +112,7 @@ def routes(bench, report):
             # Policies of a route are merged when it is first used: that is not what is measured here.
             bench.load(it[name].plain, n=120000 if "100k" in name else 30000, l=list_of)
         load = lambda proxy: requests(bench, 30000, l=proxy.list)(proxy)
-        turns = rounds(bench, it, load, bench.rounds)
+        turns = rounds(bench, it, load, bench.rounds, PARTS)
         report.turns("routes", "µs/request", turns, goal=[
             ("prefixes_10k", "one", 1.05), ("hosts_10k", "one_host", 1.05), ("prefixes_100k", "one", 1.10)])
 
@@ -134,7 +135,7 @@ def bodies(bench, report):
     """16 KiB bodies, answers and requests."""
     with bench.started(floor=bench.floor(), ours=bench.gateway(), nginx=bench.nginx()) as it:
         for what, options in (("16 KiB answer", dict(p="/16k")), ("16 KiB request", dict(b=16384))):
-            turns = rounds(bench, it, requests(bench, 20000, **options), bench.rounds)
+            turns = rounds(bench, it, requests(bench, 20000, **options), bench.rounds, PARTS)
             report.turns(what, "µs/request", turns, goal=[("ours", "floor", 1.15)])
 
 
@@ -142,10 +143,10 @@ def bodies(bench, report):
 def tls(bench, report):
     """Keep-alive over TLS, HTTP/1.1 and HTTP/2."""
     with bench.started(floor=bench.floor(), ours=bench.gateway(), nginx=bench.nginx()) as it:
-        h1 = lambda proxy: bench.load(proxy.tls, n=20000, tls=True)["requests"]
-        report.turns("TLS HTTP/1.1", "µs/request", rounds(bench, it, h1, bench.rounds), goal=[("ours", "floor", 1.1)])
-        h2 = lambda proxy: bench.h2load(proxy.tls, 20000)
-        report.turns("TLS HTTP/2", "µs/request", rounds(bench, it, h2, bench.rounds), goal=[("ours", "floor", 1.1)])
+        h1 = lambda proxy: bench.load(proxy.tls, n=20000 // PARTS, tls=True)["requests"]
+        report.turns("TLS HTTP/1.1", "µs/request", rounds(bench, it, h1, bench.rounds, PARTS), goal=[("ours", "floor", 1.1)])
+        h2 = lambda proxy: bench.h2load(proxy.tls, 20000 // PARTS)
+        report.turns("TLS HTTP/2", "µs/request", rounds(bench, it, h2, bench.rounds, PARTS), goal=[("ours", "floor", 1.1)])
 
 
 @piece

@@ -6,7 +6,7 @@ import json
 import subprocess
 import time
 
-from proxies import LOAD_CORE, PROXY_CORE, free_port, memory, wait_for
+from proxies import LOAD_CORE, PARTS, PROXY_CORE, free_port, memory, wait_for
 
 API_KEYS = 1000
 RATE_KEYS = 100_000
@@ -37,7 +37,7 @@ def keys(bench, report, rounds):
                  for count in (1, API_KEYS))
     with bench.started(one=bench.gateway(policies=api_keys(1)), thousand=bench.gateway(policies=api_keys(API_KEYS))) as it:
         it["one"].list, it["thousand"].list = few, many
-        turns = rounds(bench, it, lambda proxy: checked(bench, proxy, proxy.list, 20000), bench.rounds)
+        turns = rounds(bench, it, lambda proxy: checked(bench, proxy, proxy.list, 20000 // PARTS), bench.rounds, PARTS)
         report.turns("API keys", "µs/request", turns, goal=[("thousand", "one", 1.05)])
     users = {count: bench.list(f"users-{count}", (f"x-user: user-{n * 7919 % count}" for n in range(RATE_KEYS)))
              for count in (100, RATE_KEYS)}
@@ -66,8 +66,8 @@ def elsewhere(bench, report, rounds):
     other = f"- name: other\n  hostnames: [other.test]\n  policies: {json.dumps(everything)}\n  backends:\n  - host: {bench.backend}\n"
     loaded.file.write_text(text.replace("routes:\n", "routes:\n" + other, 1))
     with bench.started(plain=bench.gateway(), loaded=loaded) as it:
-        load = lambda proxy: bench.load(proxy.plain, n=30000)["requests"]
-        turns = rounds(bench, it, load, bench.rounds)
+        load = lambda proxy: bench.load(proxy.plain, n=30000 // PARTS)["requests"]
+        turns = rounds(bench, it, load, bench.rounds, PARTS)
         report.turns("policies elsewhere", "µs/request", turns, goal=[("loaded", "plain", 1.02)])
 
 
@@ -91,10 +91,10 @@ def authz(bench, report, rounds):
         proxies = dict(plain=bench.gateway(), asking=bench.gateway(policies={"extAuthz": {"host": address}}))
         turns = {name: [] for name in ("added", "bare")}
         with bench.started(**proxies) as it:
-            for _ in range(bench.rounds):
-                one = rounds(bench, it, lambda proxy: checked(bench, proxy, None, 20000), 1)
+            for _ in range(bench.rounds * PARTS):
+                one = rounds(bench, it, lambda proxy: checked(bench, proxy, None, 20000 // PARTS), 1)
                 turns["added"].append(one["asking"][0] - one["plain"][0])
-                command = ["taskset", "-c", PROXY_CORE, binary, "call", address, "20000", str(AT_ONCE)]
+                command = ["taskset", "-c", PROXY_CORE, binary, "call", address, str(20000 // PARTS), str(AT_ONCE)]
                 done = subprocess.run(command, check=True, capture_output=True, text=True)
                 turns["bare"].append(float(done.stdout))
                 time.sleep(0.05)

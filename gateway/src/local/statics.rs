@@ -192,7 +192,7 @@ pub struct BackendDefaults {
     pub keepalives: Option<Keepalives>,
     /// Default: 90s.
     pub pool_idle_timeout: Option<Span>,
-    /// Idle connections kept, over all backends.
+    /// Idle connections kept, over all backends: so many plain ones, and so many with TLS or HTTP/2.
     pub pool_max_size: Option<usize>,
 }
 
