@@ -31,7 +31,7 @@ impl Client {
         let lease = self.cluster.draw(&[], None, None, statics().connect_timeout).await.unwrap();
         let mut peer = self.template.peer(&lease, Wanted::default());
         let loan = self.template.lend(&mut peer, &lease, &self.lender, body.is_some()).unwrap();
-        let (mut session, known) = self.connector.get_http_session(&*peer).await.unwrap();
+        let (mut session, known) = Box::pin(self.connector.get_http_session(&*peer)).await.unwrap();
         assert!(!known, "Pingora keeps none of them");
         let answer = exchange(&mut session, body).await;
         if answer.is_ok() {
@@ -59,6 +59,9 @@ async fn exchange(session: &mut HttpSession, body: Option<&'static [u8]>) -> Res
     }
     Ok(answer)
 }
+
+/// What is told of a connection when it is closed.
+const CLOSED: &str = "closed";
 
 /// Serves what is written for each connection, a piece for each request, and tells what it got in one read.
 async fn scripted(
@@ -92,6 +95,8 @@ async fn one(
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
+    drop(stream);
+    let _ = tell.send(CLOSED.to_owned());
 }
 
 #[tokio::test]
@@ -99,7 +104,7 @@ async fn a_connection_is_lent_again_and_again() {
     let (address, seen) = serve(None).await;
     let client = Client::of(&address.to_string());
     for round in 0..5 {
-        let (answer, loan) = client.ask((round % 2 == 1).then_some(&b"body"[..])).await;
+        let (answer, loan) = Box::pin(client.ask((round % 2 == 1).then_some(&b"body"[..]))).await;
         assert_eq!((answer.unwrap(), loan.is_reused()), (b"hello".to_vec(), round > 0), "{round}");
     }
     assert_eq!(seen.connections.load(std::sync::atomic::Ordering::SeqCst), 1);
@@ -111,7 +116,7 @@ async fn head_and_body_at_hand_arrive_together() {
     let (address, mut told) = scripted(&[ANSWER; 3]).await;
     let client = Client::of(&address);
     for round in 0..3 {
-        let (answer, loan) = client.ask(Some(b"the body")).await;
+        let (answer, loan) = Box::pin(client.ask(Some(b"the body"))).await;
         assert_eq!((answer.unwrap(), loan.is_reused()), (Vec::new(), round > 0));
         let got = told.recv().await.unwrap();
         assert!(got.starts_with("POST / ") && got.ends_with("\r\n\r\nthe body"), "{got}");
@@ -125,7 +130,7 @@ async fn a_body_of_which_one_byte_is_missing_is_waited_for() {
     let (address, _told) = scripted(&[ANSWER, ANSWER]).await;
     let client = Client::of(&address);
     for round in 0..2 {
-        let (answer, loan) = client.ask(None).await;
+        let (answer, loan) = Box::pin(client.ask(None)).await;
         assert_eq!((answer.unwrap(), loan.is_reused()), (b"hello".to_vec(), round > 0));
     }
 }
@@ -139,13 +144,14 @@ async fn what_is_left_over_closed_or_to_be_closed_is_not_lent_again() {
         &["HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"],
     ] {
         let script: &'static [&'static [&'static str]] = Box::leak(Box::new([answer]));
-        let (address, _told) = scripted(script).await;
+        let (address, mut told) = scripted(script).await;
         let client = Client::of(&address);
         for _ in 0..2 {
-            let (got, loan) = client.ask(None).await;
+            let (got, loan) = Box::pin(client.ask(None)).await;
             assert_eq!((got.unwrap(), loan.is_reused()), (b"ok".to_vec(), false), "{answer:?}");
-            // Until the server has closed it.
-            tokio::time::sleep(Duration::from_millis(60)).await;
+            while told.recv().await.unwrap() != CLOSED {}
+            // Until the runtime has heard of it.
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 }
