@@ -379,10 +379,10 @@ async fn read(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx, asked: &mut A
 /// Chooses who may answer.
 fn draw(session: &Session, ctx: &Ctx, asked: &mut Asked) -> Option<Reply> {
     let found = {
-        let inputs = inputs::request(session.req_header(), ctx);
-        let random = affinity::sticks_to(ctx, &inputs).unwrap_or_else(crate::random::next);
-        let said = OnceCell::new();
-        let holds = |it: &Expression| holds(it, inputs, asked.body.as_deref(), &said);
+        let (gathered, said) = (OnceCell::new(), OnceCell::new());
+        let inputs = || gathered.get_or_init(|| inputs::request(session.req_header(), ctx));
+        let random = affinity::sticks_to(ctx, inputs).unwrap_or_else(crate::random::next);
+        let holds = |it: &Expression| holds(it, *inputs(), asked.body.as_deref(), &said);
         let draw = Draw { random, holds: &holds };
         choose::candidates(&asked.ai, asked.operation, asked.model.as_deref(), &draw)
     };

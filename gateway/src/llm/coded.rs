@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderValue, Version};
 use pingora_error::{Error, Result};
 use pingora_http::ResponseHeader;
 use protocols::http::coding::{self, Coding, Fault, Reader};
+use protocols::http::number;
 use protocols::llm::{Framing, Tap};
 
 use super::Asked;
@@ -50,7 +51,7 @@ pub(super) fn unmeasured(head: &mut ResponseHeader) -> Result<()> {
 /// Says how long a body is that has become another, where that is said.
 pub(super) fn length(head: &mut ResponseHeader, body: &Bytes) -> Result<()> {
     if head.headers.contains_key(CONTENT_LENGTH) {
-        head.insert_header(CONTENT_LENGTH, body.len())?;
+        head.insert_header(CONTENT_LENGTH, number(body.len()))?;
     }
     Ok(())
 }

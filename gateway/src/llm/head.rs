@@ -2,14 +2,17 @@
 
 use std::borrow::Cow;
 
-use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderName, HeaderValue};
+use http::header::{ACCEPT_ENCODING, ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, ORIGIN, TRANSFER_ENCODING};
+use http::{HeaderName, HeaderValue, Uri};
 use ir::AiKeyPlace;
 use pingora_error::{Error, ErrorType, Result};
 use pingora_http::RequestHeader;
+use protocols::http::number;
 use protocols::llm::{Dialect, Operation, locate};
 
 use super::{Asked, Provider};
+use crate::proxy::names::{self, Fields};
 
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const X_GOOG_API_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
@@ -23,50 +26,56 @@ const ANTHROPIC_REVISION: HeaderValue = HeaderValue::from_static("2023-06-01");
 const USER_TOKEN: &[u8] = b"Bearer sk-ant-oat";
 
 /// What a browser adds, and Anthropic takes for a page that holds a key.
-const BROWSER: [&str; 7] = [
-    "origin",
-    "access-control-request-method",
-    "access-control-request-headers",
-    "sec-fetch-dest",
-    "sec-fetch-mode",
-    "sec-fetch-site",
-    "sec-fetch-user",
+static BROWSER: [HeaderName; 7] = [
+    ORIGIN,
+    ACCESS_CONTROL_REQUEST_METHOD,
+    ACCESS_CONTROL_REQUEST_HEADERS,
+    HeaderName::from_static("sec-fetch-dest"),
+    HeaderName::from_static("sec-fetch-mode"),
+    HeaderName::from_static("sec-fetch-site"),
+    HeaderName::from_static("sec-fetch-user"),
 ];
+
+/// Where clients say their keys.
+static KEYS: [HeaderName; 4] = [AUTHORIZATION, X_API_KEY, X_GOOG_API_KEY, API_KEY];
 
 /// Writes target and length for the provider that is asked now.
 pub(crate) fn requested(head: &mut RequestHeader, asked: &Asked) -> Result<()> {
     let Some(provider) = asked.provider() else { return Ok(()) };
     let target = match &asked.translation {
-        Some(translation) => {
-            translation.clean(head)?;
-            translation.target(asked, provider)
-        }
+        Some(translation) => translation.target(asked, provider),
         None => target(head, asked, provider),
     };
     if let Some(target) = target {
-        let uri =
-            target.parse().map_err(|_| Error::explain(ErrorType::InternalError, "a path of a provider is no URI"))?;
+        let uri = Uri::try_from(target)
+            .map_err(|_| Error::explain(ErrorType::InternalError, "a path of a provider is no URI"))?;
         head.set_uri(uri);
     }
     if asked.operation == Operation::Realtime {
         return super::realtime::requested(head, asked);
     }
+    names::change(head, |fields| written(fields, asked, provider))
+}
+
+fn written(fields: &mut Fields<'_>, asked: &Asked, provider: &Provider) -> Result<()> {
+    if let Some(translation) = &asked.translation {
+        translation.clean(fields)?;
+    }
     if let Some(bytes) = asked.changed_bytes() {
         // What was changed goes on plain.
-        head.remove_header(&CONTENT_ENCODING);
-        head.remove_header(&TRANSFER_ENCODING);
-        head.insert_header(CONTENT_LENGTH, bytes)?;
+        without(fields, &[CONTENT_ENCODING, TRANSFER_ENCODING]);
+        fields.insert(&CONTENT_LENGTH, number(bytes))?;
     }
     // What is used must be read on the way.
     if asked.operation != Operation::Passthrough {
-        head.insert_header(ACCEPT_ENCODING, HeaderValue::from_static("identity"))?;
+        fields.insert(&ACCEPT_ENCODING, HeaderValue::from_static("identity"))?;
     }
     if provider.key == AiKeyPlace::XApiKey {
-        BROWSER.iter().for_each(|name| drop(head.remove_header(*name)));
+        without(fields, &BROWSER);
         if matches!(asked.spoken(), Operation::Messages | Operation::CountTokens)
-            && !head.headers.contains_key(&ANTHROPIC_VERSION)
+            && !fields.map().contains_key(&ANTHROPIC_VERSION)
         {
-            head.insert_header(ANTHROPIC_VERSION, ANTHROPIC_REVISION)?;
+            fields.insert(&ANTHROPIC_VERSION, ANTHROPIC_REVISION)?;
         }
     }
     Ok(())
@@ -79,8 +88,11 @@ pub(crate) fn sign(
     place: AiKeyPlace,
     write: impl FnOnce(&mut RequestHeader) -> Result<()>,
 ) -> Result<()> {
-    for name in [&AUTHORIZATION, &X_API_KEY, &X_GOOG_API_KEY, &API_KEY] {
-        head.remove_header(name);
+    if names::any_of(&head.headers, &KEYS) {
+        names::change(head, |fields| {
+            KEYS.iter().for_each(|name| fields.remove(name));
+            Ok(())
+        })?;
     }
     if place == AiKeyPlace::XGoogApiKey {
         without_key(head)?;
@@ -99,8 +111,16 @@ pub(crate) fn sign(
     let Some(key) = value.strip_prefix(b"Bearer ").filter(|_| !stays) else { return Ok(()) };
     let mut key = HeaderValue::from_bytes(key).map_err(|_| Error::new(ErrorType::InternalError))?;
     key.set_sensitive(true);
-    head.remove_header(&AUTHORIZATION);
-    head.insert_header(name, key)
+    names::change(head, |fields| {
+        fields.remove(&AUTHORIZATION);
+        fields.insert(&name, key)
+    })
+}
+
+fn without(fields: &mut Fields<'_>, gone: &[HeaderName]) {
+    if names::any_of(fields.map(), gone) {
+        gone.iter().for_each(|name| fields.remove(name));
+    }
 }
 
 /// Google's clients may say their key in the query.

@@ -3,16 +3,19 @@
 //! The body is the provider's from the beginning; what it says is translated back: a stream event by event as it comes,
 //! everything else once it is there. What the provider has no place for is named in a header of the answer.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, ETAG, LAST_MODIFIED};
+use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, ETAG, LAST_MODIFIED};
 use http::{HeaderName, HeaderValue};
 use pingora_error::{Error, ErrorType, Result};
-use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_http::ResponseHeader;
 use protocols::llm::translate::{self, AnswerFault, Dropped, Stream, Terms, Wanted, Wire};
 use protocols::llm::{Fault, Framing, Operation, Scanned, error_body};
 
 use super::{Asked, Provider, coded, head};
 use crate::proxy::Ctx;
+use crate::proxy::names::{self, Fields};
 use crate::session::{Finish, RESPONSE_REFUSED};
 
 /// What of a request its provider had no place for.
@@ -22,7 +25,7 @@ const DROPPED: HeaderName = HeaderName::from_static("x-agentgateway-llm-dropped"
 const OF_DIALECTS: [&str; 6] = ["anthropic-", "openai-", "x-goog-", "x-amz-", "amz-sdk-", "x-stainless-"];
 
 /// What is known of an answer's body that is another now.
-const OF_BODIES: [HeaderName; 5] = [
+static OF_BODIES: [HeaderName; 5] = [
     ETAG,
     LAST_MODIFIED,
     HeaderName::from_static("digest"),
@@ -37,7 +40,7 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// A request as another dialect has it.
 pub(crate) struct Translation {
-    terms: Terms,
+    terms: Arc<Terms>,
     pub(crate) dropped: Dropped,
     /// The answer under way, where it streams.
     stream: Option<Box<Stream>>,
@@ -76,7 +79,7 @@ impl Translation {
             Some(scanned) => translate::scanned(scanned, &wanted)?,
             None => translate::request(body, &wanted)?,
         };
-        Ok((body.into(), Self { terms, dropped, stream: None, rest: 0 }))
+        Ok((body.into(), Self { terms: terms.into(), dropped, stream: None, rest: 0 }))
     }
 
     /// What is spoken to the provider.
@@ -95,21 +98,23 @@ impl Translation {
             (Wire::Converse, true) => ("converse-stream", ""),
         };
         let path = provider.format(self.spoken())?;
-        let model = head::encoded(asked.asked_model()?);
-        Some(path.replace("{model}", &model).replace("{action}", action) + query)
+        let model = asked.asked_model()?;
+        if !path.contains('{') {
+            return Some([path, query].concat());
+        }
+        Some(path.replace("{model}", &head::encoded(model)).replace("{action}", action) + query)
     }
 
     /// Takes out of the head what is of the client's dialect.
-    pub(super) fn clean(&self, head: &mut RequestHeader) -> Result<()> {
-        let foreign = |it: &&HeaderName| OF_DIALECTS.iter().any(|begin| it.as_str().starts_with(begin));
-        let gone: Vec<HeaderName> = head.headers.keys().filter(foreign).cloned().collect();
-        for name in gone {
-            head.remove_header(&name);
-        }
-        head.remove_header(&CONTENT_ENCODING);
-        head.insert_header(CONTENT_TYPE, JSON)?;
-        head.insert_header(ACCEPT, HeaderValue::from_static(self.terms.provider().media_type(self.terms.streams())))?;
-        head.insert_header(ACCEPT_ENCODING, HeaderValue::from_static("identity"))
+    pub(super) fn clean(&self, fields: &mut Fields<'_>) -> Result<()> {
+        let foreign = |it: &&HeaderName| {
+            let name = it.as_str();
+            name.starts_with(['a', 'o', 'x']) && OF_DIALECTS.iter().any(|begin| name.starts_with(begin))
+        };
+        let gone: Vec<HeaderName> = fields.map().keys().filter(foreign).cloned().collect();
+        gone.iter().for_each(|name| fields.remove(name));
+        fields.insert(&CONTENT_TYPE, JSON)?;
+        fields.insert(&ACCEPT, HeaderValue::from_static(self.terms.provider().media_type(self.terms.streams())))
     }
 
     fn has_failed(&self) -> bool {
@@ -154,8 +159,8 @@ pub(crate) fn begin_answer(head: &mut ResponseHeader, ctx: &mut Ctx) -> Result<O
     if head.headers.get(CONTENT_ENCODING).is_some_and(|it| !it.as_bytes().eq_ignore_ascii_case(b"identity")) {
         return Err(Error::explain(RESPONSE_REFUSED, "the provider's answer is in a coding that was not asked for"));
     }
-    for name in OF_BODIES {
-        head.remove_header(&name);
+    if names::any_of(&head.headers, &OF_BODIES) {
+        OF_BODIES.iter().for_each(|name| drop(head.remove_header(name)));
     }
     if !translation.dropped.is_empty() {
         let names: Vec<_> = translation.dropped.names().collect();
@@ -165,7 +170,7 @@ pub(crate) fn begin_answer(head: &mut ResponseHeader, ctx: &mut Ctx) -> Result<O
     let kind = coded::framing(&head.headers);
     let terms = translation.terms.clone();
     if head.status.is_success() && terms.streams() && matches!(kind, Some(Framing::Events | Framing::Frames)) {
-        translation.stream = Some(Box::new(Stream::new(terms.clone())));
+        translation.stream = Some(Box::new(Stream::new(Terms::clone(&terms))));
         head.insert_header(CONTENT_TYPE, HeaderValue::from_static(terms.media_type()))?;
         coded::unmeasured(head)?;
         return Ok(None);
@@ -181,7 +186,8 @@ fn finish(terms: &Terms, head: &mut ResponseHeader, body: &mut Bytes) -> Result<
     }
     match translate::answer(terms, body) {
         Ok(text) => {
-            said(head, body, text.into(), None)?;
+            *body = text.into();
+            coded::length(head, body)?;
             head.insert_header(CONTENT_TYPE, HeaderValue::from_static(terms.media_type()))
         }
         Err(fault) => {

@@ -6,6 +6,8 @@ use std::sync::OnceLock;
 use bytes::Bytes;
 use filters::expr::Json;
 use ir::Text;
+use protocols::mcp::definition::hex;
+use protocols::mcp::session::Name;
 use serde_json::Value;
 
 use super::Target;
@@ -14,8 +16,8 @@ use super::rules::{Noun, Subject, object};
 /// One message.
 pub struct About {
     method: String,
-    /// The public part of the session's id; empty without one.
-    session: String,
+    /// The public part of the session's id.
+    session: Option<Name>,
     subject: Option<(Text, Subject)>,
     /// JSON, a part of the message's body.
     arguments: Option<Bytes>,
@@ -23,7 +25,7 @@ pub struct About {
 }
 
 impl About {
-    pub(super) fn of(method: &str, session: String) -> Self {
+    pub(super) fn of(method: &str, session: Option<Name>) -> Self {
         Self { method: method.to_owned(), session, subject: None, arguments: None, object: OnceLock::new() }
     }
 
@@ -57,8 +59,8 @@ impl About {
             }
             None => Json::from_iter([("methodName".to_owned(), Value::from(self.method.as_str()))]),
         };
-        if !self.session.is_empty() {
-            object.insert("sessionId".to_owned(), Value::from(self.session.as_str()));
+        if let Some(name) = &self.session {
+            object.insert("sessionId".to_owned(), Value::from(hex(name)));
         }
         object
     }
@@ -70,8 +72,11 @@ mod tests {
 
     #[test]
     fn it_is_built_when_it_is_read() {
-        let mut about = About::of("tools/call", "ab".to_owned());
-        assert_eq!(Value::from(about.object().clone()).to_string(), r#"{"methodName":"tools/call","sessionId":"ab"}"#);
+        let mut about = About::of("tools/call", Some([0xab; 12]));
+        assert_eq!(
+            Value::from(about.object().clone()).to_string(),
+            r#"{"methodName":"tools/call","sessionId":"abababababababababababab"}"#
+        );
         assert!(!about.is_tool());
         about.subject = Some(("t".into(), Subject { noun: Noun::Tool, name: "echo".into() }));
         about.arguments = Some(Bytes::from_static(br#"{"n":1}"#));
@@ -79,7 +84,7 @@ mod tests {
         assert!(about.is_tool() && about.object.get().is_none());
         let object = Value::from(about.object().clone());
         assert_eq!(object["tool"], serde_json::json!({"target": "t", "name": "echo", "arguments": {"n": 1}}));
-        assert_eq!(object["sessionId"], "ab");
+        assert_eq!(object["sessionId"], "ab".repeat(12));
         about.object_mut().unwrap().insert("error".to_owned(), Value::Null);
         assert!(about.object().contains_key("error"));
     }

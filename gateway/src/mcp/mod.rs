@@ -35,6 +35,7 @@ mod own_auth;
 pub mod pin;
 mod post;
 mod probe;
+mod recent;
 mod relay;
 mod replay;
 mod reply;

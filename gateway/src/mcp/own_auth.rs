@@ -41,13 +41,17 @@ fn endpoint(federation: &Federation) -> Option<&Endpoint> {
     }
 }
 
+/// Whether the request is for a document of the server's.
+pub(super) fn is_document(ctx: &Ctx, talk: &Talk) -> bool {
+    let path = ctx.original.path.as_str();
+    let is = |it: &&str| path.strip_prefix(*it).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    talk.own_auth && DOCUMENTS.iter().any(|it| is(it))
+}
+
 /// The server's own document, where the request is for one.
 pub(super) async fn document(session: &mut Session, ctx: &mut Ctx, talk: &Talk) -> Option<Reply> {
-    let head = session.req_header();
-    let (method, path) = (head.method.clone(), ctx.original.path.as_str());
-    let is_document =
-        DOCUMENTS.iter().any(|it| path.strip_prefix(it).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')));
-    if !talk.own_auth || !is_document || !matches!(method, Method::GET | Method::OPTIONS) {
+    let (method, path) = (session.req_header().method.clone(), ctx.original.path.as_str());
+    if !matches!(method, Method::GET | Method::OPTIONS) {
         return None;
     }
     let endpoint = endpoint(&talk.federation)?;

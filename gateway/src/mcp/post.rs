@@ -84,7 +84,7 @@ async fn understood(
         return reply::write(session, ctx, opened).await;
     }
     if talk.federation.terms.stateless {
-        talk.session = Some((Sessions::name(), passing()));
+        talk.session = Some((Sessions::name(), Arc::new(passing())));
         let done = in_session(proxy, session, ctx, talk, (message, body)).await;
         serve::forget(talk);
         return done;
@@ -178,10 +178,14 @@ pub(super) async fn request(
         return reply::write(session, ctx, refused).await;
     }
     match bound.and_then(|bound| judged(session, ctx, (&message, body, bound), &rules)) {
-        Ok(bound) => match Box::pin(limits::refusal(proxy, session, ctx, id)).await {
-            Some(refused) => reply::write(session, ctx, refused).await,
-            None => Box::pin(guarded(proxy, session, ctx, talk, (bound, id, &message))).await,
-        },
+        Ok(bound) => {
+            if let Some(limits) = limits::of(ctx)
+                && let Some(refused) = Box::pin(limits::refusal(proxy, session, ctx, id, &limits)).await
+            {
+                return reply::write(session, ctx, refused).await;
+            }
+            Box::pin(guarded(proxy, session, ctx, talk, (bound, id, &message))).await
+        }
         Err(Nowhere { code, text }) => {
             let is_modern = talk.is_modern();
             let code = if is_modern && code == answer::RESOURCE_NOT_FOUND { answer::INVALID_PARAMS } else { code };
@@ -260,7 +264,7 @@ fn judged(
     let Some(subject) = &bound.subject else { return Ok(bound) };
     let arguments = message.params.and_then(|it| it.get("arguments")).and_then(|it| body.get(it.range()));
     let arguments = arguments.map(|it| body.slice_ref(it));
-    let mut about = ctx.mcp.take().unwrap_or_else(|| Box::new(About::of(message.method(), String::new())));
+    let mut about = ctx.mcp.take().unwrap_or_else(|| Box::new(About::of(message.method(), None)));
     about.of_subject(&bound.target, subject, arguments);
     let admitted = rules.admits(session, ctx, &about);
     ctx.mcp = Some(about);
@@ -385,7 +389,7 @@ pub(super) async fn open(
     talk: &Talk,
     (id, name): (&str, Name),
     message: &Message<'_>,
-) -> (filters::Reply, Option<Sealed>) {
+) -> (filters::Reply, Option<Arc<Sealed>>) {
     let refuse = |reason, text: String| (reply::message(200, reason, text), None);
     let asked = message.params.and_then(|it| it.get("protocolVersion"));
     let version = Version::negotiate(asked.and_then(Raw::as_str).as_deref());
@@ -413,7 +417,7 @@ pub(super) async fn open(
     let Ok(servers) = Servers::new(&servers) else {
         return refuse(Reason::Internal, answer::error(id, answer::INTERNAL_ERROR, TOO_LARGE));
     };
-    (answer, Some(Sealed { began: Sessions::now(), owner: 0, version, client, servers }))
+    (answer, Some(Arc::new(Sealed { began: Sessions::now(), owner: 0, version, client, servers })))
 }
 
 /// Parameters of `initialize` as servers get them: in a version that begins so, and in a size that an id can carry.

@@ -55,8 +55,13 @@ pub(super) async fn request(
             return Box::pin(going::stream(proxy, session, ctx, talk, going)).await;
         }
         Ok(Begun { answer: Answer::Message(message), call, mut abandon }) => {
-            let looked_at = Box::pin(Guards::result_of(guards.as_ref(), message, &call.seam.sent));
-            let message = reply::while_there(session, ctx, looked_at).await?;
+            let message = match &guards {
+                None => message,
+                Some(guards) => {
+                    let looked_at = Box::pin(Guards::result_of(Some(guards), message, &call.seam.sent));
+                    reply::while_there(session, ctx, looked_at).await?
+                }
+            };
             match checked(talk, &target, message, &call.seam) {
                 Ok(Checked::Asks(message)) => {
                     let call = Call { cancelled, guards, ..call };

@@ -14,7 +14,8 @@ use protocols::mcp::transport::{self, SESSION_ID};
 use super::federation::Federation;
 use super::shape::Shaping;
 use super::talk::Talk;
-use super::{guard, own_auth, post, reply, sse, stream};
+use super::{guard, own_auth, post, reply, sse, stream, talk};
+use crate::proxy::names::Fields;
 use crate::proxy::{Ctx, Proxy, forwarded};
 
 /// Answers the request. What fails on the client's side is an error; everything else is an answer.
@@ -29,9 +30,11 @@ pub async fn serve(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx, federati
     }
     let method = head.method.clone();
     let modern = transport::version(&head.headers).ok().flatten().is_some_and(protocols::mcp::Version::is_modern);
-    let mut talk = talk(proxy, session, ctx, federation)?;
+    let mut talk = begin(proxy, session, ctx, federation)?;
     let beside = session.req_header().uri.path() == sse::PATH && !federation.terms.stateless;
-    if let Some(document) = Box::pin(own_auth::document(session, ctx, &talk)).await {
+    if own_auth::is_document(ctx, &talk)
+        && let Some(document) = Box::pin(own_auth::document(session, ctx, &talk)).await
+    {
         return reply::write(session, ctx, document).await;
     }
     match method {
@@ -74,13 +77,13 @@ pub async fn serve(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx, federati
 }
 
 /// The exchange as servers get to see it.
-fn talk(proxy: &Proxy, session: &Session, ctx: &Ctx, federation: &Arc<Federation>) -> Result<Talk> {
-    let mut head = session.req_header().clone();
-    forwarded::for_servers(session, &mut head, ctx)?;
+fn begin(proxy: &Proxy, session: &Session, ctx: &Ctx, federation: &Arc<Federation>) -> Result<Talk> {
+    let mut headers = talk::passing(&session.req_header().headers);
+    forwarded::write(session, &mut Fields::Plain(&mut headers), ctx)?;
     let route = ctx.entry.as_ref().map(|it| it.route.key.clone());
     let route = route.as_ref().map_or("", |it| it.as_str());
     let of_process = (proxy.mcp.clone(), proxy.asking.world().clone());
-    let mut talk = Talk::new(of_process, federation.clone(), head, ctx.facts.clone(), route);
+    let mut talk = Talk::new(of_process, federation.clone(), headers, ctx.facts.clone(), route);
     talk.own_auth = own_auth::holds(ctx, federation);
     talk.shaping = Shaping::of(ctx, &proxy.telemetry);
     talk.guarded = guard::stands(ctx);

@@ -8,6 +8,7 @@ use ir::Text;
 use parking_lot::Mutex;
 use protocols::mcp::session::{self, Name, Opened, Ring, Session};
 
+use super::recent::Recent;
 use crate::bounded::Bounded;
 use crate::life::transfer::{Moment, Transfer};
 
@@ -24,6 +25,7 @@ pub struct Sessions {
     ring: Mutex<Keys>,
     renewed: Mutex<Bounded<(Name, Text), Slot>>,
     ended: Mutex<Bounded<Name, ()>>,
+    recent: Recent,
 }
 
 struct Keys {
@@ -44,6 +46,7 @@ impl Sessions {
             ring: Mutex::new(keys),
             renewed: Mutex::new(Bounded::new(RENEWED_MAX)),
             ended: Mutex::new(Bounded::new(ENDED_MAX)),
+            recent: Recent::new(),
         })
     }
 
@@ -65,9 +68,16 @@ impl Sessions {
     }
 
     /// Opens an id that has not been ended here.
-    pub fn open(&self, id: &str, scope: &[u8]) -> Option<(Name, Session)> {
-        let (name, session) = self.ring().open(id, scope).ok()?;
+    pub fn open(&self, id: &str, scope: &[u8]) -> Option<(Name, Arc<Session>)> {
+        let (name, session) = self.recent.get(id, scope).or_else(|| self.unseal(id, scope))?;
         (!self.ended.lock().contains(&name)).then_some((name, session))
+    }
+
+    fn unseal(&self, id: &str, scope: &[u8]) -> Option<(Name, Arc<Session>)> {
+        let (name, session) = self.ring().open(id, scope).ok()?;
+        let session = Arc::new(session);
+        self.recent.put(id, scope, name, session.clone());
+        Some((name, session))
     }
 
     /// Those that are remembered.
@@ -128,6 +138,7 @@ impl Transfer for SessionKeys {
         if keys.drawn && !secrets.is_empty() {
             keys.secrets = secrets.to_vec();
             keys.ring = Arc::new(Ring::new(secrets));
+            self.0.recent.clear();
         }
         Ok(())
     }

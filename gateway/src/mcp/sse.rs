@@ -48,12 +48,12 @@ pub struct Channel {
 /// What is known of its client.
 pub(super) struct Held {
     /// Once it has been opened.
-    session: Mutex<Option<Sealed>>,
+    session: Mutex<Option<Arc<Sealed>>>,
     opened: Notify,
 }
 
 impl Held {
-    pub(super) fn session(&self) -> Option<Sealed> {
+    pub(super) fn session(&self) -> Option<Arc<Sealed>> {
         self.session.lock().clone()
     }
 
@@ -65,7 +65,7 @@ impl Held {
 
 impl Channel {
     /// With its session, where there is one already, and what comes out of it.
-    pub(super) fn new(session: Option<Sealed>) -> (Arc<Self>, mpsc::Receiver<Event>) {
+    pub(super) fn new(session: Option<Arc<Sealed>>) -> (Arc<Self>, mpsc::Receiver<Event>) {
         let (out, said) = mpsc::channel(WAITING_MAX);
         let held = Arc::new(Held { session: Mutex::new(session), opened: Notify::new() });
         (Arc::new(Self { out, held }), said)
@@ -86,7 +86,7 @@ impl Channel {
         self.out.closed().await;
     }
 
-    pub(super) fn open(&self, session: Sealed) {
+    pub(super) fn open(&self, session: Arc<Sealed>) {
         *self.held.session.lock() = Some(session);
         self.held.opened.notify_one();
     }

@@ -18,9 +18,10 @@ use super::federation::{Endpoint, Federation};
 use super::shape::Shaping;
 use super::{Mcp, Target};
 use crate::outside::World;
+use crate::proxy::names;
 
 /// Headers of the client's that are not for servers: they are of its own connection or message.
-const OURS: [HeaderName; 13] = [
+static OURS: [HeaderName; 13] = [
     header::HOST,
     header::CONTENT_LENGTH,
     header::CONTENT_TYPE,
@@ -36,6 +37,9 @@ const OURS: [HeaderName; 13] = [
     transport::NAME,
 ];
 
+/// Headers that are written for each server, about.
+const SAID: usize = 8;
+
 /// Beginnings of headers that differ from request to request and tell nobody apart.
 const PASSING: [&str; 9] =
     ["x-forwarded-", "x-request-id", "traceparent", "tracestate", "x-b3-", "via", "forwarded", "user-agent", "mcp-"];
@@ -45,15 +49,15 @@ pub(super) struct Talk {
     pub(super) mcp: Arc<Mcp>,
     pub(super) federation: Arc<Federation>,
     pub(super) world: Arc<World>,
-    /// The client's head without what is its own.
-    head: Arc<RequestHeader>,
+    /// The client's headers without what is its own.
+    headers: Arc<HeaderMap>,
     facts: Arc<Facts>,
     /// Where and whose sessions are.
     pub(super) scope: [u8; 32],
     /// See [`Self::audience`]; most messages are not asked about it.
     audience: OnceLock<u64>,
     /// The session that the client shows.
-    pub(super) session: Option<(Name, Session)>,
+    pub(super) session: Option<(Name, Arc<Session>)>,
     /// The only server's authorization is that of clients.
     pub(super) own_auth: bool,
     /// What clients see of tools, where that is not what servers list.
@@ -63,30 +67,21 @@ pub(super) struct Talk {
 }
 
 impl Talk {
-    /// `head` is a copy of the client's, with what the gateway says of the client.
+    /// `headers` are [`passing`] ones, with what the gateway says of the client.
     pub(super) fn new(
         (mcp, world): (Arc<Mcp>, Arc<World>),
         federation: Arc<Federation>,
-        mut head: RequestHeader,
+        headers: HeaderMap,
         facts: Facts,
         route: &str,
     ) -> Self {
-        let mut gone: Vec<HeaderName> = head.headers.keys().filter(|it| OURS.contains(it)).cloned().collect();
-        hop::to_remove(&head.headers, false, |name| gone.push(name));
-        if !transport::version(&head.headers).ok().flatten().is_some_and(Version::is_modern) {
-            // Only that era has headers that repeat arguments, and only there anybody compares them.
-            gone.extend(head.headers.keys().filter(|it| param::is_param(it)).cloned());
-        }
-        for name in &gone {
-            head.remove_header(name);
-        }
         let scope = scope_of(&federation, route, &facts.identity);
-        let (head, facts, audience) = (Arc::new(head), Arc::new(facts), OnceLock::new());
+        let (headers, facts, audience) = (Arc::new(headers), Arc::new(facts), OnceLock::new());
         Self {
             mcp,
             federation,
             world,
-            head,
+            headers,
             facts,
             scope,
             audience,
@@ -99,7 +94,7 @@ impl Talk {
 
     /// A digest of what servers could tell clients apart by.
     pub(super) fn audience(&self) -> u64 {
-        *self.audience.get_or_init(|| audience(&self.head.headers, &self.scope))
+        *self.audience.get_or_init(|| audience(&self.headers, &self.scope))
     }
 
     /// The head of a request with such a body to a server.
@@ -109,18 +104,18 @@ impl Talk {
         (method, path): (&http::Method, &str),
         body: &[u8],
     ) -> Result<RequestHeader, Fault> {
-        let mut head = RequestHeader::clone(&self.head);
-        head.set_method(method.clone());
-        let uri = http::Uri::try_from(path).map_err(|_| Fault::Policy(format!("`{path}` is not a path")))?;
-        head.set_uri(uri);
-        head.set_version(http::Version::HTTP_11);
+        let (mut parts, ()) = http::Request::new(()).into_parts();
+        parts.method = method.clone();
+        parts.uri = http::Uri::try_from(path).map_err(|_| Fault::Policy(format!("`{path}` is not a path")))?;
+        parts.headers = HeaderMap::clone(&self.headers);
         let host = endpoint.host.clone().or_else(|| {
             let name = endpoint.cluster.host()?;
             HeaderValue::from_str(&name).ok()
         });
         let host = host.unwrap_or_else(|| HeaderValue::from_static("localhost"));
-        insert(&mut head, header::HOST, host)?;
-        insert(&mut head, header::ACCEPT_ENCODING, HeaderValue::from_static("identity"))?;
+        parts.headers.insert(header::HOST, host);
+        parts.headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        let mut head = RequestHeader::from(parts);
         let effective = &endpoint.effective;
         if !effective.filters().is_empty() {
             let mut facts = Facts::clone(&self.facts);
@@ -151,7 +146,7 @@ impl Talk {
 
     /// The client's headers.
     pub(super) fn headers(&self) -> &HeaderMap {
-        &self.head.headers
+        &self.headers
     }
 
     /// The same without anything of a client's.
@@ -159,9 +154,7 @@ impl Talk {
         let mut own = self.again();
         // It stays the same audience's.
         own.audience.get_or_init(|| self.audience());
-        if let Ok(head) = RequestHeader::build("POST", b"/", None) {
-            own.head = Arc::new(head);
-        }
+        own.headers = Arc::default();
         Arc::make_mut(&mut own.facts).identity = Identity::default();
         own.session = None;
         own
@@ -169,12 +162,13 @@ impl Talk {
 
     /// The same once more, for what goes on when the exchange has ended.
     pub(super) fn again(&self) -> Self {
-        let Self { mcp, federation, world, head, facts, scope, audience, session, own_auth, shaping, guarded } = self;
+        let Self { mcp, federation, world, headers, facts, scope, audience, session, own_auth, shaping, guarded } =
+            self;
         Self {
             mcp: mcp.clone(),
             federation: federation.clone(),
             world: world.clone(),
-            head: head.clone(),
+            headers: headers.clone(),
             facts: facts.clone(),
             scope: *scope,
             audience: audience.clone(),
@@ -198,6 +192,32 @@ pub(super) fn affinity(session: &Name, target: &Target) -> u64 {
     session.hash(&mut hasher);
     target.name.hash(&mut hasher);
     hasher.finish()
+}
+
+/// What of a client's headers goes on to servers.
+pub(super) fn passing(headers: &HeaderMap) -> HeaderMap {
+    // Only that era has headers that repeat arguments, and only there anybody compares them.
+    let is_modern = transport::version(headers).ok().flatten().is_some_and(Version::is_modern);
+    let mut passing = HeaderMap::with_capacity(headers.len() + SAID);
+    for (name, value) in headers {
+        if !OURS.contains(name) && (is_modern || !param::is_param(name)) {
+            passing.append(name.clone(), value.clone());
+        }
+    }
+    if !hop::end_to_end_only(headers) {
+        hop::to_remove(headers, false, |name| drop(passing.remove(name)));
+    }
+    passing
+}
+
+/// Inserts all of them at once.
+pub(super) fn insert_all(
+    head: &mut RequestHeader,
+    headers: impl IntoIterator<Item = (HeaderName, HeaderValue)>,
+) -> Result<(), Fault> {
+    let written =
+        names::change(head, |fields| headers.into_iter().try_for_each(|(name, value)| fields.insert(&name, value)));
+    written.map_err(|error| Fault::Policy(error.to_string()))
 }
 
 pub(super) fn insert(head: &mut RequestHeader, name: HeaderName, value: HeaderValue) -> Result<(), Fault> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use pingora_http::RequestHeader;
 use protocols::json::{self, Raw, quoted};
 use protocols::mcp::session::{Name, Opened};
@@ -20,7 +20,7 @@ use super::federation::Target;
 use super::federation::{Endpoint, Reach};
 use super::sessions::Slot;
 use super::state::Era;
-use super::talk::{Talk, insert};
+use super::talk::{Talk, insert_all};
 use super::{MESSAGE_BYTES_MAX, TARGET_DEADLINE, openapi};
 
 /// Stands for a line of its own where others have the id of a session.
@@ -268,11 +268,9 @@ impl Target {
         }
         for _ in 0..2 {
             let mut head = talk.head(endpoint, (&Method::GET, &endpoint.path), b"")?;
-            insert(&mut head, header::ACCEPT, HeaderValue::from_static(EVENT_STREAM))?;
-            name_session(&mut head, &opened)?;
-            if let Some(last) = last.and_then(|it| HeaderValue::from_str(it).ok()) {
-                insert(&mut head, LAST_EVENT_ID, last)?;
-            }
+            let accepted = (header::ACCEPT, HeaderValue::from_static(EVENT_STREAM));
+            let last = last.and_then(|it| Some((LAST_EVENT_ID, HeaderValue::from_str(it).ok()?)));
+            insert_all(&mut head, name_of(&opened).chain([accepted]).chain(last))?;
             let terms = Terms { deadline: CALL_DEADLINE, again: true, affinity: talk.affinity(self) };
             let reply = talk.mcp.caller.send(endpoint, &head, None, terms).await?;
             match reply.status {
@@ -299,7 +297,7 @@ impl Target {
             _ => return,
         };
         let Ok(mut head) = talk.head(endpoint, (&Method::DELETE, &endpoint.path), b"") else { return };
-        if name_session(&mut head, opened).is_err() {
+        if insert_all(&mut head, name_of(opened)).is_err() {
             return;
         }
         let terms = Terms { deadline: TARGET_DEADLINE, again: true, affinity: talk.affinity(self) };
@@ -330,23 +328,22 @@ pub(super) fn post_head(
 ) -> Result<RequestHeader, Fault> {
     static BOTH: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
     let mut head = talk.head(endpoint, (&Method::POST, &endpoint.path), body)?;
-    insert(&mut head, header::ACCEPT, BOTH.clone())?;
-    insert(&mut head, header::CONTENT_TYPE, HeaderValue::from_static(JSON))?;
-    if let Some(opened) = opened {
-        name_session(&mut head, opened)?;
-    }
+    let terms = [
+        (header::ACCEPT, BOTH.clone()),
+        (header::CONTENT_TYPE, HeaderValue::from_static(JSON)),
+        (header::CONTENT_LENGTH, protocols::http::number(body.len())),
+    ];
+    insert_all(&mut head, terms.into_iter().chain(opened.into_iter().flat_map(name_of)))?;
     Ok(head)
 }
 
-fn name_session(head: &mut RequestHeader, opened: &Opened) -> Result<(), Fault> {
-    if let Some(id) = opened.id.as_deref().and_then(|it| HeaderValue::from_str(it).ok()) {
-        insert(head, SESSION_ID, id)?;
-    }
+/// The headers that name a session.
+fn name_of(opened: &Opened) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+    let id = opened.id.as_deref().and_then(|it| HeaderValue::from_str(it).ok());
     // Elder revisions know no such header.
-    if opened.version >= Version::V2025_06_18 {
-        insert(head, PROTOCOL_VERSION, HeaderValue::from_static(opened.version.as_str()))?;
-    }
-    Ok(())
+    let version = Some(opened.version).filter(|it| *it >= Version::V2025_06_18);
+    let version = version.map(|it| (PROTOCOL_VERSION, HeaderValue::from_static(it.as_str())));
+    id.map(|it| (SESSION_ID, it)).into_iter().chain(version)
 }
 
 /// What an answer of status 200 holds.

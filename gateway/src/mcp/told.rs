@@ -4,7 +4,7 @@
 use ir::Text;
 use protocols::json::Raw;
 use protocols::mcp::Message;
-use protocols::mcp::definition::hex;
+use protocols::mcp::session::Name;
 use serde_json::{Value, json};
 
 use super::Target;
@@ -26,7 +26,7 @@ pub struct Told {
     pub noun: Option<&'static str>,
     pub name: String,
     /// The public part of the session's id; nobody can show it in the place of the whole.
-    pub session: String,
+    pub session: Option<Name>,
     pub ended: Ended,
 }
 
@@ -78,8 +78,8 @@ impl Told {
 
 /// A message has come.
 pub(super) fn begun(ctx: &mut Ctx, talk: &Talk, method: &str) {
-    let session = talk.session.as_ref().map(|(name, _)| hex(name)).unwrap_or_default();
-    ctx.mcp = Some(Box::new(About::of(method, session.clone())));
+    let session = talk.session.as_ref().map(|(name, _)| *name);
+    ctx.mcp = Some(Box::new(About::of(method, session)));
     ctx.told = Some(Box::new(Told { method: cut(method), session, ..Told::default() }));
 }
 

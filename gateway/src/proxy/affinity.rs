@@ -1,5 +1,7 @@
 //! What a client is hashed by, where it is to stay on one endpoint.
 
+use std::cell::OnceCell;
+
 use filters::expr::{Inputs, Value};
 use pingora_proxy::Session;
 
@@ -14,14 +16,16 @@ pub(super) fn compute(session: &Session, ctx: &mut Ctx) {
         ctx.affinity = Some(Affinity::Endpoint(endpoint));
         return;
     }
-    let inputs = inputs::request(session.req_header(), ctx);
-    ctx.affinity = sticks_to(ctx, &inputs).map(Affinity::Hash);
+    let gathered = OnceCell::new();
+    let inputs = || gathered.get_or_init(|| inputs::request(session.req_header(), ctx));
+    ctx.affinity = sticks_to(ctx, inputs).map(Affinity::Hash);
 }
 
-/// The hash of the affinity source: the same for all requests that are to go one way.
-pub(crate) fn sticks_to(ctx: &Ctx, inputs: &Inputs<'_>) -> Option<u64> {
+/// The hash of the affinity source: the same for all requests that are to go one way. `inputs` are asked for where there
+/// is one.
+pub(crate) fn sticks_to<'a>(ctx: &Ctx, inputs: impl FnOnce() -> &'a Inputs<'a>) -> Option<u64> {
     let policy = ctx.settings()?.session_affinity()?;
-    match policy.source.evaluate(inputs) {
+    match policy.source.evaluate(inputs()) {
         Ok(Value::String(text)) if !text.is_empty() => Some(random::affinity_key(text.as_bytes())),
         Ok(Value::Secret(text)) if !text.is_empty() => Some(random::affinity_key(text.as_bytes())),
         Ok(Value::Bytes(bytes)) if !bytes.is_empty() => Some(random::affinity_key(&bytes)),

@@ -54,7 +54,7 @@ pub async fn write(session: &mut Session, ctx: &mut Ctx, reply: Reply) -> Result
     }
     let bodiless = session.req_header().method == http::Method::HEAD || matches!(status, 204 | 304) || status < 200;
     if !ctx.is_grpc && !matches!(status, 204 | 304) && status >= 200 {
-        head.insert_header(CONTENT_LENGTH, body.len())?;
+        head.insert_header(CONTENT_LENGTH, protocols::http::number(body.len()))?;
     }
     settle(session, ctx);
     let end = bodiless || body.is_empty();
@@ -129,10 +129,11 @@ fn grpc_head(status: u16, body: &Bytes, ctx: &mut Ctx) -> Result<ResponseHeader>
 pub fn settle(session: &mut Session, ctx: &Ctx) {
     // A client that was not told to go on may leave its body out, or send it: nobody can tell.
     let unsure = !ctx.is_h2
+        && ctx.expects
         && session.req_header().headers.contains_key(EXPECT)
         && session.response_written().is_none()
         && !session.downstream_session.is_body_done();
-    if unsure || is_draining(session) {
+    if unsure || ctx.conn.as_ref().is_some_and(|conn| conn.draining()) {
         close(session, ctx);
     }
 }
@@ -143,9 +144,4 @@ pub(super) fn close(session: &mut Session, ctx: &Ctx) {
         Some(slot) => slot.close(),
         None => session.set_keepalive(None),
     }
-}
-
-/// Whether the connection's listener is on its way out.
-fn is_draining(session: &Session) -> bool {
-    crate::listen::conn_info(session).is_some_and(|conn| conn.draining())
 }

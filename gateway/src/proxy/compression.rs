@@ -1,15 +1,25 @@
 //! Response compression by Pingora's module, under the `compression` policy.
 
+use std::sync::LazyLock;
+
 use filters::compression::{self, Algorithm};
 use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
-use pingora_core::modules::http::compression::ResponseCompression;
+use pingora_core::modules::http::HttpModules;
+use pingora_core::modules::http::compression::{ResponseCompression, ResponseCompressionBuilder};
 use pingora_core::protocols::http::compression::Algorithm as Wire;
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 
 use super::ctx::Ctx;
 
-/// Lets the module see what the client accepts; it ran before the route was known.
+/// The modules of a session whose answer is to be compressed: off, until levels are set.
+static COMPRESSING: LazyLock<HttpModules> = LazyLock::new(|| {
+    let mut modules = HttpModules::new();
+    modules.add_module(ResponseCompressionBuilder::enable(0));
+    modules
+});
+
+/// Puts the module in where the route wants it, and lets it see what the client accepts.
 pub(super) fn prepare(session: &mut Session, ctx: &Ctx) {
     let Some(policy) = ctx.settings().and_then(|it| it.compression()) else { return };
     if ctx.is_grpc || ctx.is_upgrade {
@@ -21,6 +31,7 @@ pub(super) fn prepare(session: &mut Session, ctx: &Ctx) {
     if head.insert_header(ACCEPT_ENCODING, chosen).is_err() {
         return;
     }
+    session.downstream_modules_ctx = COMPRESSING.build_ctx();
     if let Some(module) = session.downstream_modules_ctx.get_mut::<ResponseCompression>() {
         for algorithm in &policy.algorithms {
             module.adjust_algorithm_level(wire(*algorithm), policy.level);

@@ -8,6 +8,7 @@ use filters::{Effective, Facts, Reason, Reply};
 
 use super::finish::Left;
 use super::seen::Seen;
+use crate::listen::ConnInfo;
 use crate::listen::carried::Load;
 use crate::llm::Asked;
 use crate::plan::{Entry, ListenerPlan, Plan, Resolved, Terms};
@@ -20,6 +21,8 @@ pub struct Ctx {
     pub plan: Arc<Plan>,
     pub started: Instant,
     pub facts: Facts,
+    /// The connection it came on.
+    pub conn: Option<Arc<ConnInfo>>,
     pub listener: Option<Arc<ListenerPlan>>,
     pub entry: Option<Arc<Entry>>,
     pub resolved: Option<Arc<Resolved>>,
@@ -50,6 +53,10 @@ pub struct Ctx {
     pub request_deadline: Option<Instant>,
     pub is_grpc: bool,
     pub is_upgrade: bool,
+    /// The client waits to be told to go on (`Expect`).
+    pub expects: bool,
+    /// It came through a gateway already (`Via`).
+    pub has_via: bool,
     /// The client's side speaks HTTP/2.
     pub is_h2: bool,
     /// Counted as what keeps a process that drains alive.
@@ -132,6 +139,7 @@ impl Ctx {
             plan,
             started,
             facts,
+            conn: None,
             listener: None,
             entry: None,
             resolved: None,
@@ -161,6 +169,8 @@ impl Ctx {
             request_deadline: None,
             is_grpc: false,
             is_upgrade: false,
+            expects: false,
+            has_via: false,
             is_h2: false,
             load: None,
             ai: None,

@@ -36,11 +36,11 @@ pub(super) fn client(head: &RequestHeader, peer: IpAddr, trusted: usize) -> IpAd
 }
 
 /// Refuses loops; the headers themselves are written for each attempt.
-pub(super) fn on_request(session: &Session) -> Result<(), Stop> {
-    let headers = &session.req_header().headers;
-    if !headers.contains_key(VIA) {
+pub(super) fn on_request(session: &Session, ctx: &Ctx) -> Result<(), Stop> {
+    if !ctx.has_via {
         return Ok(());
     }
+    let headers = &session.req_header().headers;
     let seen = via::occurrences(headers.get_all(VIA).iter().filter_map(|value| value.to_str().ok()));
     if seen >= LOOPS_MAX {
         let text = "the request has passed this gateway too often: a loop\n";
@@ -70,12 +70,14 @@ pub fn for_servers(session: &Session, head: &mut RequestHeader, ctx: &Ctx) -> Re
 }
 
 /// Writes the headers onto the copy that goes to the backend.
-pub(super) fn write(session: &Session, fields: &mut Fields<'_>, ctx: &Ctx) -> Result<()> {
+pub(crate) fn write(session: &Session, fields: &mut Fields<'_>, ctx: &Ctx) -> Result<()> {
     let Some(listener) = &ctx.listener else { return Ok(()) };
-    let Some(conn) = crate::listen::conn_info(session) else { return Ok(()) };
+    let Some(conn) = &ctx.conn else { return Ok(()) };
     let terms = ctx.plan.bind(&listener.listener.bind).map(|it| &it.terms.http);
     let keep = terms.is_some_and(|it| it.trusted_hops > 0);
     let proto = ctx.facts.scheme();
+    // Most requests have none of them: one look at all names costs less than to look for each.
+    let [has_port, has_forwarded, has_via] = held(fields.map(), [&X_FORWARDED_PORT, &FORWARDED, &VIA]);
     let client = client_value(fields.map(), conn, keep);
     fields.insert(&X_FORWARDED_FOR, client)?;
     if !keep || !fields.map().contains_key(X_FORWARDED_PROTO) {
@@ -86,7 +88,7 @@ pub(super) fn write(session: &Session, fields: &mut Fields<'_>, ctx: &Ctx) -> Re
     if let Some(host) = host.filter(|_| !keep || !fields.map().contains_key(X_FORWARDED_HOST)) {
         fields.insert(&X_FORWARDED_HOST, host.clone())?;
     }
-    if !keep {
+    if !keep && has_port {
         fields.remove(&X_FORWARDED_PORT);
     }
     if terms.is_some_and(|it| it.forwarded) {
@@ -97,11 +99,11 @@ pub(super) fn write(session: &Session, fields: &mut Fields<'_>, ctx: &Ctx) -> Re
         if let Ok(value) = HeaderValue::try_from(text) {
             fields.insert(&FORWARDED, value)?;
         }
-    } else if !keep {
+    } else if !keep && has_forwarded {
         fields.remove(&FORWARDED);
     }
     let version = session.req_header().version;
-    let via = match joined(fields.map(), &VIA) {
+    let via = match has_via.then(|| joined(fields.map(), &VIA)).flatten() {
         None => via::alone(version),
         Some(before) => {
             let mut text = String::with_capacity(64);
@@ -123,6 +125,17 @@ fn client_value(headers: &HeaderMap, conn: &ConnInfo, keep: bool) -> HeaderValue
         }
     }
     conn.forwarded_for().clone()
+}
+
+/// Which of the names are there.
+fn held<const N: usize>(headers: &HeaderMap, wanted: [&HeaderName; N]) -> [bool; N] {
+    let mut held = [false; N];
+    for name in headers.keys() {
+        for (wanted, held) in wanted.iter().zip(&mut held) {
+            *held |= name == *wanted;
+        }
+    }
+    held
 }
 
 /// All values of a header as one list.

@@ -12,7 +12,7 @@ use pingora_proxy::Session;
 use super::Proxy;
 use super::ctx::Ctx;
 use super::finish::Leftover;
-use crate::listen::{Peer, conn_info};
+use crate::listen::Peer;
 use crate::telemetry::RequestEvent;
 
 pub(super) fn ended(proxy: &Proxy, session: &mut Session, error: Option<&Error>, ctx: &mut Ctx) {
@@ -31,7 +31,7 @@ pub(super) fn ended(proxy: &Proxy, session: &mut Session, error: Option<&Error>,
     account(proxy, ctx);
     crate::llm::noted(ctx);
     let a2a = crate::a2a::settle(proxy, ctx);
-    let Some(conn) = conn_info(session).filter(|it| it.peer != Peer::Own) else { return };
+    let Some(conn) = ctx.conn.take().filter(|it| it.peer != Peer::Own) else { return };
     conn.told.store(true, Ordering::Relaxed);
     let status = session.response_written().map_or(ctx.outcome.status, |head| match head.status.as_u16() {
         101 => 101,

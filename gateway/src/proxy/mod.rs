@@ -15,7 +15,7 @@ mod finish;
 pub mod forwarded;
 pub mod inputs;
 mod log;
-mod names;
+pub(crate) mod names;
 mod pass;
 mod peer;
 pub mod request;
@@ -30,6 +30,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::HeaderMap;
+use pingora_core::modules::http::HttpModules;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::{Error, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -78,6 +79,9 @@ impl ProxyHttp for Proxy {
     fn new_ctx(&self) -> Box<Ctx> {
         Box::new(Ctx::new(self.state.plan()))
     }
+
+    /// None: each costs every request. Compression is put in where a route asks for it.
+    fn init_downstream_modules(&self, _: &mut HttpModules) {}
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Box<Ctx>) -> Result<bool> {
         request::filter(self, session, ctx).await

@@ -68,7 +68,6 @@ pub(super) async fn choose(proxy: &Proxy, session: &Session, ctx: &mut Ctx) -> R
     let wanted =
         Wanted { h2: ctx.is_h2, client_tls: ctx.facts.tls, grpc: ctx.is_grpc, read_timeout: None, write_timeout: None };
     let mut peer = template.peer(&lease, wanted);
-    ctx.attempt.loan = template.lend(&mut peer, &lease, &proxy.lender, ctx.body_at_hand);
     ctx.attempt.end_to_end_only = hop::end_to_end_only(&session.req_header().headers);
     if ctx.attempt.end_to_end_only {
         // Pingora would look for each header that is to be taken out, one by one.
@@ -79,6 +78,7 @@ pub(super) async fn choose(proxy: &Proxy, session: &Session, ctx: &mut Ctx) -> R
         let connect = &mut peer.options.total_connection_timeout;
         *connect = Some(connect.map_or(limit, |it| it.min(limit)));
     }
+    ctx.attempt.loan = template.lend(&mut peer, &lease, &proxy.lender, ctx.body_at_hand, now);
     ctx.attempt.lease = Some(lease);
     Ok(peer)
 }

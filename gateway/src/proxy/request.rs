@@ -25,7 +25,7 @@ pub(super) async fn filter(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx) 
         Ok(Decision::Answered) => Ok(true),
         Ok(Decision::Reply(reply)) | Err(Stop::Reply(reply)) => {
             if ctx.entry.is_none() {
-                before_routing(proxy, session, ctx);
+                before_routing(proxy, ctx);
             }
             answer::write(session, ctx, reply).await?;
             Ok(true)
@@ -35,9 +35,9 @@ pub(super) async fn filter(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx) 
 }
 
 /// Without a route it is known only now what the log reads of the answer.
-fn before_routing(proxy: &Proxy, session: &Session, ctx: &mut Ctx) {
+fn before_routing(proxy: &Proxy, ctx: &mut Ctx) {
     if ctx.base.is_none() {
-        let bind = conn_info(session).and_then(|conn| ctx.plan.bind(&conn.bind));
+        let bind = ctx.conn.as_ref().and_then(|conn| ctx.plan.bind(&conn.bind));
         ctx.terms = bind.map(|it| it.terms.clone());
     }
     seen::prepare(proxy, ctx);
@@ -69,6 +69,7 @@ async fn decide(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx) -> Result<D
     let Some(conn) = conn_info(session).cloned() else {
         return Err(Stop::Reply(Reply::text(500, Reason::Internal, "no connection terms\n")));
     };
+    ctx.conn = Some(conn.clone());
     let plan = ctx.plan.clone();
     let bind = plan.bind(&conn.bind);
     let default_terms;
@@ -122,7 +123,7 @@ async fn forward(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx, terms: &Te
         return Ok(Decision::Answered);
     }
     if let Some(federation) = federation(ctx) {
-        forwarded::on_request(session)?;
+        forwarded::on_request(session, ctx)?;
         ctx.outcome.request_done = Some(Instant::now());
         Box::pin(crate::mcp::serve(proxy, session, ctx, &federation)).await?;
         return Ok(Decision::Answered);
@@ -145,7 +146,7 @@ async fn forward(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx, terms: &Te
         ctx.request_deadline = Some(ctx.started + timeout);
     }
     compression::prepare(session, ctx);
-    forwarded::on_request(session)?;
+    forwarded::on_request(session, ctx)?;
     super::affinity::compute(session, ctx);
     pass::bodies(proxy, session, ctx).await?;
     body::mirror(proxy, session, ctx);
@@ -178,6 +179,7 @@ fn head(session: &mut Session, ctx: &mut Ctx, terms: &Terms) -> Result<(), Stop>
     }
     ctx.is_grpc = glance.content_type().is_some_and(|value| protocols::grpc::is_grpc(value.as_bytes()));
     ctx.is_upgrade = is_websocket(session, &glance);
+    (ctx.expects, ctx.has_via) = (glance.expects(), glance.has_via());
     if !ctx.is_h2 && !ctx.is_upgrade && glance.upgrade().is_some() {
         // An offer that is passed over (RFC 9110 section 7.8); `listen::boundary` sees it the same way.
         session.req_header_mut().remove_header(&UPGRADE);

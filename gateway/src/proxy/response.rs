@@ -3,20 +3,26 @@
 use std::time::Duration;
 
 use filters::expr::Needs;
-use http::header::{RETRY_AFTER, TRANSFER_ENCODING};
+use http::header::{CONNECTION, RETRY_AFTER, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora_error::{Error, ErrorType, Result};
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
 use super::ctx::Ctx;
-use super::{Proxy, answer, compression, failure, finish, inputs};
+use super::{Proxy, answer, compression, failure, finish, inputs, names};
 use crate::listen::carried::Kind;
 use crate::session::RESPONSE_REFUSED;
 use crate::upstream::Outcome;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+/// What is to be looked for in a response.
+static OF_HOPS: [HeaderName; 3] = [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION];
+
+/// Headers that Pingora adds to each answer: `Date` and `Connection`.
+const ADDED: usize = 2;
 
 /// `upstream_response_filter`: the backend's own answer.
 pub(super) fn upstream(session: &mut Session, head: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
@@ -92,6 +98,7 @@ pub(super) fn filter(proxy: &Proxy, session: &mut Session, head: &mut ResponseHe
     if head.status.is_informational() && head.status != http::StatusCode::SWITCHING_PROTOCOLS {
         return Ok(());
     }
+    names::plain_response(head, ADDED + ctx.facts.owed.len())?;
     hop_by_hop(head, ctx);
     if session.req_header().version == http::Version::HTTP_11 && head.version < http::Version::HTTP_11 {
         // The version is each hop's own (RFC 9110 section 6.2).
@@ -127,6 +134,10 @@ fn hop_by_hop(head: &mut ResponseHeader, ctx: &Ctx) {
     if ctx.is_upgrade && head.status == http::StatusCode::SWITCHING_PROTOCOLS {
         return;
     }
+    // One look at the names, most often in vain, costs less than to look for each.
+    if !head.headers.keys().any(|name| OF_HOPS.contains(name)) {
+        return;
+    }
     let listed: Vec<HeaderName> = protocols::http::hop::connection_tokens(&head.headers)
         .filter_map(|token| token.parse().ok())
         .filter(|name: &HeaderName| {
@@ -136,11 +147,8 @@ fn hop_by_hop(head: &mut ResponseHeader, ctx: &Ctx) {
     for name in listed {
         head.remove_header(&name);
     }
-    // One look at the names, most often in vain, costs less than to look for each.
-    if head.headers.keys().any(|name| *name == KEEP_ALIVE || *name == PROXY_CONNECTION) {
-        head.remove_header(&KEEP_ALIVE);
-        head.remove_header(&PROXY_CONNECTION);
-    }
+    head.remove_header(&KEEP_ALIVE);
+    head.remove_header(&PROXY_CONNECTION);
 }
 
 /// `response_trailer_filter`.

@@ -148,7 +148,7 @@ fn host(head: &mut RequestHeader, ctx: &Ctx) -> Option<HeaderValue> {
 
 /// Whether `Host` and the target's authority are one.
 fn names_its_authority(head: &RequestHeader) -> bool {
+    let Some(authority) = head.uri.authority() else { return false };
     let mut hosts = head.headers.get_all(HOST).iter();
-    head.uri.authority().zip(hosts.next()).is_some_and(|(authority, host)| authority.as_str() == host)
-        && hosts.next().is_none()
+    hosts.next().is_some_and(|host| authority.as_str() == host) && hosts.next().is_none()
 }

@@ -220,7 +220,9 @@ impl Record<'_> {
             Some(_) => self.text("mcp.resource.name", &told.name),
             None => {}
         }
-        self.text("mcp.session.id", &told.session);
+        if let Some(name) = &told.session {
+            self.text("mcp.session.id", &protocols::mcp::definition::hex(name));
+        }
         if told.ended.failed {
             // As the conventions of OpenTelemetry have it. `mcp.tool.error` of expressions is an object: a JSON-RPC error.
             self.text("error.type", "tool_error");

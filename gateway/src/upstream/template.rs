@@ -12,7 +12,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use filters::Effective;
 use filters::backend_http::HttpVersion;
@@ -26,7 +26,7 @@ use super::dial::{self, Dial, Flow, Need};
 use super::endpoint::{Address, EndpointId, Lease};
 use super::fault::Fault;
 use super::tls::Tls;
-use super::wires::lent::{Lender, Loan, Terms};
+use super::wires::lent::{Lender, Loan, Terms, Use};
 use crate::random;
 use crate::statics::Statics;
 
@@ -173,11 +173,21 @@ impl Template {
     }
 
     /// Has a peer's connection lent where it is plain and nothing but HTTP/1.1 is spoken there. `body`: one is at hand.
-    pub fn lend(&self, peer: &mut HttpPeer, lease: &Lease, lender: &Lender, body: bool) -> Option<Arc<Loan>> {
+    pub fn lend(
+        &self,
+        peer: &mut HttpPeer,
+        lease: &Lease,
+        lender: &Lender,
+        body: bool,
+        now: Instant,
+    ) -> Option<Arc<Loan>> {
         if self.tls.is_some() || peer.options.alpn != ALPN::H1 {
             return None;
         }
-        let loan = lender.loan(pool_of(self.key, lease.id()), lease.endpoint().clone(), &self.terms, body);
+        // Only what has to be opened takes time.
+        let limit = peer.options.total_connection_timeout.take().unwrap_or(self.connect_timeout);
+        let use_of_it = Use { body, now, limit };
+        let loan = lender.loan(pool_of(self.key, lease.id()), lease.endpoint().clone(), &self.terms, use_of_it);
         // Set on the socket when it is opened.
         peer.options.tcp_keepalive = None;
         peer.options.custom_l4 = Some(loan.clone());

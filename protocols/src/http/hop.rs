@@ -11,9 +11,10 @@ use ::http::header::{self, HeaderMap, HeaderName};
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
 /// Removed whether or not `Connection` lists them.
-const ALWAYS: [HeaderName; 7] = [
+static ALWAYS: [HeaderName; 7] = [
     header::CONNECTION,
     PROXY_CONNECTION,
     KEEP_ALIVE,
@@ -22,6 +23,9 @@ const ALWAYS: [HeaderName; 7] = [
     header::TRAILER,
     header::TRANSFER_ENCODING,
 ];
+
+/// Of a hop as well, and without a number in the crate `http`.
+static OTHERS: [HeaderName; 3] = [KEEP_ALIVE, PROXY_CONNECTION, HTTP2_SETTINGS];
 
 /// Kept even when `Connection` lists them. Fields meant for all recipients must not be listed (RFC 9110
 /// 7.6.1); who lists them wants a proxy to drop what the next server trusts: its framing, its routing, who
@@ -73,7 +77,7 @@ pub fn end_to_end_only(headers: &HeaderMap) -> bool {
                 | header::TRAILER
                 | header::TRANSFER_ENCODING
                 | header::UPGRADE
-        ) || matches!(name.as_str(), "keep-alive" | "proxy-connection" | "http2-settings")
+        ) || OTHERS.contains(name)
     })
 }
 

@@ -15,6 +15,14 @@ pub mod redirect;
 pub mod uri;
 pub mod via;
 
+use ::http::HeaderValue;
+
+/// A number as the value of a header.
+pub fn number(number: usize) -> HeaderValue {
+    // Digits are a value always.
+    HeaderValue::from_str(itoa::Buffer::new().format(number)).unwrap_or_else(|_| number.into())
+}
+
 /// `tchar` of RFC 9110 5.6.2.
 pub(crate) fn is_tchar(byte: u8) -> bool {
     byte < 128 && TCHARS >> byte & 1 == 1

@@ -6,6 +6,8 @@
 
 use std::borrow::Cow;
 
+use smallvec::SmallVec;
+
 use crate::json::{Kind, Raw};
 
 /// Bytes kept of a report as it came.
@@ -13,6 +15,8 @@ const RAW_BYTES_MAX: usize = 4 << 10;
 
 /// Members of a report that are looked at.
 const MEMBERS_MAX: usize = 64;
+/// As many as most reports have.
+const MEMBERS_USUAL: usize = 8;
 
 /// Tokens by kind; nothing where the provider did not say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -85,8 +89,16 @@ impl Usage {
         *self == Self::default()
     }
 
-    /// Takes a report: the value of `usage`, `usageMetadata` and the like, in whatever dialect.
+    /// Takes a report: the value of `usage`, `usageMetadata` and the like, in whatever dialect. Keeps it as it came.
     pub fn read(&mut self, report: Raw<'_>) {
+        self.count(report);
+        if report.kind() == Kind::Object && report.text().len() <= RAW_BYTES_MAX {
+            self.raw = Some(report.text().to_owned());
+        }
+    }
+
+    /// As [`Usage::read`], of the numbers alone.
+    pub fn count(&mut self, report: Raw<'_>) {
         if report.kind() != Kind::Object {
             return;
         }
@@ -98,9 +110,6 @@ impl Usage {
         }
         if let Some(tier) = members.get("service_tier").and_then(Raw::as_str) {
             self.service_tier = Some(tier.into_owned());
-        }
-        if report.text().len() <= RAW_BYTES_MAX {
-            self.raw = Some(report.text().to_owned());
         }
     }
 
@@ -154,7 +163,7 @@ impl Usage {
 }
 
 /// Members of a report, walked once: some thirty names are looked for.
-struct Members<'a>(Vec<(Cow<'a, str>, Raw<'a>)>);
+struct Members<'a>(SmallVec<[(Cow<'a, str>, Raw<'a>); MEMBERS_USUAL]>);
 
 impl<'a> Members<'a> {
     fn of(object: Raw<'a>) -> Self {
@@ -173,7 +182,7 @@ impl<'a> Members<'a> {
     /// The members of the first of these that is there.
     fn details(&self, names: &[&str]) -> Self {
         let found = names.iter().find_map(|name| self.get(name).filter(|it| it.kind() == Kind::Object));
-        found.map_or(Self(Vec::new()), Self::of)
+        found.map_or(Self(SmallVec::new()), Self::of)
     }
 }
 

@@ -62,7 +62,7 @@ fn check(headers: &HeaderMap, message: &Message<'_>, version: Version, id: &str)
 }
 
 /// What elder servers know the client by: one session for all its requests, whichever process they come to.
-fn as_session(talk: &Talk, client: String) -> (Name, Sealed) {
+fn as_session(talk: &Talk, client: String) -> (Name, Arc<Sealed>) {
     let mut context = digest::Context::new(&digest::SHA256);
     context.update(&talk.scope);
     context.update(&talk.audience().to_be_bytes());
@@ -71,7 +71,7 @@ fn as_session(talk: &Talk, client: String) -> (Name, Sealed) {
     for (to, from) in name.iter_mut().zip(context.finish().as_ref()) {
         *to = *from;
     }
-    (name, Sealed { began: 0, owner: 0, version: VERSION, client, servers: Servers::default() })
+    (name, Arc::new(Sealed { began: 0, owner: 0, version: VERSION, client, servers: Servers::default() }))
 }
 
 /// What the servers are and can do together.

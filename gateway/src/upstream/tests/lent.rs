@@ -1,7 +1,7 @@
 //! Connections lent to Pingora's own connector, as the data path has it.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use pingora_core::connectors::http::Connector;
@@ -30,7 +30,7 @@ impl Client {
     async fn ask(&self, body: Option<&'static [u8]>) -> (Result<Vec<u8>, String>, Arc<Loan>) {
         let lease = self.cluster.draw(&[], None, None, statics().connect_timeout).await.unwrap();
         let mut peer = self.template.peer(&lease, Wanted::default());
-        let loan = self.template.lend(&mut peer, &lease, &self.lender, body.is_some()).unwrap();
+        let loan = self.template.lend(&mut peer, &lease, &self.lender, body.is_some(), Instant::now()).unwrap();
         let (mut session, known) = Box::pin(self.connector.get_http_session(&*peer)).await.unwrap();
         assert!(!known, "Pingora keeps none of them");
         let answer = exchange(&mut session, body).await;

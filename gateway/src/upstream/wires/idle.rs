@@ -73,8 +73,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Idle<S> {
     }
 
     /// The one that was put here last, if it is still there.
-    pub(super) fn take(&self, key: u64) -> Option<Box<Joined<S>>> {
-        let now = Instant::now();
+    pub(super) fn take(&self, key: u64, now: Instant) -> Option<Box<Joined<S>>> {
         loop {
             let mut waiting = self.shard(key).lock().get_mut(&key)?.pop_back()?;
             self.count.fetch_sub(1, Ordering::Relaxed);
@@ -162,9 +161,9 @@ mod tests {
         Idle::put(&idle, 7, first, None);
         Idle::put(&idle, 7, second, None);
         drop(closed);
-        assert!(idle.take(8).is_none(), "another backend's");
-        said(&mut idle.take(7).unwrap(), &mut theirs).await;
-        assert!(idle.take(7).is_none());
+        assert!(idle.take(8, Instant::now()).is_none(), "another backend's");
+        said(&mut idle.take(7, Instant::now()).unwrap(), &mut theirs).await;
+        assert!(idle.take(7, Instant::now()).is_none());
         assert_eq!(idle.count.load(Ordering::Relaxed), 0);
     }
 
@@ -173,7 +172,7 @@ mod tests {
         let idle = Idle::new(4);
         let (first, _theirs) = pair();
         Idle::put(&idle, 7, first, Some(Duration::ZERO));
-        assert!(idle.take(7).is_none());
+        assert!(idle.take(7, Instant::now()).is_none());
     }
 
     #[tokio::test]
@@ -187,7 +186,7 @@ mod tests {
         let later = Instant::now() + LOOK;
         idle.look(later);
         assert_eq!(idle.count.load(Ordering::Relaxed), 1);
-        said(&mut idle.take(23).unwrap(), &mut theirs).await;
+        said(&mut idle.take(23, Instant::now()).unwrap(), &mut theirs).await;
     }
 
     #[tokio::test]
@@ -200,8 +199,8 @@ mod tests {
         Idle::put(&idle, 7, second, None);
         Idle::put(&idle, 7, third, None);
         assert_eq!(gone.read(&mut [0]).await.unwrap(), 0, "it is closed");
-        said(&mut idle.take(7).unwrap(), &mut others).await;
-        said(&mut idle.take(7).unwrap(), &mut theirs).await;
+        said(&mut idle.take(7, Instant::now()).unwrap(), &mut others).await;
+        said(&mut idle.take(7, Instant::now()).unwrap(), &mut theirs).await;
         assert_eq!(idle.count.load(Ordering::Relaxed), 0);
     }
 }

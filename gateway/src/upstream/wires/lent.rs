@@ -12,7 +12,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use filters::backend_tcp::Keepalives;
@@ -39,17 +39,27 @@ impl Lender {
         Arc::new(Self { idle: Idle::new(idle_max) })
     }
 
-    pub(in super::super) fn loan(&self, key: u64, endpoint: Arc<Endpoint>, terms: &Terms, body: bool) -> Arc<Loan> {
+    pub(in crate::upstream) fn loan(&self, key: u64, endpoint: Arc<Endpoint>, terms: &Terms, wanted: Use) -> Arc<Loan> {
         let (idle, terms) = (self.idle.clone(), terms.clone());
-        Arc::new(Loan { idle, key, endpoint, terms, body, reused: AtomicBool::new(false) })
+        Arc::new(Loan { idle, key, endpoint, terms, wanted, reused: AtomicBool::new(false) })
     }
 }
 
 /// How connections are made and kept.
 #[derive(Clone)]
-pub(in super::super) struct Terms {
-    pub(in super::super) keepalives: Keepalives,
-    pub(in super::super) idle_timeout: Duration,
+pub(in crate::upstream) struct Terms {
+    pub(in crate::upstream) keepalives: Keepalives,
+    pub(in crate::upstream) idle_timeout: Duration,
+}
+
+/// What one attempt wants of its connection.
+#[derive(Clone, Copy)]
+pub(in crate::upstream) struct Use {
+    /// A body is at hand and follows the head at once.
+    pub(in crate::upstream) body: bool,
+    pub(in crate::upstream) now: Instant,
+    /// Longest to open one.
+    pub(in crate::upstream) limit: Duration,
 }
 
 /// A connection for one attempt.
@@ -58,8 +68,7 @@ pub struct Loan {
     key: u64,
     endpoint: Arc<Endpoint>,
     terms: Terms,
-    /// A body is at hand and follows the head at once.
-    body: bool,
+    wanted: Use,
     reused: AtomicBool,
 }
 
@@ -79,17 +88,19 @@ impl fmt::Debug for Loan {
 #[async_trait]
 impl L4Connect for Loan {
     async fn connect(&self, _: &PeerAddress) -> Result<PeerStream> {
-        let mut line = match self.idle.take(self.key) {
+        let mut line = match self.idle.take(self.key, self.wanted.now) {
             Some(line) => {
                 self.reused.store(true, Ordering::Relaxed);
                 line
             }
             None => {
-                let opened = open(&self.endpoint.address, Some(&self.terms.keepalives)).await;
+                let opening = open(&self.endpoint.address, Some(&self.terms.keepalives));
+                let opened = Box::pin(tokio::time::timeout(self.wanted.limit, opening)).await;
+                let opened = opened.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
                 Box::new(Joined::new(opened.map_err(|error| self.refused(error))?))
             }
         };
-        if self.body {
+        if self.wanted.body {
             line.hold_head();
         }
         let lent = Lent { line: Some(line), idle: self.idle.clone(), key: self.key, limit: self.terms.idle_timeout };

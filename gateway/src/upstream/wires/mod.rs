@@ -10,6 +10,7 @@ mod joined;
 pub(super) mod lent;
 
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HOST};
@@ -53,7 +54,7 @@ impl Wires {
             let (session, reused) = Box::pin(connector.get_http_session(peer)).await?;
             return Ok((Box::new(session), reused));
         }
-        let waiting = self.idle.take(peer.reuse_hash());
+        let waiting = self.idle.take(peer.reuse_hash(), Instant::now());
         let reused = waiting.is_some();
         let mut stream = match waiting {
             Some(stream) => stream,
@@ -97,8 +98,8 @@ pub async fn ask(
     body: Option<Bytes>,
     tls: bool,
 ) -> Result<()> {
-    if let Some(body) = &body {
-        head.insert_header(CONTENT_LENGTH, body.len())?;
+    if let Some(body) = body.as_ref().filter(|_| !head.headers.contains_key(CONTENT_LENGTH)) {
+        head.insert_header(CONTENT_LENGTH, protocols::http::number(body.len()))?;
     }
     fit(session, &mut head, tls)?;
     session.write_request_header(head).await?;

@@ -13,6 +13,8 @@ pub struct Glance<'a> {
     host: Found<'a>,
     content_type: Found<'a>,
     upgrade: Found<'a>,
+    expects: bool,
+    has_via: bool,
 }
 
 /// The first header of a name, and whether there are more.
@@ -40,6 +42,8 @@ impl<'a> Glance<'a> {
                 header::HOST => it.host.note(value),
                 header::CONTENT_TYPE => it.content_type.note(value),
                 header::UPGRADE => it.upgrade.note(value),
+                header::EXPECT => it.expects = true,
+                header::VIA => it.has_via = true,
                 _ => {}
             }
         }
@@ -59,6 +63,16 @@ impl<'a> Glance<'a> {
     /// The first `Upgrade`.
     pub fn upgrade(&self) -> Option<&'a HeaderValue> {
         self.upgrade.first
+    }
+
+    /// Whether there is an `Expect`.
+    pub fn expects(&self) -> bool {
+        self.expects
+    }
+
+    /// Whether there is a `Via`.
+    pub fn has_via(&self) -> bool {
+        self.has_via
     }
 
     /// Whether a body is announced, were it of length 0 in chunks.

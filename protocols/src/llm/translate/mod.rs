@@ -151,7 +151,7 @@ pub fn request(body: &[u8], wanted: &Wanted<'_>) -> Result<Translated, Fault> {
 pub fn scanned(body: &Scanned, wanted: &Wanted<'_>) -> Result<Translated, Fault> {
     let mut dropped = Dropped::default();
     let (object, members) = body.parts()?;
-    let members: Vec<_> = members.filter_map(|(key, value)| Some((key.as_str()?, value))).collect();
+    let members = members.filter_map(|(key, value)| Some((key.as_str()?, value)));
     let chat = decode(wanted.client, members, &mut dropped)?;
     Ok(written(chat, dropped, object.text().len(), wanted))
 }
@@ -186,11 +186,14 @@ fn read<'a>(client: Wire, body: &'a [u8], dropped: &mut Dropped) -> Result<Chat<
     if object.kind() != Kind::Object {
         return Err(Fault::NotObject);
     }
-    decode(client, members, dropped)
+    decode(client, members.into_iter(), dropped)
 }
 
-fn decode<'a>(client: Wire, members: Vec<(Cow<'a, str>, Raw<'a>)>, dropped: &mut Dropped) -> Result<Chat<'a>, Fault> {
-    let members = members.into_iter();
+fn decode<'a>(
+    client: Wire,
+    members: impl Iterator<Item = (Cow<'a, str>, Raw<'a>)>,
+    dropped: &mut Dropped,
+) -> Result<Chat<'a>, Fault> {
     match client {
         Wire::Completions => openai::decode(members, dropped),
         Wire::Responses => responses::decode(members, dropped),

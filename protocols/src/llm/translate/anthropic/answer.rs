@@ -13,7 +13,7 @@ pub(in super::super) fn decode(body: Raw<'_>) -> Answer<'_> {
         match &*key {
             "id" => answer.id = Text::of(value),
             "model" => answer.model = Text::of(value),
-            "usage" => answer.usage.read(value),
+            "usage" => answer.usage.count(value),
             "content" => answer.parts = value.elements().filter_map(block).collect(),
             "stop_reason" => answer.stop = value.as_str().map(|it| stop(&it)).unwrap_or_default(),
             "stop_sequence" => answer.sequence = Text::of(value),

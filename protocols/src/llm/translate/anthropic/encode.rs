@@ -240,11 +240,9 @@ fn messages(json: &mut Writer<'_>, messages: &[Message<'_>], dropped: &mut Dropp
             json.word("role", if it.role == Role::User { "user" } else { "assistant" });
             json.array("content");
         }
-        let (first, rest): (Vec<_>, Vec<_>) = it
-            .parts
-            .iter()
-            .partition(|it| matches!(it.kind, Kind::Outcome(_) | Kind::Thought { .. } | Kind::Sealed(_)));
-        first.into_iter().chain(rest).for_each(|it| part(json, it, dropped));
+        let first = |it: &&Part<'_>| matches!(it.kind, Kind::Outcome(_) | Kind::Thought { .. } | Kind::Sealed(_));
+        let rest = it.parts.iter().filter(|it| !first(it));
+        it.parts.iter().filter(first).chain(rest).for_each(|it| part(json, it, dropped));
     }
     if open.is_some() {
         json.end_array();

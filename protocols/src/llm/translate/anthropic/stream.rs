@@ -29,7 +29,7 @@ impl Decoder {
                 let text = |name: &str| message.and_then(|it| it.get(name)).and_then(Text::of);
                 out(Event::Start { id: text("id"), model: text("model") });
                 if let Some(usage) = message.and_then(|it| it.get("usage")) {
-                    self.usage.read(usage);
+                    self.usage.count(usage);
                     out(Event::Usage(&self.usage));
                 }
             }
@@ -40,7 +40,7 @@ impl Decoder {
                     out(Event::Stop(stop(&reason), delta.get("stop_sequence").and_then(Text::of)));
                 }
                 if let Some(usage) = data.get("usage") {
-                    self.usage.read(usage);
+                    self.usage.count(usage);
                     out(Event::Usage(&self.usage));
                 }
             }

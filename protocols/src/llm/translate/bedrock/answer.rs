@@ -19,7 +19,7 @@ pub(in super::super) fn decode<'a>(body: Raw<'a>, terms: &Terms) -> Answer<'a> {
                 answer.parts = blocks.filter_map(|it| block(it, terms)).map(Part::new).collect();
             }
             "stopReason" => answer.stop = value.as_str().map(|it| stop(&it)).unwrap_or_default(),
-            "usage" => answer.usage.read(value),
+            "usage" => answer.usage.count(value),
             _ => {}
         }
     }

@@ -63,8 +63,8 @@ impl Pen<'_, '_> {
                 self.json.array("content");
             }
             let first = |it: &&Part<'_>| matches!(it.kind, Kind::Outcome(_) | Kind::Thought { .. } | Kind::Sealed(_));
-            let (first, rest): (Vec<_>, Vec<_>) = it.parts.iter().partition(first);
-            first.into_iter().chain(rest).for_each(|it| self.part(it));
+            let rest = it.parts.iter().filter(|it| !first(it));
+            it.parts.iter().filter(first).chain(rest).for_each(|it| self.part(it));
         }
         if open.is_some() {
             self.json.end_array();

@@ -45,7 +45,7 @@ impl Decoder {
             }
             "metadata" => {
                 if let Some(usage) = data.get("usage") {
-                    self.usage.read(usage);
+                    self.usage.count(usage);
                     out(Event::Usage(&self.usage));
                 }
                 out(Event::End);

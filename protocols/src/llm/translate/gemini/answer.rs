@@ -15,7 +15,7 @@ pub(in super::super) fn decode<'a>(body: Raw<'a>, terms: &Terms) -> Answer<'a> {
         match &*key {
             "responseId" => answer.id = Text::of(value),
             "modelVersion" => answer.model = Text::of(value),
-            "usageMetadata" => answer.usage.read(value),
+            "usageMetadata" => answer.usage.count(value),
             "promptFeedback" if value.get("blockReason").is_some() => answer.stop = Stop::Refused,
             "candidates" => {
                 let Some(first) = value.elements().next() else { continue };

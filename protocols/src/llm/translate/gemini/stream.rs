@@ -39,7 +39,7 @@ impl Decoder {
             out(Event::Start { id, model });
         }
         if let Some(usage) = usage {
-            self.usage.read(usage);
+            self.usage.count(usage);
             out(Event::Usage(&self.usage));
         }
         for part in candidate.into_iter().flat_map(answer::parts) {

@@ -14,7 +14,7 @@ pub(in super::super) fn decode(body: Raw<'_>) -> Answer<'_> {
         match &*key {
             "id" => answer.id = Text::of(value),
             "model" => answer.model = Text::of(value),
-            "usage" => answer.usage.read(value),
+            "usage" => answer.usage.count(value),
             "choices" => {
                 for (key, value) in value.elements().next().into_iter().flat_map(Raw::members) {
                     match &*key {

@@ -1,5 +1,7 @@
 //! A request for chat completions, written.
 
+use std::borrow::Borrow;
+
 use super::super::super::Dialect;
 use super::super::Target;
 use super::super::model::*;
@@ -153,7 +155,7 @@ fn system(json: &mut Writer<'_>, parts: &[Part<'_>], to: &Target<'_>, dropped: &
 
 /// What tools said stands in messages of its own, before what the user says beside it.
 fn user(json: &mut Writer<'_>, it: &Message<'_>, to: &Target<'_>, dropped: &mut Dropped) {
-    let mut shown: Vec<Part<'_>> = Vec::new();
+    let mut shown: Vec<&Part<'_>> = Vec::with_capacity(it.parts.len());
     for part in &it.parts {
         let Kind::Outcome(outcome) = &part.kind else { continue };
         if outcome.is_error {
@@ -162,15 +164,14 @@ fn user(json: &mut Writer<'_>, it: &Message<'_>, to: &Target<'_>, dropped: &mut 
         json.item();
         json.word("role", "tool");
         json.text("tool_call_id", &outcome.id);
-        let (text, other): (Vec<_>, Vec<_>) =
-            outcome.parts.iter().cloned().partition(|it| matches!(it.kind, Kind::Text(_)));
+        let (text, other): (Vec<_>, Vec<_>) = outcome.parts.iter().partition(|it| matches!(it.kind, Kind::Text(_)));
         content(json, &text, to, dropped);
         json.end();
         // Pictures have no place in what a tool says: they follow it.
         shown.extend(other);
     }
     let rest = it.parts.iter().filter(|it| !matches!(it.kind, Kind::Outcome(_)));
-    shown.extend(rest.cloned());
+    shown.extend(rest);
     if shown.is_empty() && !it.parts.is_empty() {
         return;
     }
@@ -238,24 +239,29 @@ fn assistant(json: &mut Writer<'_>, it: &Message<'_>, dropped: &mut Dropped) {
 }
 
 /// Content as the value of its key: a plain text, or parts.
-fn content(json: &mut Writer<'_>, parts: &[Part<'_>], to: &Target<'_>, dropped: &mut Dropped) {
+fn content<'a>(json: &mut Writer<'_>, parts: &[impl Borrow<Part<'a>>], to: &Target<'_>, dropped: &mut Dropped) {
     let marks = marks_caches(to.model);
-    match parts {
-        [] => json.word("content", ""),
-        [Part { kind: Kind::Text(text), cache }] if cache.is_none() || !marks => {
+    let [one] = parts else {
+        if parts.is_empty() {
+            return json.word("content", "");
+        }
+        return several(json, parts, marks, dropped);
+    };
+    match one.borrow() {
+        Part { kind: Kind::Text(text), cache } if cache.is_none() || !marks => {
             if cache.is_some() {
                 dropped.add("cache_control");
             }
             json.text("content", text);
         }
-        parts => {
-            json.array("content");
-            for it in parts {
-                part(json, it, marks, dropped);
-            }
-            json.end_array();
-        }
+        _ => several(json, parts, marks, dropped),
     }
+}
+
+fn several<'a>(json: &mut Writer<'_>, parts: &[impl Borrow<Part<'a>>], marks: bool, dropped: &mut Dropped) {
+    json.array("content");
+    parts.iter().for_each(|it| part(json, it.borrow(), marks, dropped));
+    json.end_array();
 }
 
 fn part(json: &mut Writer<'_>, it: &Part<'_>, marks: bool, dropped: &mut Dropped) {

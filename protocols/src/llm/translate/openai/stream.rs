@@ -37,7 +37,7 @@ impl Decoder {
             self.choice(choice, out);
         }
         if let Some(usage) = usage {
-            self.usage.read(usage);
+            self.usage.count(usage);
             out(Event::Usage(&self.usage));
         }
     }

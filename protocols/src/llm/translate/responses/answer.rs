@@ -13,7 +13,7 @@ pub(in super::super) fn decode(body: Raw<'_>) -> Answer<'_> {
         match &*key {
             "id" => answer.id = Text::of(value),
             "model" => answer.model = Text::of(value),
-            "usage" => answer.usage.read(value),
+            "usage" => answer.usage.count(value),
             "output" => value.elements().for_each(|it| item(it, &mut answer.parts)),
             _ => {}
         }

@@ -58,7 +58,7 @@ impl Decoder {
             Some("completed" | "incomplete") => {
                 let Some(response) = response() else { return };
                 if let Some(usage) = response.get("usage") {
-                    self.usage.read(usage);
+                    self.usage.count(usage);
                     out(Event::Usage(&self.usage));
                 }
                 out(Event::Stop(stop_of(response, !self.calls.is_empty()), None));
