@@ -81,7 +81,7 @@ pub fn status(places: &[PathBuf], json: bool) -> Answer {
 }
 
 fn connect(places: &[PathBuf]) -> Result<Line, Answer> {
-    let mut last = None;
+    let mut first = None;
     for place in places {
         match UnixStream::connect(place) {
             Ok(stream) => return Line::ask(stream, PATIENCE).map_err(|fault| (Code::Forbidden, fault.to_string())),
@@ -91,11 +91,12 @@ fn connect(places: &[PathBuf]) -> Result<Line, Answer> {
                     format!("{}: no permission; ask as its user or as root", place.display()),
                 ));
             }
-            Err(error) => last = Some(error),
+            // What is wrong with the likeliest says most.
+            Err(error) => first = first.or(Some(error)),
         }
     }
     let shown: Vec<_> = places.iter().map(|it| Path::display(it).to_string()).collect();
-    let reason = last.map(|it| format!(" ({it})")).unwrap_or_default();
+    let reason = first.map(|it| format!(" ({it})")).unwrap_or_default();
     Err((
         Code::Absent,
         format!("no gateway serves {}{reason}; name its file with -f or its socket with --socket", shown.join(" or ")),

@@ -78,13 +78,13 @@ pub fn stand() -> anyhow::Result<ExitCode> {
                 number = next(&mut signals) => watch.forward(number),
                 Some(pid) = heard(&socket) => watch.crown(pid),
                 _ = children.recv() => {
-                    // A predecessor ends after its successor has spoken: in that order they must be heard.
-                    while let Ok(pid) = receive(&socket) {
-                        pid.into_iter().for_each(|pid| watch.crown(pid));
-                    }
-                    watch.reap();
+                    let ended = reap();
+                    watch.settle(ended, spoken(&socket));
                 }
-                () = tokio::time::sleep(LOOK) => watch.look(),
+                () = tokio::time::sleep(LOOK) => {
+                    let ended = watch.look();
+                    watch.settle(ended, spoken(&socket));
+                }
             }
         }
     });
@@ -116,6 +116,11 @@ async fn next(signals: &mut [(tokio::signal::unix::Signal, Signal)]) -> Signal {
 async fn heard(socket: &tokio::net::UnixDatagram) -> Option<u32> {
     socket.readable().await.ok()?;
     socket.try_io(Interest::READABLE, || receive(socket)).ok()?
+}
+
+/// Those that have said it since anybody listened.
+fn spoken(socket: &tokio::net::UnixDatagram) -> Vec<u32> {
+    std::iter::from_fn(|| receive(socket).ok()).flatten().collect()
 }
 
 /// One datagram, if there is one.
@@ -161,19 +166,19 @@ impl Watch {
         }
     }
 
-    /// Takes leave of every child that has ended, ours or an orphan's.
-    fn reap(&mut self) {
-        while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
-            let pid = u32::try_from(pid.as_raw_nonzero().get()).unwrap_or_default();
-            self.ended(pid, Some(code(status)));
-        }
+    /// Those that have ended. A generation whose predecessor still lives is reaped by that one.
+    fn look(&self) -> Vec<(u32, Option<u8>)> {
+        let gone: Vec<_> = self.known.iter().copied().filter(|pid| !is_alive(*pid)).collect();
+        let mut ended = reap();
+        ended.extend(gone.into_iter().map(|pid| (pid, None)));
+        ended
     }
 
-    /// A generation whose predecessor still lives is reaped by that one.
-    fn look(&mut self) {
-        let gone: Vec<_> = self.known.iter().copied().filter(|pid| !is_alive(*pid)).collect();
-        self.reap();
-        gone.into_iter().for_each(|pid| self.ended(pid, None));
+    /// Who has ended, and who has `spoken` by then. A predecessor ends after its successor has spoken, so that what was
+    /// said is to be asked for after it was seen who has ended, and counts before that.
+    fn settle(&mut self, ended: Vec<(u32, Option<u8>)>, spoken: Vec<u32>) {
+        spoken.into_iter().for_each(|pid| self.crown(pid));
+        ended.into_iter().for_each(|(pid, code)| self.ended(pid, code));
     }
 
     fn ended(&mut self, pid: u32, code: Option<u8>) {
@@ -193,6 +198,16 @@ impl Watch {
     fn verdict(&self) -> ExitCode {
         ExitCode::from(self.code.unwrap_or_default())
     }
+}
+
+/// Takes leave of every child that has ended, ours or an orphan's.
+fn reap() -> Vec<(u32, Option<u8>)> {
+    let mut ended = Vec::new();
+    while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
+        let pid = u32::try_from(pid.as_raw_nonzero().get()).unwrap_or_default();
+        ended.push((pid, Some(code(status))));
+    }
+    ended
 }
 
 fn send(pid: u32, number: Signal) {
@@ -231,6 +246,14 @@ mod tests {
         watch.ended(NEW, Some(7));
         assert!(watch.is_over());
         assert_eq!(watch.code, Some(7));
+    }
+
+    #[test]
+    fn what_a_successor_has_said_counts_before_the_end_of_its_predecessor() {
+        let mut watch = watch(OLD, &[OLD]);
+        watch.settle(vec![(OLD, None)], vec![NEW]);
+        assert!(!watch.is_over() && !watch.ending, "whichever of the two was seen first");
+        assert_eq!(watch.main, NEW);
     }
 
     #[test]

@@ -125,20 +125,33 @@ impl Listener {
         }
     }
 
-    /// Until its first stream has ended and it has another one: nobody asks for that but who reads.
-    async fn led_over(&mut self) {
-        while self.resumed == 0 {
-            self.hear().await;
+    /// Reads until it has been led over for good. Nobody asks for another stream but who reads; and a client that comes
+    /// back while the elder takes its last connections is led over once more.
+    async fn led_over(&mut self, is_over: impl Fn() -> bool) {
+        const LOOK: Duration = Duration::from_millis(20);
+        let begun = std::time::Instant::now();
+        while self.resumed == 0 || !is_over() {
+            assert!(begun.elapsed() < PATIENCE, "led over {} times, and not for good", self.resumed);
+            // What was read stays where it is when the look is over.
+            if let Ok(next) = tokio::time::timeout(LOOK, self.events.next()).await {
+                self.take(next.ok().flatten()).await;
+            }
         }
     }
 
     async fn hear(&mut self) {
-        match within(PATIENCE, self.events.next()).await {
-            Ok(Some(event)) => {
+        let next = within(PATIENCE, self.events.next()).await;
+        self.take(next.ok().flatten()).await;
+    }
+
+    /// An event, or the end of the stream: then it asks for another one.
+    async fn take(&mut self, event: Option<Event>) {
+        match event {
+            Some(event) => {
                 self.heard.push(number(&event));
                 self.last = event.id.or(self.last.take());
             }
-            Ok(None) | Err(_) => {
+            None => {
                 self.events = self.client.listen(self.last.as_deref()).await;
                 self.resumed += 1;
             }
@@ -243,8 +256,7 @@ async fn the_elder_listens_until_the_server_has_answered_the_successor_however_l
         lineage.upgrade().await;
         say(&one, 1);
         listener.until_each(1, servers.len()).await;
-        listener.led_over().await;
-        eventually(PATIENCE, || async { one.held_streams() == servers.len() }).await;
+        listener.led_over(|| one.held_streams() == servers.len()).await;
         // Longer than any pause that the two processes make.
         let begun = std::time::Instant::now();
         let mut number = 1;
