@@ -14,7 +14,7 @@ import time
 
 from proxies import PARTS, Proxy, memory
 
-CHAT = "/v1/chat/completions"
+CHAT, MESSAGES = "/v1/chat/completions", "/v1/messages"
 # Streams of one turn: so many at once, in so many pieces a millisecond apart.
 STREAMS, AT_ONCE, PIECES = 48, 16, 200
 OPEN, OPEN_BEFORE = 10_000, 256
@@ -25,16 +25,18 @@ TEXT = ("Please read the following function and tell me what it does.\n\n```rust
 OTHERS = ["gpt-5", "gpt-5-nano", "gpt-4.1*", "o4-mini", "mistral-*", "llama-*", "qwen-*", "deepseek-*"]
 
 
-def conversation(size, model="gpt-5-mini", stream=False):
-    """A request of about so many bytes, as clients write it."""
-    messages = [{"role": "system", "content": "You are a helpful assistant."}]
-    build = lambda: json.dumps({"model": model, **({"stream": True} if stream else {}), "messages": messages,
+def conversation(size, model="gpt-5-mini", stream=False, anthropic=False):
+    """A request of about so many bytes, as clients write it: for chat completions, or for messages of Anthropic's."""
+    system = "You are a helpful assistant."
+    messages = [{"role": "system", "content": system}] if not anthropic else []
+    build = lambda: json.dumps({"model": model, **({"stream": True} if stream else {}),
+                                **({"system": system} if anthropic else {}), "messages": messages,
                                 "temperature": 0.7, "max_tokens": 1024}, separators=(",", ":"))
     while True:
         room = size - len(build()) - 60
         if room < 100:
             return build()
-        role = "user" if len(messages) % 2 else "assistant"
+        role = "user" if (len(messages) + anthropic) % 2 else "assistant"
         # A quote or a line's end is one character here and two in JSON.
         messages.append({"role": role, "content": (TEXT * (room // len(TEXT) + 1))[:max(min(room, size // 6) * 9 // 10, 90)]})
 
@@ -183,16 +185,14 @@ def measure(bench, report, rounds):
 
 
 def translated(bench, report, rounds):
-    """As far as the version that is measured translates at all."""
-    small = body(bench, "t1", 1 << 10)
-    with bench.started(it=gateway(bench, "anthropic")) as it:
-        result = bench.load(it["it"].plain, n=1, c=1, p=CHAT, json=small)
-        if result["ok"] != 1:
-            raise SystemExit("this version does not translate between OpenAI's dialect and Anthropic's")
-    for what, file, count, goal in (("1 KiB", small, 20000, 1.6), ("16 KiB", body(bench, "t16", 16 << 10), 10000, 2.0)):
-        proxies = dict(plain=bench.gateway(), translated=gateway(bench, "anthropic"))
-        load = lambda proxy: asked(bench, proxy, count // PARTS, p=CHAT, json=file)["ok"]
-        with bench.started(**proxies) as it:
-            turns = rounds(bench, it, load, bench.rounds, PARTS)
-            report.turns(f"OpenAI to Anthropic {what}", "µs/request", turns, goal=[("translated", "plain", goal)])
+    """Both ways: clients of the one dialect, and a provider of the other."""
+    for way, provider, path, anthropic in (("OpenAI to Anthropic", "anthropic", CHAT, False),
+                                           ("Anthropic to OpenAI", "openai", MESSAGES, True)):
+        for what, size, count, goal in (("1 KiB", 1 << 10, 20000, 1.6), ("16 KiB", 16 << 10, 10000, 2.0)):
+            file = body(bench, f"{provider}{size}", size, anthropic=anthropic)
+            proxies = dict(plain=bench.gateway(), translated=gateway(bench, provider))
+            load = lambda proxy: asked(bench, proxy, count // PARTS, p=path, json=file)["ok"]
+            with bench.started(**proxies) as it:
+                turns = rounds(bench, it, load, bench.rounds, PARTS)
+                report.turns(f"{way} {what}", "µs/request", turns, goal=[("translated", "plain", goal)])
     streams(bench, report, rounds, {}, "anthropic", "translated streams", 2.0)

@@ -1,6 +1,7 @@
 //! What a message is about, as expressions see it (`mcp`): put together only when one reads it, and most calls have none
 //! that does.
 
+use std::borrow::Cow;
 use std::sync::OnceLock;
 
 use bytes::Bytes;
@@ -15,7 +16,7 @@ use super::rules::{Noun, Subject, object};
 
 /// One message.
 pub struct About {
-    method: String,
+    method: Cow<'static, str>,
     /// The public part of the session's id.
     session: Option<Name>,
     subject: Option<(Text, Subject)>,
@@ -25,8 +26,8 @@ pub struct About {
 }
 
 impl About {
-    pub(super) fn of(method: &str, session: Option<Name>) -> Self {
-        Self { method: method.to_owned(), session, subject: None, arguments: None, object: OnceLock::new() }
+    pub(super) fn of(method: Cow<'static, str>, session: Option<Name>) -> Self {
+        Self { method, session, subject: None, arguments: None, object: OnceLock::new() }
     }
 
     /// It is about this, with these arguments (JSON).
@@ -57,7 +58,7 @@ impl About {
                 let arguments = self.arguments.as_deref().and_then(|it| std::str::from_utf8(it).ok());
                 object(&self.method, target, subject, arguments)
             }
-            None => Json::from_iter([("methodName".to_owned(), Value::from(self.method.as_str()))]),
+            None => Json::from_iter([("methodName".to_owned(), Value::from(&*self.method))]),
         };
         if let Some(name) = &self.session {
             object.insert("sessionId".to_owned(), Value::from(hex(name)));
@@ -72,7 +73,7 @@ mod tests {
 
     #[test]
     fn it_is_built_when_it_is_read() {
-        let mut about = About::of("tools/call", Some([0xab; 12]));
+        let mut about = About::of("tools/call".into(), Some([0xab; 12]));
         assert_eq!(
             Value::from(about.object().clone()).to_string(),
             r#"{"methodName":"tools/call","sessionId":"abababababababababababab"}"#

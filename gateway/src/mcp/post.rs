@@ -264,7 +264,7 @@ fn judged(
     let Some(subject) = &bound.subject else { return Ok(bound) };
     let arguments = message.params.and_then(|it| it.get("arguments")).and_then(|it| body.get(it.range()));
     let arguments = arguments.map(|it| body.slice_ref(it));
-    let mut about = ctx.mcp.take().unwrap_or_else(|| Box::new(About::of(message.method(), None)));
+    let mut about = ctx.mcp.take().unwrap_or_else(|| Box::new(About::of(told::named(message.method()), None)));
     about.of_subject(&bound.target, subject, arguments);
     let admitted = rules.admits(session, ctx, &about);
     ctx.mcp = Some(about);

@@ -1,6 +1,8 @@
 //! What is told of a message when its exchange has ended: fields of the access log, labels of metrics, and the `mcp` of
 //! expressions.
 
+use std::borrow::Cow;
+
 use ir::Text;
 use protocols::json::Raw;
 use protocols::mcp::Message;
@@ -13,13 +15,25 @@ use super::rules::Subject;
 use super::talk::Talk;
 use crate::proxy::Ctx;
 
+/// What most messages are.
+const METHODS: [&str; 8] = [
+    "tools/call",
+    "tools/list",
+    "ping",
+    "initialize",
+    "notifications/initialized",
+    "resources/read",
+    "prompts/get",
+    "notifications/cancelled",
+];
+
 /// Of names and texts that clients and servers write.
 const TEXT_CHARS_MAX: usize = 200;
 
 /// One message.
 #[derive(Clone, Debug, Default)]
 pub struct Told {
-    pub method: String,
+    pub method: Cow<'static, str>,
     /// Whose it was, where it was one server's.
     pub target: Option<Text>,
     /// `tool`, `prompt` or `resource`, and its name or URI at the server.
@@ -79,8 +93,9 @@ impl Told {
 /// A message has come.
 pub(super) fn begun(ctx: &mut Ctx, talk: &Talk, method: &str) {
     let session = talk.session.as_ref().map(|(name, _)| *name);
-    ctx.mcp = Some(Box::new(About::of(method, session)));
-    ctx.told = Some(Box::new(Told { method: cut(method), session, ..Told::default() }));
+    let method = named(method);
+    ctx.mcp = Some(Box::new(About::of(method.clone(), session)));
+    ctx.told = Some(Box::new(Told { method, session, ..Told::default() }));
 }
 
 /// It is for this server.
@@ -107,6 +122,14 @@ pub(super) fn ended(ctx: &mut Ctx, ended: Ended) {
     }
     if let Some(told) = &mut ctx.told {
         told.ended = ended;
+    }
+}
+
+/// A method, without a copy where it is one of the usual ones.
+pub(super) fn named(method: &str) -> Cow<'static, str> {
+    match METHODS.iter().find(|it| **it == method) {
+        Some(known) => Cow::Borrowed(known),
+        None => Cow::Owned(cut(method)),
     }
 }
 

@@ -6,9 +6,9 @@ use bytes::Bytes;
 use filters::callout::How;
 use filters::exchange::Answer;
 use filters::{Effective, Facts, Reason, Reply, chain};
-use http::HeaderName;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
-use pingora_error::Result;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use pingora_error::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 
@@ -16,6 +16,9 @@ use super::ctx::Ctx;
 use super::failure;
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+
+/// Headers that come to those of an answer, about.
+const ADDED: usize = 8;
 
 /// Writes a reply; the connection stays usable unless the request's body is still on its way.
 pub async fn write(session: &mut Session, ctx: &mut Ctx, reply: Reply) -> Result<()> {
@@ -28,20 +31,7 @@ pub async fn write(session: &mut Session, ctx: &mut Ctx, reply: Reply) -> Result
         ctx.outcome.reason = reason;
     }
     ctx.outcome.status = status;
-    let mut head =
-        if ctx.is_grpc { grpc_head(status, &body, ctx)? } else { ResponseHeader::build_no_case(status, Some(12))? };
-    for (name, value) in headers {
-        if ctx.is_grpc && name == CONTENT_TYPE {
-            continue;
-        }
-        if ctx.is_grpc && name == GRPC_STATUS {
-            // Whoever refuses knows better than what its status stands for.
-            ctx.outcome.grpc_status = value.to_str().ok().and_then(|it| it.parse().ok());
-            head.insert_header(name, value)?;
-            continue;
-        }
-        head.append_header(name, value)?;
-    }
+    let mut head = if ctx.is_grpc { grpc_head(status, (headers, &body), ctx)? } else { plain_head(status, headers)? };
     if let Some(fault) = ctx.facts.fault.take() {
         ctx.outcome.error.get_or_insert(fault);
     }
@@ -111,8 +101,22 @@ pub(super) fn name_backend(ctx: &mut Ctx) {
     }
 }
 
+type Headers = Vec<(HeaderName, HeaderValue)>;
+
+/// Written at once: Pingora parses the name of each header that it is given.
+fn plain_head(status: u16, headers: Headers) -> Result<ResponseHeader> {
+    let (mut parts, ()) = http::Response::new(()).into_parts();
+    parts.status = StatusCode::from_u16(status)
+        .map_err(|fault| Error::because(ErrorType::InternalError, "a status of our own", fault))?;
+    parts.headers = HeaderMap::with_capacity(headers.len() + ADDED);
+    for (name, value) in headers {
+        parts.headers.append(name, value);
+    }
+    Ok(ResponseHeader::from(parts))
+}
+
 /// Trailers-only answer: gRPC says its status in a 200 head.
-fn grpc_head(status: u16, body: &Bytes, ctx: &mut Ctx) -> Result<ResponseHeader> {
+fn grpc_head(status: u16, (headers, body): (Headers, &Bytes), ctx: &mut Ctx) -> Result<ResponseHeader> {
     let code = failure::grpc_code(ctx.outcome.reason, status);
     ctx.outcome.grpc_status = Some(code as u16);
     let mut head = ResponseHeader::build_no_case(200, Some(6))?;
@@ -121,6 +125,15 @@ fn grpc_head(status: u16, body: &Bytes, ctx: &mut Ctx) -> Result<ResponseHeader>
     let text = String::from_utf8_lossy(body);
     if !text.is_empty() {
         head.insert_header("grpc-message", protocols::grpc::encode_message(text.trim_end()).into_owned())?;
+    }
+    for (name, value) in headers.into_iter().filter(|(name, _)| *name != CONTENT_TYPE) {
+        if name == GRPC_STATUS {
+            // Whoever refuses knows better than what its status stands for.
+            ctx.outcome.grpc_status = value.to_str().ok().and_then(|it| it.parse().ok());
+            head.insert_header(name, value)?;
+        } else {
+            head.append_header(name, value)?;
+        }
     }
     Ok(head)
 }
