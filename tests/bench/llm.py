@@ -14,6 +14,7 @@ import time
 
 from proxies import PARTS, Proxy, memory
 
+LITELLM_KEY = "sk-bench"
 CHAT, MESSAGES = "/v1/chat/completions", "/v1/messages"
 # Streams of one turn: so many at once, in so many pieces a millisecond apart.
 STREAMS, AT_ONCE, PIECES = 48, 16, 200
@@ -80,7 +81,9 @@ def litellm(bench):
     plain, tls = bench.addresses()
     params = {"model": "openai/gpt-5-mini", "api_base": f"http://{bench.backend}/v1", "api_key": "secret"}
     file = pathlib.Path(tempfile.mkdtemp(dir=bench.folder)) / "litellm.yaml"
-    file.write_text(json.dumps({"model_list": [{"model_name": "gpt-5-mini", "litellm_params": params}]}))
+    # It does not start without a key of its own.
+    file.write_text(json.dumps({"model_list": [{"model_name": "gpt-5-mini", "litellm_params": params}],
+                                "general_settings": {"master_key": LITELLM_KEY}}))
     host, port = plain.split(":")
     command = ["litellm", "--config", str(file), "--host", host, "--port", port, "--num_workers", "1"]
     return Proxy(command, plain, tls, {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR"})
@@ -101,13 +104,15 @@ def asked(bench, proxy, count, **options):
 def completions(bench, report, rounds):
     for what, size, count, goal in (("1 KiB", 1 << 10, 20000, 1.25), ("16 KiB", 16 << 10, 10000, 1.35)):
         file = body(bench, size, size)
+        key = bench.list("litellm-key", [f"Authorization: Bearer {LITELLM_KEY}"])
         proxies = dict(plain=bench.gateway(), llm=gateway(bench), llm_log=gateway(bench, log=True), floor=bench.floor(),
                        nginx=bench.nginx(), **peers(bench))
 
         def load(proxy):
             # One that takes milliseconds for each is asked less often.
-            number = max(count // 800, 4) if proxy is proxies.get("litellm") else count // PARTS
-            return asked(bench, proxy, number, p=CHAT, json=file)["ok"]
+            if proxy is proxies.get("litellm"):
+                return asked(bench, proxy, max(count // 800, 4), p=CHAT, json=file, headers=key)["ok"]
+            return asked(bench, proxy, count // PARTS, p=CHAT, json=file)["ok"]
         with bench.started(**proxies) as it:
             turns = rounds(bench, it, load, bench.rounds, PARTS)
             report.turns(f"chat completion {what}", "µs/request", turns, goal=[

@@ -1,4 +1,4 @@
-use protocols::llm::guard::{Find, Part, judge};
+use protocols::llm::guard::{Find, Part, Stream, judge};
 use serde_json::json;
 
 use super::*;
@@ -85,4 +85,53 @@ fn names_come_before_patterns_and_what_makes_no_sense_is_refused() {
         ],
         Config::lower,
     );
+}
+
+/// What a client puts together of a stream: what is said, and what a tool is called with.
+fn put_together(stream: &[u8]) -> [String; 2] {
+    let data = std::str::from_utf8(stream).unwrap().lines().filter_map(|it| it.strip_prefix("data: "));
+    let events: Vec<serde_json::Value> = data.map(|it| serde_json::from_str(it).unwrap()).collect();
+    let of = |place: &str| events.iter().filter_map(|it| it.pointer(place)?.as_str()).collect();
+    [of("/choices/0/delta/content"), of("/choices/0/delta/tool_calls/0/function/arguments")]
+}
+
+#[test]
+fn what_is_personal_does_not_slip_out_of_a_stream_wherever_it_is_cut() {
+    let names = ["email", "phoneNumber", "ssn", "creditCard", "caSin"];
+    let guards = guards(names.map(|it| json!({"builtin": it})).into());
+    let said = "Mail a.b+c@mail.example.com, call (555) 123-4567 or +1 555-123-4567; 123-45-6789, 046 454 286 \
+                and 4111 1111 1111 1111 are \"his\".";
+    let masked = "Mail <EMAIL_ADDRESS>, call <PHONE_NUMBER> or <PHONE_NUMBER>; <SSN>, <CA_SIN> \
+                  and <CREDIT_CARD> are \"his\".";
+    let escaped = |text: &str| json!({ "note": text }).to_string().replace('@', "\\u0040");
+    let (called, wanted) = (escaped(said), escaped(masked));
+    let event = |delta: serde_json::Value| format!("data: {}\n\n", json!({"choices": [{"index": 0, "delta": delta}]}));
+    let words = |it: &str| event(json!({ "content": it }));
+    let arguments = |it: &str| event(json!({"tool_calls": [{"index": 0, "function": {"arguments": it}}]}));
+    let passed = |sent: &str, cut: usize| {
+        let (mut stream, mut out) = (Stream::default(), Vec::new());
+        sent.as_bytes().chunks(cut).for_each(|it| out.extend_from_slice(&stream.push(it, &guards).unwrap()));
+        out.extend_from_slice(&stream.finish(&guards).unwrap());
+        put_together(&out)
+    };
+    for at in 1..said.len() {
+        let (first, second) = said.split_at(at);
+        assert_eq!(passed(&(words(first) + &words(second)), 4096)[0], masked, "cut at {at}");
+    }
+    for at in 1..called.len() {
+        let (first, second) = called.split_at(at);
+        assert_eq!(passed(&(arguments(first) + &arguments(second)), 4096)[1], wanted, "cut at {at}");
+    }
+    // In pieces of each size, both in turn, and the bytes cut anywhere as well.
+    for (size, cut) in (1..20).zip([1, 3, 7, 64, 4096].into_iter().cycle()) {
+        let pieces = |text: &str| -> Vec<String> {
+            text.as_bytes().chunks(size).map(|it| String::from_utf8(it.to_vec()).unwrap()).collect()
+        };
+        let (one, other) = (pieces(said), pieces(&called));
+        let sent: String = (0..one.len().max(other.len()))
+            .flat_map(|at| [one.get(at).map(|it| words(it)), other.get(at).map(|it| arguments(it))])
+            .flatten()
+            .collect();
+        assert_eq!(passed(&sent, cut), [masked.to_owned(), wanted.clone()], "in pieces of {size}");
+    }
 }

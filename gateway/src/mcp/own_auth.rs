@@ -45,7 +45,7 @@ fn endpoint(federation: &Federation) -> Option<&Endpoint> {
 pub(super) fn is_document(ctx: &Ctx, talk: &Talk) -> bool {
     let path = ctx.original.path.as_str();
     let is = |it: &&str| path.strip_prefix(*it).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    talk.own_auth && DOCUMENTS.iter().any(|it| is(it))
+    talk.own_auth && DOCUMENTS.iter().any(is)
 }
 
 /// The server's own document, where the request is for one.
