@@ -155,6 +155,12 @@ fn system(json: &mut Writer<'_>, parts: &[Part<'_>], to: &Target<'_>, dropped: &
 
 /// What tools said stands in messages of its own, before what the user says beside it.
 fn user(json: &mut Writer<'_>, it: &Message<'_>, to: &Target<'_>, dropped: &mut Dropped) {
+    if !it.parts.iter().any(|it| matches!(it.kind, Kind::Outcome(_))) {
+        json.item();
+        json.word("role", "user");
+        content(json, &it.parts, to, dropped);
+        return json.end();
+    }
     let mut shown: Vec<&Part<'_>> = Vec::with_capacity(it.parts.len());
     for part in &it.parts {
         let Kind::Outcome(outcome) = &part.kind else { continue };
@@ -184,19 +190,22 @@ fn user(json: &mut Writer<'_>, it: &Message<'_>, to: &Target<'_>, dropped: &mut 
 fn assistant(json: &mut Writer<'_>, it: &Message<'_>, dropped: &mut Dropped) {
     json.item();
     json.word("role", "assistant");
-    let text: Vec<_> = it.parts.iter().filter(|it| matches!(it.kind, Kind::Text(_))).collect();
-    match text.as_slice() {
-        [] => json.raw("content", "null"),
-        [Part { kind: Kind::Text(text), .. }] => json.text("content", text),
-        several => {
+    let texts = || {
+        it.parts.iter().filter_map(|it| match &it.kind {
+            Kind::Text(text) => Some(text),
+            _ => None,
+        })
+    };
+    match (texts().next(), texts().nth(1)) {
+        (None, _) => json.raw("content", "null"),
+        (Some(text), None) => json.text("content", text),
+        _ => {
             json.array("content");
-            for part in several {
-                if let Kind::Text(text) = &part.kind {
-                    json.item();
-                    json.word("type", "text");
-                    json.text("text", text);
-                    json.end();
-                }
+            for text in texts() {
+                json.item();
+                json.word("type", "text");
+                json.text("text", text);
+                json.end();
             }
             json.end_array();
         }
