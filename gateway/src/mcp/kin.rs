@@ -23,7 +23,7 @@ use protocols::mcp::resume::{Last, Place};
 use protocols::mcp::session::Name;
 use protocols::sse::Event;
 use tokio::net::UnixStream;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use super::Mcp;
 use super::events::Events;
@@ -36,6 +36,7 @@ use super::talk::Talk;
 use wire::{Address, Ask, Flow, Reply};
 
 use crate::life::transfer::{Moment, Transfer};
+use crate::listen::drain::Seat;
 
 pub(super) use wire::Wanted;
 
@@ -57,6 +58,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) struct Kin {
     own: Mutex<Option<Address>>,
     others: Mutex<Vec<Address>>,
+    /// A successor has said where it is.
+    greeted: Notify,
 }
 
 impl Kin {
@@ -101,13 +104,14 @@ impl Kin {
         None
     }
 
-    /// Tells all that a session has ended.
-    pub(super) fn ended(&self, name: Name) {
+    /// Tells all that a session has ended. The `seat` keeps this process until they have heard it.
+    pub(super) fn ended(&self, name: Name, seat: Option<Seat>) {
         let others = self.others.lock().clone();
         if others.is_empty() {
             return;
         }
         tokio::spawn(async move {
+            let _seat = seat;
             for address in others {
                 let told = async {
                     let mut flow = Flow::new(wire::connect(&address)?);
@@ -249,6 +253,12 @@ impl Transfer for Kinship {
         let own = owner::listen(&self.0);
         // Calls that wait here are asked for here.
         self.0.parked.stay(|| self.0.replay.stay());
+        // And what ends here from now on is told to who greets: until then somebody has to be here.
+        let (mcp, seat) = (self.0.clone(), self.0.replay.stay());
+        tokio::spawn(async move {
+            let _seat = seat;
+            let _ = tokio::time::timeout(PATIENCE, mcp.kin.greeted.notified()).await;
+        });
         let mut all = kin.others.lock().clone();
         all.extend(own);
         all.concat()

@@ -112,7 +112,7 @@ pub(super) fn find_session(session: &Session, talk: &mut Talk) -> std::result::R
 fn end(talk: Talk) {
     if let Some((name, _)) = &talk.session {
         talk.mcp.sessions.end(*name);
-        talk.mcp.kin.ended(*name);
+        talk.mcp.kin.ended(*name, talk.mcp.replay.stay());
     }
     forget(&talk);
 }

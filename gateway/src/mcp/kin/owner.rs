@@ -75,7 +75,9 @@ async fn answer(mcp: &Arc<Mcp>, mut flow: Flow<UnixStream>) -> io::Result<()> {
         Ask::Hello { address } => {
             mcp.kin.add(address);
             // Some may have ended since they were handed over.
-            return flow.say(&Reply::Greeted { ended: mcp.sessions.ended() }).await;
+            flow.say(&Reply::Greeted { ended: mcp.sessions.ended() }).await?;
+            mcp.kin.greeted.notify_one();
+            return Ok(());
         }
         Ask::Ended { name } => {
             mcp.end_here(&name);
