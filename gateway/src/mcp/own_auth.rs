@@ -42,18 +42,15 @@ fn endpoint(federation: &Federation) -> Option<&Endpoint> {
 }
 
 /// Whether the request is for a document of the server's.
-pub(super) fn is_document(ctx: &Ctx, talk: &Talk) -> bool {
+pub(super) fn is_document(method: &Method, ctx: &Ctx, talk: &Talk) -> bool {
     let path = ctx.original.path.as_str();
     let is = |it: &&str| path.strip_prefix(*it).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    talk.own_auth && DOCUMENTS.iter().any(is)
+    talk.own_auth && matches!(*method, Method::GET | Method::OPTIONS) && DOCUMENTS.iter().any(is)
 }
 
-/// The server's own document, where the request is for one.
+/// The server's own document, for a request that is for one.
 pub(super) async fn document(session: &mut Session, ctx: &mut Ctx, talk: &Talk) -> Option<Reply> {
     let (method, path) = (session.req_header().method.clone(), ctx.original.path.as_str());
-    if !matches!(method, Method::GET | Method::OPTIONS) {
-        return None;
-    }
     let endpoint = endpoint(&talk.federation)?;
     let fetched = async {
         let head = talk.head(endpoint, (&method, path), b"")?;

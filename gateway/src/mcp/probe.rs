@@ -7,16 +7,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, header};
 use protocols::mcp::answer;
-use protocols::mcp::transport::JSON;
 
 use super::Target;
 use super::call::Terms;
 use super::fault::Fault;
-use super::federation::{Endpoint, Reach};
+use super::federation::Reach;
 use super::state::REST;
-use super::talk::{Talk, insert};
+use super::talk::Talk;
+use super::target::post_head;
 
 /// For the answer to one question.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -64,18 +63,11 @@ async fn ask(target: Arc<Target>, talk: Talk) {
 async fn answers(target: &Target, talk: &Talk) -> Result<(), Fault> {
     let (Reach::Http(endpoint) | Reach::Sse(endpoint)) = &target.reach else { return Ok(()) };
     let body = body();
-    let head = head(talk, endpoint, &body)?;
+    let head = post_head(talk, endpoint, None, &body)?;
     let reply = talk.mcp.caller.send(endpoint, &head, Some(body), terms()).await?;
     let status = reply.status.as_u16();
     reply.discard().await;
     if status < 500 { Ok(()) } else { Err(Fault::Status(status)) }
-}
-
-fn head(talk: &Talk, endpoint: &Endpoint, body: &[u8]) -> Result<pingora_http::RequestHeader, Fault> {
-    let mut head = talk.head(endpoint, (&Method::POST, &endpoint.path), body)?;
-    insert(&mut head, header::ACCEPT, HeaderValue::from_static("application/json, text/event-stream"))?;
-    insert(&mut head, header::CONTENT_TYPE, HeaderValue::from_static(JSON))?;
-    Ok(head)
 }
 
 fn body() -> Bytes {

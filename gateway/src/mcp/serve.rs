@@ -32,7 +32,7 @@ pub async fn serve(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx, federati
     let modern = transport::version(&head.headers).ok().flatten().is_some_and(protocols::mcp::Version::is_modern);
     let mut talk = begin(proxy, session, ctx, federation)?;
     let beside = session.req_header().uri.path() == sse::PATH && !federation.terms.stateless;
-    if own_auth::is_document(ctx, &talk)
+    if own_auth::is_document(&method, ctx, &talk)
         && let Some(document) = Box::pin(own_auth::document(session, ctx, &talk)).await
     {
         return reply::write(session, ctx, document).await;

@@ -134,8 +134,7 @@ fn hop_by_hop(head: &mut ResponseHeader, ctx: &Ctx) {
     if ctx.is_upgrade && head.status == http::StatusCode::SWITCHING_PROTOCOLS {
         return;
     }
-    // One look at the names, most often in vain, costs less than to look for each.
-    if !head.headers.keys().any(|name| OF_HOPS.contains(name)) {
+    if !names::any_of(&head.headers, &OF_HOPS) {
         return;
     }
     let listed: Vec<HeaderName> = protocols::http::hop::connection_tokens(&head.headers)

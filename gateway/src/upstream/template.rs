@@ -186,8 +186,8 @@ impl Template {
         }
         // Only what has to be opened takes time.
         let limit = peer.options.total_connection_timeout.take().unwrap_or(self.connect_timeout);
-        let use_of_it = Use { body, now, limit };
-        let loan = lender.loan(pool_of(self.key, lease.id()), lease.endpoint().clone(), &self.terms, use_of_it);
+        let key = pool_of(self.key, lease.id());
+        let loan = lender.loan(key, lease.endpoint().clone(), &self.terms, Use { body, now, limit });
         // Set on the socket when it is opened.
         peer.options.tcp_keepalive = None;
         peer.options.custom_l4 = Some(loan.clone());

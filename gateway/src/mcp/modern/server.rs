@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{HeaderValue, StatusCode};
 use pingora_http::RequestHeader;
 use protocols::json::{self, Kind, Raw, quoted};
 use protocols::mcp::session::Opened;
-use protocols::mcp::transport::{EVENT_STREAM, JSON, PROTOCOL_VERSION};
+use protocols::mcp::transport::{EVENT_STREAM, PROTOCOL_VERSION};
 use protocols::mcp::{Edits, Message, Shape, answer, modern, param};
 
 use super::super::TARGET_DEADLINE;
@@ -19,7 +19,7 @@ use super::super::fan;
 use super::super::fault::Fault;
 use super::super::federation::Endpoint;
 use super::super::state::Era;
-use super::super::talk::{Talk, insert};
+use super::super::talk::{Talk, insert, insert_all};
 use super::super::target::{self, Answer, CALL_DEADLINE, OPENING_ID, Sending};
 use super::seam::{VERSION, known_tool};
 
@@ -67,14 +67,9 @@ impl Target {
         endpoint: &Endpoint,
         (message, body): (&Message<'_>, &[u8]),
     ) -> Result<RequestHeader, Fault> {
-        static BOTH: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
-        let mut head = talk.head(endpoint, (&Method::POST, &endpoint.path), body)?;
-        insert(&mut head, header::ACCEPT, BOTH.clone())?;
-        insert(&mut head, header::CONTENT_TYPE, HeaderValue::from_static(JSON))?;
-        insert(&mut head, PROTOCOL_VERSION, HeaderValue::from_static(VERSION.as_str()))?;
-        for (name, value) in modern::headers(message) {
-            insert(&mut head, name, value)?;
-        }
+        let mut head = target::post_head(talk, endpoint, None, body)?;
+        let version = (PROTOCOL_VERSION, HeaderValue::from_static(VERSION.as_str()));
+        insert_all(&mut head, [version].into_iter().chain(modern::headers(message)))?;
         Ok(head)
     }
 
