@@ -6,6 +6,7 @@ clock nor a single run means much. Proxies run on core 0, the load and the backe
 """
 
 import argparse
+import itertools
 import json
 import statistics
 import sys
@@ -98,21 +99,25 @@ def one(bench, report):
 @piece
 def routes(bench, report):
     """10,000 prefixes, 10,000 host names, 100,000 prefixes, against one; a tenth of the load is misses."""
-    lists = {n: bench.list(f"paths-{n}", (
-        f"/none/{i}" if i % 10 == 9 else f"/r/{i * 7919 % n}/x" for i in range(max(n, 1000)))) for n in (1, 10000, 100000)}
-    hosts = {n: bench.list(f"hosts-{n}", (
-        f"/x none{i}.test" if i % 10 == 9 else f"/x h{i * 7919 % n}.test" for i in range(max(n, 1000)))) for n in (1, 10000)}
+    # A load begins its list anew, so that each short turn has the next piece of it: together they ask for all routes.
+    def pieces(kind, count, line):
+        step = max(count, 8000) // PARTS
+        return [bench.list(f"{kind}-{count}-{part}", (line(at) for at in range(part * step, (part + 1) * step)))
+                for part in range(PARTS)]
+    prefix = lambda n: pieces("paths", n, lambda i: f"/none/{i}" if i % 10 == 9 else f"/r/{i * 7919 % n}/x")
+    host = lambda n: pieces("hosts", n, lambda i: f"/x none{i}.test" if i % 10 == 9 else f"/x h{i * 7919 % n}.test")
     with bench.started(one=bench.gateway(prefixes=1), prefixes_10k=bench.gateway(prefixes=10000),
                        one_host=bench.gateway(hosts=1), hosts_10k=bench.gateway(hosts=10000),
                        prefixes_100k=bench.gateway(prefixes=100000)) as it:
-        for name, list_of in (("one", lists[1]), ("prefixes_10k", lists[10000]), ("one_host", hosts[1]),
-                              ("hosts_10k", hosts[10000]), ("prefixes_100k", lists[100000])):
-            it[name].list = list_of
+        for name, lists in (("one", prefix(1)), ("prefixes_10k", prefix(10000)), ("one_host", host(1)),
+                            ("hosts_10k", host(10000)), ("prefixes_100k", prefix(100000))):
+            it[name].number = (120000 if "100k" in name else 30000) // PARTS
+            it[name].lists = itertools.cycle(lists)
             # Policies of a route are merged when it is first used: that is not what is measured here.
-            bench.load(it[name].plain, n=120000 if "100k" in name else 30000, l=list_of)
-        # Each load begins its list anew: a short turn would stay with the first few thousand routes.
-        load = lambda proxy: requests(bench, 30000, l=proxy.list)(proxy)
-        turns = rounds(bench, it, load, bench.rounds)
+            for list_of in lists:
+                bench.load(it[name].plain, n=it[name].number, l=list_of)
+        load = lambda proxy: requests(bench, proxy.number, l=next(proxy.lists))(proxy)
+        turns = rounds(bench, it, load, bench.rounds, PARTS)
         report.turns("routes", "µs/request", turns, goal=[
             ("prefixes_10k", "one", 1.05), ("hosts_10k", "one_host", 1.05), ("prefixes_100k", "one", 1.10)])
 
