@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{DEPTH_MAX, Fault};
+use super::{DEPTH_MAX, Fault, eight, quotes, zeros};
 
 /// Where the value of a document is. `member` hears where key and value of each member of its outermost object are.
 pub(super) fn document(
@@ -29,9 +29,15 @@ pub(super) fn document(
 }
 
 /// How many of the first bytes stand for themselves in a string: no quote, no backslash, no control character.
-fn plain(bytes: &[u8]) -> usize {
+pub(super) fn plain(bytes: &[u8]) -> usize {
     let ends = |byte: u8| (byte == b'"') | (byte == b'\\') | (byte < 0x20);
-    super::first(bytes, ends).unwrap_or(bytes.len())
+    let any = |group: &[u8; 16]| group.iter().fold(false, |any, byte| any | ends(*byte));
+    let marks = |word: u64| {
+        // As [`zeros`] finds what is less than one, this finds what is less than a space.
+        let control = word.wrapping_sub(eight(b' ')) & !word & eight(0x80);
+        quotes(word) | zeros(word ^ eight(b'\\')) | control
+    };
+    super::first(bytes, any, marks).unwrap_or(bytes.len())
 }
 
 struct Check<'a> {

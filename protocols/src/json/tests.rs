@@ -167,14 +167,23 @@ fn records_are_the_members_of_elements_however_much_of_them_is_read() {
 
 proptest! {
     #[test]
-    fn the_first_byte_of_a_kind_is_found_wherever_it_is(before in 0usize..300, kind in 0usize..3, behind in 0usize..40) {
-        let mut text = vec![b'x'; before];
-        text.push([b'"', b'\\', 0x1f][kind]);
-        text.extend(std::iter::repeat_n(b'"', behind));
-        let control = |byte: u8| (byte == b'"') | (byte == b'\\') | (byte < 0x20);
-        prop_assert_eq!(first(&text, control), Some(before));
-        prop_assert_eq!(first(&text[..before], control), None);
-        let want = if kind < 2 { Some(before) } else { (behind > 0).then_some(before + 1) };
-        prop_assert_eq!(quote_or_escape(&text), want);
+    fn what_ends_a_run_of_plain_text_is_found_wherever_it_is(
+        before in prop::collection::vec(prop::sample::select(&[b'x', b' ', b'!', b'#', b'[', b']', 0x7f, 0x80, 0xa2, 0xdc, 0xff][..]), 0..200),
+        kind in 0usize..4,
+        behind in prop::collection::vec(any::<u8>(), 0..40),
+    ) {
+        prop_assert_eq!(check::plain(&before), before.len());
+        prop_assert_eq!(quote(&before), None);
+        let mut text = before.clone();
+        text.push([b'"', b'\\', 0x1f, 0][kind]);
+        text.extend(&behind);
+        prop_assert_eq!(check::plain(&text), before.len());
+        prop_assert_eq!(quote(&text), text.iter().position(|it| *it == b'"'));
+    }
+
+    #[test]
+    fn a_string_ends_where_a_parser_says(inside in "([a-z]{0,40}|\\\\[\\\\\"nt/]){0,12}", after in "[\\\\\"x]{0,20}") {
+        let text = format!("\"{inside}\"{after}");
+        prop_assert_eq!(skip_string(text.as_bytes(), 1), inside.len() + 2, "{}", text);
     }
 }

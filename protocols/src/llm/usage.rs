@@ -4,10 +4,6 @@
 //! a cache beside the rest, the others within; which convention a report follows is told by its keys. Reports of a
 //! stream complete each other: the last number of each kind counts, for they are running totals.
 
-use std::borrow::Cow;
-
-use smallvec::SmallVec;
-
 use crate::json::{Kind, Raw};
 
 /// Bytes kept of a report as it came.
@@ -15,8 +11,6 @@ const RAW_BYTES_MAX: usize = 4 << 10;
 
 /// Members of a report that are looked at.
 const MEMBERS_MAX: usize = 64;
-/// As many as most reports have.
-const MEMBERS_USUAL: usize = 8;
 
 /// Tokens by kind; nothing where the provider did not say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -102,88 +96,175 @@ impl Usage {
         if report.kind() != Kind::Object {
             return;
         }
-        let members = Members::of(report);
-        let is_camel = members.get("promptTokenCount").is_some() || members.get("candidatesTokenCount").is_some();
-        match is_camel {
-            true => self.gemini(&members),
-            false => self.plain(&members),
+        let mut said = Said::default();
+        report.members().take(MEMBERS_MAX).for_each(|(key, value)| said.note(&key, value));
+        if said.is_camel {
+            self.gemini(&said);
+        } else {
+            self.plain(&said);
         }
-        if let Some(tier) = members.get("service_tier").and_then(Raw::as_str) {
+        if let Some(tier) = said.tier.and_then(Raw::as_str) {
             self.service_tier = Some(tier.into_owned());
         }
     }
 
     /// OpenAI's two ways, Anthropic's, Bedrock's, and what resembles them.
-    fn plain(&mut self, report: &Members<'_>) {
-        let beside =
-            ["cache_read_input_tokens", "cache_creation_input_tokens", "cacheReadInputTokens", "cacheWriteInputTokens"];
-        self.input_is_fresh |= beside.iter().any(|name| report.get(name).is_some());
-        let input = report.first(&["prompt_tokens", "input_tokens", "inputTokens"]);
-        let output = report.first(&["completion_tokens", "output_tokens", "outputTokens"]);
+    fn plain(&mut self, said: &Said<'_>) {
+        self.input_is_fresh |= said.is_fresh;
+        let (input, output) = (any(&said.input), any(&said.output));
         // Embeddings of some say only how much it was in all.
-        let input = input.or_else(|| if output.is_none() { report.first(&["total_tokens"]) } else { None });
+        let input = input.or(said.total.filter(|_| output.is_none()));
         update(&mut self.reported_input, input);
         update(&mut self.output, output);
-        let input = report.details(&["prompt_tokens_details", "input_tokens_details", "input_token_details"]);
-        let output = report.details(&["completion_tokens_details", "output_tokens_details", "output_token_details"]);
-        let detail = |of: &Members<'_>, name: &str| number(of.get(name));
-        let read = report.first(&["cache_read_input_tokens", "cacheReadInputTokens", "prompt_cache_hit_tokens"]);
-        update(&mut self.cache_read, read.or_else(|| detail(&input, "cached_tokens")));
-        let write = report.first(&["cache_creation_input_tokens", "cacheWriteInputTokens"]);
-        update(&mut self.cache_write, write.or_else(|| detail(&input, "cache_write_tokens")));
-        let reasoning = detail(&output, "reasoning_tokens").or_else(|| detail(&output, "thinking_tokens"));
-        update(&mut self.reasoning, reasoning.or_else(|| report.first(&["reasoning_tokens"])));
-        update(&mut self.input_audio, detail(&input, "audio_tokens"));
-        update(&mut self.output_audio, detail(&output, "audio_tokens"));
-        update(&mut self.input_image, detail(&input, "image_tokens"));
-        update(&mut self.output_image, detail(&output, "image_tokens"));
+        let (input, output) = (Details::of(&said.input_details), Details::of(&said.output_details));
+        update(&mut self.cache_read, any(&said.cache_read).or(input.cached));
+        update(&mut self.cache_write, any(&said.cache_write).or(input.written));
+        update(&mut self.reasoning, any(&output.reasoning).or(said.reasoning));
+        update(&mut self.input_audio, input.audio);
+        update(&mut self.output_audio, output.audio);
+        update(&mut self.input_image, input.image);
+        update(&mut self.output_image, output.image);
     }
 
     /// Thoughts and prompts of tools are counted beside the rest there.
-    fn gemini(&mut self, report: &Members<'_>) {
-        let get = |name: &str| number(report.get(name));
-        let sum = |names: [&str; 2]| {
-            let found: Vec<_> = names.into_iter().filter_map(get).collect();
-            (!found.is_empty()).then(|| found.into_iter().fold(0, u64::saturating_add))
+    fn gemini(&mut self, said: &Said<'_>) {
+        let sum = |parts: [Option<u64>; 2]| match parts {
+            [None, None] => None,
+            [one, other] => Some(one.unwrap_or(0).saturating_add(other.unwrap_or(0))),
         };
-        update(&mut self.reported_input, sum(["promptTokenCount", "toolUsePromptTokenCount"]));
-        update(&mut self.output, sum(["candidatesTokenCount", "thoughtsTokenCount"]));
-        update(&mut self.reasoning, get("thoughtsTokenCount"));
-        update(&mut self.cache_read, get("cachedContentTokenCount"));
-        let of = |details: &str, modality: &str| {
-            let mut list = report.get(details)?.elements();
+        update(&mut self.reported_input, sum([said.prompt, said.tools]));
+        update(&mut self.output, sum([said.candidates, said.thoughts]));
+        update(&mut self.reasoning, said.thoughts);
+        update(&mut self.cache_read, said.cached_content);
+        let of = |details: Option<Raw<'_>>, modality: &str| {
+            let mut list = details?.elements();
             let found = list.find(|it| it.get("modality").and_then(Raw::as_str).as_deref() == Some(modality))?;
-            number(found.get("tokenCount"))
+            number(found.get("tokenCount")?)
         };
-        update(&mut self.input_audio, of("promptTokensDetails", "AUDIO"));
-        update(&mut self.output_audio, of("candidatesTokensDetails", "AUDIO"));
-        update(&mut self.input_image, of("promptTokensDetails", "IMAGE"));
-        update(&mut self.output_image, of("candidatesTokensDetails", "IMAGE"));
+        update(&mut self.input_audio, of(said.prompt_details, "AUDIO"));
+        update(&mut self.output_audio, of(said.candidates_details, "AUDIO"));
+        update(&mut self.input_image, of(said.prompt_details, "IMAGE"));
+        update(&mut self.output_image, of(said.candidates_details, "IMAGE"));
     }
 }
 
-/// Members of a report, walked once: some thirty names are looked for.
-struct Members<'a>(SmallVec<[(Cow<'a, str>, Raw<'a>); MEMBERS_USUAL]>);
+/// Members of a report, walked once. What dialects have different names for is there for each, in the order in which it
+/// counts.
+#[derive(Default)]
+struct Said<'a> {
+    input: [Option<u64>; 3],
+    output: [Option<u64>; 3],
+    total: Option<u64>,
+    reasoning: Option<u64>,
+    cache_read: [Option<u64>; 3],
+    cache_write: [Option<u64>; 2],
+    /// What is cached is counted beside the rest.
+    is_fresh: bool,
+    input_details: [Option<Raw<'a>>; 3],
+    output_details: [Option<Raw<'a>>; 3],
+    tier: Option<Raw<'a>>,
+    is_camel: bool,
+    prompt: Option<u64>,
+    tools: Option<u64>,
+    candidates: Option<u64>,
+    thoughts: Option<u64>,
+    cached_content: Option<u64>,
+    prompt_details: Option<Raw<'a>>,
+    candidates_details: Option<Raw<'a>>,
+}
 
-impl<'a> Members<'a> {
-    fn of(object: Raw<'a>) -> Self {
-        Self(object.members().take(MEMBERS_MAX).collect())
+impl<'a> Said<'a> {
+    fn note(&mut self, key: &str, value: Raw<'a>) {
+        let [prompt, input, camel_input] = &mut self.input;
+        let [completion, output, camel_output] = &mut self.output;
+        let [cache_read, camel_cache_read, hit] = &mut self.cache_read;
+        let [cache_write, camel_cache_write] = &mut self.cache_write;
+        let slot = match key {
+            "prompt_tokens" => prompt,
+            "input_tokens" => input,
+            "inputTokens" => camel_input,
+            "completion_tokens" => completion,
+            "output_tokens" => output,
+            "outputTokens" => camel_output,
+            "total_tokens" => &mut self.total,
+            "reasoning_tokens" => &mut self.reasoning,
+            "cache_read_input_tokens" => cache_read,
+            "cacheReadInputTokens" => camel_cache_read,
+            "prompt_cache_hit_tokens" => hit,
+            "cache_creation_input_tokens" => cache_write,
+            "cacheWriteInputTokens" => camel_cache_write,
+            "promptTokenCount" => &mut self.prompt,
+            "toolUsePromptTokenCount" => &mut self.tools,
+            "candidatesTokenCount" => &mut self.candidates,
+            "thoughtsTokenCount" => &mut self.thoughts,
+            "cachedContentTokenCount" => &mut self.cached_content,
+            _ => return self.note_other(key, value),
+        };
+        *slot = slot.or(number(value));
+        self.is_camel |= matches!(key, "promptTokenCount" | "candidatesTokenCount");
+        self.is_fresh |= matches!(
+            key,
+            "cache_read_input_tokens"
+                | "cacheReadInputTokens"
+                | "cache_creation_input_tokens"
+                | "cacheWriteInputTokens"
+        );
     }
 
-    fn get(&self, name: &str) -> Option<Raw<'a>> {
-        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| *value)
+    fn note_other(&mut self, key: &str, value: Raw<'a>) {
+        let [prompt, inputs, input] = &mut self.input_details;
+        let [completion, outputs, output] = &mut self.output_details;
+        let slot = match key {
+            "prompt_tokens_details" => prompt,
+            "input_tokens_details" => inputs,
+            "input_token_details" => input,
+            "completion_tokens_details" => completion,
+            "output_tokens_details" => outputs,
+            "output_token_details" => output,
+            "service_tier" => &mut self.tier,
+            "promptTokensDetails" => &mut self.prompt_details,
+            "candidatesTokensDetails" => &mut self.candidates_details,
+            _ => return,
+        };
+        *slot = slot.or(Some(value));
     }
+}
 
-    /// The number of the first of these names that has one.
-    fn first(&self, names: &[&str]) -> Option<u64> {
-        names.iter().find_map(|name| number(self.get(name)))
-    }
+/// Of tokens that went in, or came out.
+#[derive(Default)]
+struct Details {
+    cached: Option<u64>,
+    written: Option<u64>,
+    reasoning: [Option<u64>; 2],
+    audio: Option<u64>,
+    image: Option<u64>,
+}
 
-    /// The members of the first of these that is there.
-    fn details(&self, names: &[&str]) -> Self {
-        let found = names.iter().find_map(|name| self.get(name).filter(|it| it.kind() == Kind::Object));
-        found.map_or(Self(SmallVec::new()), Self::of)
+impl Details {
+    /// Those of the first that is there.
+    fn of(named: &[Option<Raw<'_>>]) -> Self {
+        let mut of = Self::default();
+        let Some(found) = named.iter().flatten().find(|it| it.kind() == Kind::Object) else { return of };
+        for (key, value) in found.members().take(MEMBERS_MAX) {
+            let [reasoning, thinking] = &mut of.reasoning;
+            let slot = match &*key {
+                "cached_tokens" => &mut of.cached,
+                "cache_write_tokens" => &mut of.written,
+                "reasoning_tokens" => reasoning,
+                "thinking_tokens" => thinking,
+                "audio_tokens" => &mut of.audio,
+                "image_tokens" => &mut of.image,
+                _ => continue,
+            };
+            *slot = slot.or(number(value));
+        }
+        of
     }
+}
+
+/// The first that is there.
+fn any(named: &[Option<u64>]) -> Option<u64> {
+    named.iter().copied().flatten().next()
 }
 
 fn update(held: &mut Option<u64>, said: Option<u64>) {
@@ -193,8 +274,8 @@ fn update(held: &mut Option<u64>, said: Option<u64>) {
 }
 
 /// A whole number; a few providers write `12.0`.
-fn number(value: Option<Raw<'_>>) -> Option<u64> {
-    let text = value?.text();
+fn number(value: Raw<'_>) -> Option<u64> {
+    let text = value.text();
     text.strip_suffix(".0").unwrap_or(text).parse().ok()
 }
 

@@ -270,7 +270,19 @@ fn failure(body: Raw<'_>) -> Option<(u16, Cow<'_, str>, Cow<'_, str>)> {
         names.iter().find_map(|name| it.get(name).and_then(Raw::as_str)).map(Cow::into_owned)
     };
     let kind = || of(body, &["code", "__type", "type"]);
-    match body.get("error").filter(|it| !it.is_null()) {
+    // Answers are many, and each is walked for it: once.
+    let (mut error, mut answers, mut messages) = (None, false, [None; 3]);
+    for (key, value) in body.members() {
+        match &*key {
+            "error" => error = error.or(Some(value).filter(|it| !it.is_null())),
+            "choices" | "content" | "candidates" | "output" => answers = true,
+            "message" => messages[0] = Some(value),
+            "Message" => messages[1] = Some(value),
+            "detail" => messages[2] = Some(value),
+            _ => {}
+        }
+    }
+    match error {
         Some(error) if error.kind() == Kind::String => {
             Some((502, kind().unwrap_or_else(|| "upstream_error".to_owned()).into(), error.as_str()?))
         }
@@ -282,13 +294,11 @@ fn failure(body: Raw<'_>) -> Option<(u16, Cow<'_, str>, Cow<'_, str>)> {
             let message = of(error, &["message"]).unwrap_or_else(|| error.text().to_owned());
             Some((status, code.into(), message.into()))
         }
+        None if answers => None,
         None => {
-            let message = of(body, &["message", "Message", "detail"])?;
-            if ["choices", "content", "candidates", "output"].iter().any(|it| body.get(it).is_some()) {
-                return None;
-            }
+            let message = messages.into_iter().flatten().find_map(Raw::as_str)?;
             let code = kind().unwrap_or_else(|| "upstream_error".to_owned());
-            Some((status_of(&code), code.into(), message.into()))
+            Some((status_of(&code), code.into(), message))
         }
     }
 }
