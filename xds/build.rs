@@ -6,7 +6,7 @@ use std::{env, error, fs};
 use prost::Message as _;
 
 /// Messages whose derived `Debug` would print secrets; `src/pb.rs` writes theirs.
-const SECRETIVE: [&str; 10] = [
+const SECRETIVE: [&str; 11] = [
     ".agentgateway.v1.ServerTls",
     ".agentgateway.v1.BackendTls",
     ".agentgateway.v1.Header",
@@ -15,6 +15,7 @@ const SECRETIVE: [&str; 10] = [
     ".agentgateway.v1.BackendCredential",
     ".agentgateway.v1.JwtSign",
     ".agentgateway.v1.AwsSign",
+    ".agentgateway.v1.AzureClientSecret",
     ".agentgateway.v1.GcpToken",
     ".agentgateway.v1.McpAuthentication",
 ];

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use filters::backend_auth::gcp;
+use filters::backend_auth::{azure, gcp};
 use pingora_core::server::configuration::{Opt, ServerConf};
 use pingora_core::server::{RunArgs, Server};
 use pingora_core::services::background::background_service;
@@ -97,6 +97,7 @@ fn install(statics: &Statics) {
     // Ours first: Pingora would install ring.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     crate::proxy::inputs::install(statics);
+    azure::install(azure::Ambient::of(|name| std::env::var(name).ok()));
     gcp::install(gcp::Ambient::of(|name| std::env::var(name).ok()));
 }
 

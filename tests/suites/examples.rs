@@ -28,8 +28,8 @@ fn expected(name: &str) -> (&str, u16) {
         "jwt-auth" | "api-key" | "basic-auth" => ("/x", 401),
         "request-redirect" => ("/x", 301),
         "url-rewrite" => ("/shop/x", 200),
-        // No machine of Google's gives it a token.
-        "backend-auth-gcp" => ("/x", 500),
+        // No machine of a cloud's gives it a token.
+        "backend-auth-gcp" | "backend-auth-azure" => ("/x", 500),
         // The echo is no guard: what it cannot say passes nowhere.
         "ai-webhook" => ("/x", 503),
         // A request of no MCP client.

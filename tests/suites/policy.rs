@@ -10,6 +10,8 @@ mod authority;
 mod authz;
 #[path = "policy/aws.rs"]
 mod aws;
+#[path = "policy/azure.rs"]
+mod azure;
 #[path = "policy/bodies.rs"]
 mod bodies;
 #[path = "policy/both.rs"]
@@ -28,6 +30,8 @@ mod faults;
 mod google;
 #[path = "policy/identity.rs"]
 mod identity;
+#[path = "policy/lent.rs"]
+mod lent;
 #[path = "policy/quotas.rs"]
 mod quotas;
 #[path = "policy/reading.rs"]

@@ -63,6 +63,7 @@ secretive!(
     BackendCredential,
     JwtSign,
     AwsSign,
+    AzureClientSecret,
     GcpToken,
     McpAuthentication
 );

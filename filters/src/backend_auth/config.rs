@@ -7,7 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 
-use super::aws::Aws;
+use super::aws::AwsConfig;
+use super::azure::AzureConfig;
 use super::gcp::{Gcp, Kind};
 use super::policy::{Credential, Policy, Primary, READ_ONLY};
 use super::sign::{Algorithm, Sign, TTL_DEFAULT, Terms};
@@ -33,8 +34,8 @@ pub struct Config {
     pub gcp: Option<GcpConfig>,
     /// Signatures of AWS over the whole message.
     pub aws: Option<AwsConfig>,
-    /// Tokens of Azure. Not supported by this version yet.
-    pub azure: Option<Value>,
+    /// Tokens of Microsoft Entra.
+    pub azure: Option<AzureConfig>,
     /// Tokens that the gateway signs itself.
     pub jwt_sign: Option<SignConfig>,
     /// Tokens exchanged for the client's (RFC 8693). Not supported by this version yet.
@@ -107,25 +108,6 @@ pub struct SignConfig {
     pub location: Option<credential::Config>,
 }
 
-/// Signatures of AWS, version 4.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-#[schemars(rename = "BackendAuthAws")]
-pub struct AwsConfig {
-    /// Id of the access key. Without it the credentials of the process serve.
-    pub access_key_id: Option<ValueConfig>,
-    /// The access key.
-    pub secret_access_key: Option<ValueConfig>,
-    /// Token of temporary credentials.
-    pub session_token: Option<ValueConfig>,
-    /// Region; that of the host name unless written.
-    pub region: Option<String>,
-    /// Service that is signed for; that of the host name unless written.
-    pub service_name: Option<String>,
-    /// Credentials of a role. Not supported by this version yet.
-    pub assume_role: Option<Value>,
-}
-
 /// Tokens of Google.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -172,18 +154,19 @@ impl Config {
     pub fn lower(self, scope: &mut Scope<'_>) -> Option<Policy> {
         let before = scope.problems.len();
         self.refuse_unsupported(scope);
-        let Self { key, passthrough, jwt_sign, aws, gcp, credentials, .. } = self;
+        let Self { key, passthrough, jwt_sign, aws, gcp, azure, credentials, .. } = self;
         let kinds = [
             ("key", key.is_some()),
             ("passthrough", passthrough.is_some()),
             ("jwtSign", jwt_sign.is_some()),
             ("aws", aws.is_some()),
             ("gcp", gcp.is_some()),
+            ("azure", azure.is_some()),
         ];
         for (name, _) in kinds.into_iter().filter(|(_, written)| *written).skip(1) {
             scope.problem_at(
                 name,
-                "there is one primary credential: write `key`, `passthrough`, `jwtSign`, `aws` or `gcp`",
+                "there is one primary credential: write `key`, `passthrough`, `jwtSign`, `aws`, `gcp` or `azure`",
             );
         }
         let key = key.and_then(|key| scope.at("key", |scope| key.lower(scope)));
@@ -192,7 +175,9 @@ impl Config {
         let aws = aws.and_then(|it| scope.at("aws", |scope| it.lower(scope)));
         let primary = key.map(Primary::Key).or(passthrough.map(Primary::Passthrough));
         let gcp = gcp.and_then(|it| scope.at("gcp", |scope| it.lower(scope)));
+        let azure = azure.and_then(|it| scope.at("azure", |scope| it.lower(scope)));
         let primary = primary.or(sign.map(Primary::JwtSign)).or(aws.map(Primary::Aws)).or(gcp.map(Primary::Gcp));
+        let primary = primary.or(azure.map(Primary::Azure));
         let further = |scope: &mut Scope<'_>, (at, it): (usize, CredentialConfig)| {
             scope.at(format!("[{at}]"), |scope| {
                 let location = scope.at("location", |scope| it.location.lower(scope));
@@ -210,11 +195,9 @@ impl Config {
     }
 
     fn refuse_unsupported(&self, scope: &mut Scope<'_>) {
-        for (key, written) in [
-            ("azure", &self.azure),
-            ("oauthTokenExchange", &self.oauth_token_exchange),
-            ("crossAppAccess", &self.cross_app_access),
-        ] {
+        for (key, written) in
+            [("oauthTokenExchange", &self.oauth_token_exchange), ("crossAppAccess", &self.cross_app_access)]
+        {
             if written.is_some() {
                 scope.problem_at(key, "not supported by this version yet");
             }
@@ -227,7 +210,9 @@ impl Policy {
     pub fn lower(primary: Option<Primary>, credentials: Vec<Credential>, scope: &mut Scope<'_>) -> Option<Self> {
         let before = scope.problems.len();
         if primary.is_none() && credentials.is_empty() {
-            scope.problem("no credential: write `key`, `passthrough`, `jwtSign`, `aws`, `gcp` or `credentials`");
+            scope.problem(
+                "no credential: write `key`, `passthrough`, `jwtSign`, `aws`, `gcp`, `azure` or `credentials`",
+            );
         }
         match &primary {
             Some(Primary::Passthrough(Location::Header { name, .. })) if *name == http::header::HOST => {
@@ -261,25 +246,6 @@ impl SignConfig {
                 None
             }
         }
-    }
-}
-
-impl AwsConfig {
-    fn lower(self, scope: &mut Scope<'_>) -> Option<Aws> {
-        let Self { access_key_id, secret_access_key, session_token, region, service_name, assume_role } = self;
-        let before = scope.problems.len();
-        if assume_role.is_some() {
-            scope.problem_at("assumeRole", "not supported by this version yet");
-        }
-        let mut part = |key, it: Option<ValueConfig>| it.and_then(|it| scope.at(key, |scope| it.lower(scope)));
-        let id = part("accessKeyId", access_key_id);
-        let secret = part("secretAccessKey", secret_access_key);
-        let token = part("sessionToken", session_token);
-        if scope.problems.len() > before {
-            return None;
-        }
-        let aws = Aws::lower((id, secret, token), region.map(Into::into), service_name.map(Into::into));
-        aws.map_err(|(key, reason)| scope.problem_at(key, reason)).ok()
     }
 }
 

@@ -40,6 +40,7 @@ impl Policy {
             // All of the message is signed, further credentials too.
             Some(Primary::Aws(aws)) => return aws.sign(&mut message),
             Some(Primary::Gcp(gcp)) => return gcp.write(&mut message),
+            Some(Primary::Azure(azure)) => return azure.write(&mut message),
             None => {}
         }
         Ok(())

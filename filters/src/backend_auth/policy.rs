@@ -2,25 +2,31 @@
 
 use std::borrow::Cow;
 use std::future::Future;
+use std::pin::Pin;
 
 use http::HeaderValue;
 use http::header::HOST;
 use ir::Secret;
+use pingora_http::RequestHeader;
 use serde::ser::SerializeStruct as _;
 use serde::{Serialize, Serializer};
 
 use super::aws::Aws;
+use super::azure::Azure;
 use super::gcp::{Gcp, without_port};
 use super::sign::Sign;
-use crate::Wanted;
 use crate::credential::Location;
 use crate::keep::Keep;
+use crate::{Facts, Wanted};
 
 /// Why a location that is an expression is refused.
 pub(super) const READ_ONLY: &str = "an expression can only be read: write `header`, `queryParameter` or `cookie`";
 
 /// Longest key accepted.
 const KEY_BYTES_MAX: usize = 16 << 10;
+
+/// Over when what a message needs is there, or no hope for now.
+pub type Waits = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What a backend gets, each at its place.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -43,6 +49,8 @@ pub enum Primary {
     Aws(Aws),
     /// A token of Google's.
     Gcp(Gcp),
+    /// A token of Microsoft Entra.
+    Azure(Azure),
 }
 
 /// A key at its place, known to be sendable there.
@@ -122,24 +130,30 @@ impl Policy {
     pub fn wants(&self) -> Wanted {
         match &self.primary {
             Some(Primary::Aws(aws)) => aws.wants(),
-            Some(Primary::Key(_) | Primary::Passthrough(_) | Primary::JwtSign(_) | Primary::Gcp(_)) | None => {
-                Wanted::Nothing
-            }
+            Some(
+                Primary::Key(_) | Primary::Passthrough(_) | Primary::JwtSign(_) | Primary::Gcp(_) | Primary::Azure(_),
+            )
+            | None => Wanted::Nothing,
         }
     }
 
     /// The policy comes into force: what it needs is had from now on.
     pub(crate) fn bind(&self, keep: &Keep) {
-        if let Some(Primary::Gcp(gcp)) = &self.primary {
-            gcp.bind(keep);
+        match &self.primary {
+            Some(Primary::Gcp(gcp)) => gcp.bind(keep),
+            Some(Primary::Aws(aws)) => aws.bind(keep),
+            Some(Primary::Azure(azure)) => azure.bind(keep),
+            Some(Primary::Key(_) | Primary::Passthrough(_) | Primary::JwtSign(_)) | None => {}
         }
     }
 
     /// What is to be waited for before a message to this host leaves; nothing where there is nothing to wait for.
-    pub fn waits(&self, host: Option<&str>) -> Option<impl Future<Output = ()> + Send + use<>> {
+    pub fn waits(&self, head: &RequestHeader, facts: &Facts, host: Option<&str>) -> Option<Waits> {
         match &self.primary {
-            Some(Primary::Gcp(gcp)) => gcp.waits(host.map(without_port)),
-            _ => None,
+            Some(Primary::Gcp(gcp)) => gcp.waits(host.map(without_port)).map(|it| Box::pin(it) as Waits),
+            Some(Primary::Aws(aws)) => aws.waits(&facts.inputs(head), host).map(|it| Box::pin(it) as Waits),
+            Some(Primary::Azure(azure)) => azure.waits(host),
+            Some(Primary::Key(_) | Primary::Passthrough(_) | Primary::JwtSign(_)) | None => None,
         }
     }
 
@@ -149,7 +163,7 @@ impl Policy {
             Primary::Passthrough(location) => Cow::Borrowed(location),
             Primary::JwtSign(sign) => Cow::Borrowed(&sign.terms().location),
             Primary::Aws(_) => Cow::Owned(Location::authorization("AWS4-HMAC-SHA256")),
-            Primary::Gcp(_) => Cow::Owned(Location::authorization("Bearer")),
+            Primary::Gcp(_) | Primary::Azure(_) => Cow::Owned(Location::authorization("Bearer")),
         });
         primary.into_iter().chain(self.credentials.iter().map(|it| Cow::Borrowed(&it.location)))
     }

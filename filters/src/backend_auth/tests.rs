@@ -120,7 +120,6 @@ fn what_cannot_be_sent_or_is_not_supported_is_refused_without_showing_the_key() 
             (json!({"key": "k".repeat(20_000)}), "longer than 16384 bytes"),
             (json!({"key": "k", "passthrough": {}}), "policy.passthrough: there is one primary"),
             (json!({"passthrough": {"location": {"expression": "request.path"}}}), "policy.passthrough: an expression"),
-            (json!({"azure": {}}), "policy.azure: not supported by this version yet"),
             (json!({"key": "k", "gcp": {"type": "idToken"}}), "policy.gcp: there is one primary"),
             (json!({"jwtSign": {"signingKey": "hunter2"}}), "policy.jwtSign.signingKey: there is no PEM block"),
             (

@@ -35,7 +35,7 @@ use crate::plan::{Backend, BackendTarget};
 use crate::proxy::request::Stop;
 use crate::proxy::{Ctx, Proxy, admission, forwarded};
 use crate::random::affinity_key;
-use crate::upstream::{Cluster, Template};
+use crate::upstream::{Cluster, Template, credentials};
 
 /// Longest wait for one agent, where the route has no shorter.
 const DEADLINE: Duration = Duration::from_secs(15);
@@ -298,6 +298,7 @@ async fn answer_of(proxy: &Proxy, agent: &Agent, asked: &Asked) -> Result<Answer
     }
     // Last: nothing that runs for a request sees the credential.
     if let Some(policy) = agent.effective.backend_auth() {
+        credentials::ready(policy, &head, &facts, None).await;
         let outgoing = Outgoing { head: &mut head, body: Payload::Whole(&body), facts: &facts, outside };
         policy.on_attempt(outgoing).map_err(|why| format!("backendAuth: {why}"))?;
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use filters::backend_auth::{aws, azure, gcp};
 use pingora_core::server::ShutdownWatch;
 use pingora_core::services::background::BackgroundService;
 use tokio::runtime::Handle;
@@ -15,7 +16,7 @@ use crate::listen::{Reports, Wanted};
 use crate::local::catalog::Catalogs;
 use crate::reload::Reloader;
 use crate::systemd::{Attendance, Store};
-use crate::upstream::egress::google::Google;
+use crate::upstream::egress::renewal::Renewal;
 use crate::upstream::{KeySets, Upstreams};
 use crate::xds_source::XdsSource;
 
@@ -27,7 +28,9 @@ pub(super) struct Control {
     remote: Option<Arc<XdsSource>>,
     upstreams: Arc<Upstreams>,
     key_sets: Arc<KeySets>,
-    google: Google,
+    google: Renewal<gcp::Tokens>,
+    amazon: Renewal<aws::Sessions>,
+    azure: Renewal<azure::Tokens>,
     catalogs: Catalogs,
     readiness: Arc<Readiness>,
     liveness: Arc<Liveness>,
@@ -75,7 +78,8 @@ impl BackgroundService for Control {
                 attendance.run(store, || life.superseded()).await;
             }
         });
-        let tokens = async { tokio::join!(self.key_sets.run(), self.google.run()) };
+        let tokens =
+            async { tokio::join!(self.key_sets.run(), self.google.run(), self.amazon.run(), self.azure.run()) };
         let looked_after = async { tokio::join!(self.upstreams.run(), tokens, self.catalogs.run()) };
         tokio::join!(self.serve(servers), self.life.attend(), looked_after, reloader.run(), self.ask());
     }
@@ -98,6 +102,8 @@ impl Control {
             upstreams: core.upstreams,
             key_sets: core.key_sets,
             google: core.google,
+            amazon: core.amazon,
+            azure: core.azure,
             catalogs: core.catalogs,
             readiness: core.readiness,
             liveness: Liveness::new(),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use filters::backend_auth::{aws, azure, gcp};
 use pingora_core::server::Server;
 
 use crate::a2a::{A2a, Deleted};
@@ -23,7 +24,7 @@ use crate::state::State;
 use crate::statics::Statics;
 use crate::status::Status;
 use crate::telemetry::{LogControl, Telemetry, Upgrades};
-use crate::upstream::egress::google::Google;
+use crate::upstream::egress::renewal::Renewal;
 use crate::upstream::{Endpoints, KeySets, Lender, Mirrors, Upstreams};
 use crate::xds_source::{Estate, XdsSource};
 
@@ -34,7 +35,9 @@ pub(super) struct Core {
     pub(super) state: Arc<State>,
     pub(super) status: Arc<Status>,
     pub(super) key_sets: Arc<KeySets>,
-    pub(super) google: Google,
+    pub(super) google: Renewal<gcp::Tokens>,
+    pub(super) amazon: Renewal<aws::Sessions>,
+    pub(super) azure: Renewal<azure::Tokens>,
     pub(super) catalogs: Catalogs,
     pub(super) readiness: Arc<Readiness>,
     pub(super) drain: Arc<Drain>,
@@ -61,6 +64,8 @@ impl Core {
         Self {
             key_sets: upstreams.key_sets(state.keep(), &status),
             google: upstreams.google(state.keep(), &status),
+            amazon: upstreams.amazon(state.keep(), &status),
+            azure: upstreams.azure(state.keep(), &status),
             catalogs: Catalogs::new(statics.model_catalog.clone(), status.clone()),
             readiness: Readiness::new(),
             remote: None,

@@ -59,7 +59,7 @@ impl Target {
         (client, name): (&str, &Name),
     ) -> Result<(Opened, Bytes), Fault> {
         let body = Bytes::from(answer::request(OPENING_ID, "initialize", client));
-        let head = post_head(talk, endpoint, None, &body)?;
+        let head = post_head(talk, endpoint, None, &body).await?;
         let affinity = Some(affinity(name, self));
         let terms = Terms { deadline: TARGET_DEADLINE, again: true, affinity };
         let reply = talk.mcp.caller.send(endpoint, &head, Some(body), terms).await?;
@@ -84,7 +84,7 @@ impl Target {
         self.state.keep_about(talk.audience(), message.clone());
         let opened = Opened { target: self.name.to_string(), id, version };
         let ready = Bytes::from(answer::notification("notifications/initialized", ""));
-        let head = post_head(talk, endpoint, Some(&opened), &ready)?;
+        let head = post_head(talk, endpoint, Some(&opened), &ready).await?;
         let reply = talk.mcp.caller.send(endpoint, &head, Some(ready), terms).await?;
         reply.discard().await;
         Ok((opened, message))

@@ -19,7 +19,7 @@ use super::talk::{Talk, insert};
 /// Opens the stream. It ends with the line.
 pub(super) async fn connect(talk: &Talk, target: &Arc<Target>, affinity: Option<u64>) -> Result<Arc<Line>, Fault> {
     let endpoint = target.sse()?;
-    let mut head = talk.head(endpoint, (&Method::GET, &endpoint.path), b"")?;
+    let mut head = talk.head(endpoint, (&Method::GET, &endpoint.path), b"").await?;
     insert(&mut head, header::ACCEPT, HeaderValue::from_static(EVENT_STREAM))?;
     let terms = Terms { deadline: TARGET_DEADLINE, again: true, affinity };
     let reply = talk.mcp.caller.send(endpoint, &head, None, terms).await?;
@@ -105,7 +105,7 @@ async fn post(
     message: Bytes,
 ) -> Result<(), Fault> {
     let endpoint = target.sse()?;
-    let mut head = talk.head(endpoint, (&Method::POST, path), &message)?;
+    let mut head = talk.head(endpoint, (&Method::POST, path), &message).await?;
     insert(&mut head, header::CONTENT_TYPE, HeaderValue::from_static(JSON))?;
     let terms = Terms { deadline: TARGET_DEADLINE, again: false, affinity };
     let reply = talk.mcp.caller.send(endpoint, &head, Some(message), terms).await?;

@@ -165,7 +165,7 @@ async fn called(
         None => None,
     };
     let bytes = content.as_ref().map_or(&b""[..], |(_, body)| body);
-    let mut head = talk.head(endpoint, (&operation.method, &path), bytes)?;
+    let mut head = talk.head(endpoint, (&operation.method, &path), bytes).await?;
     for (name, value) in request.headers {
         // What the gateway or its policies say stands.
         if !head.headers.contains_key(&name) {

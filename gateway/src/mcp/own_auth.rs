@@ -53,7 +53,7 @@ pub(super) async fn document(session: &mut Session, ctx: &mut Ctx, talk: &Talk) 
     let (method, path) = (session.req_header().method.clone(), ctx.original.path.as_str());
     let endpoint = endpoint(&talk.federation)?;
     let fetched = async {
-        let head = talk.head(endpoint, (&method, path), b"")?;
+        let head = talk.head(endpoint, (&method, path), b"").await?;
         let terms = Terms { deadline: TARGET_DEADLINE, again: true, affinity: None };
         let answer = talk.mcp.caller.send(endpoint, &head, None, terms).await?;
         let headers = PASSED.iter().filter_map(|name| Some((name.clone(), answer.headers.get(name)?.clone())));

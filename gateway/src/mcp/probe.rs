@@ -63,7 +63,7 @@ async fn ask(target: Arc<Target>, talk: Talk) {
 async fn answers(target: &Target, talk: &Talk) -> Result<(), Fault> {
     let (Reach::Http(endpoint) | Reach::Sse(endpoint)) = &target.reach else { return Ok(()) };
     let body = body();
-    let head = post_head(talk, endpoint, None, &body)?;
+    let head = post_head(talk, endpoint, None, &body).await?;
     let reply = talk.mcp.caller.send(endpoint, &head, Some(body), terms()).await?;
     let status = reply.status.as_u16();
     reply.discard().await;

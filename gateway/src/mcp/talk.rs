@@ -19,6 +19,7 @@ use super::shape::Shaping;
 use super::{Mcp, Target};
 use crate::outside::World;
 use crate::proxy::names;
+use crate::upstream::credentials;
 
 /// Headers of the client's that are not for servers: they are of its own connection or message.
 static OURS: [HeaderName; 13] = [
@@ -98,7 +99,7 @@ impl Talk {
     }
 
     /// The head of a request with such a body to a server.
-    pub(super) fn head(
+    pub(super) async fn head(
         &self,
         endpoint: &Endpoint,
         (method, path): (&http::Method, &str),
@@ -126,6 +127,7 @@ impl Talk {
         }
         // Last: nothing that runs for a request sees the credential.
         if let Some(policy) = effective.backend_auth() {
+            credentials::ready(policy, &head, &self.facts, None).await;
             let (body, facts, outside) = (Payload::Whole(body), &*self.facts, &*self.world);
             let written = policy.on_attempt(Outgoing { head: &mut head, body, facts, outside });
             written.map_err(|why| Fault::Policy(format!("backendAuth: {why}")))?;

@@ -232,7 +232,7 @@ impl Target {
             return Box::pin(self.post_modern(talk, endpoint, sending)).await;
         }
         let Sending { body, deadline, again } = sending;
-        let head = post_head(talk, endpoint, Some(opened), &body)?;
+        let head = post_head(talk, endpoint, Some(opened), &body).await?;
         let deadline = deadline.or_else(|| endpoint.effective.timeout()?.backend_request).unwrap_or(CALL_DEADLINE);
         let (caller, affinity) = (&talk.mcp.caller, talk.affinity(self));
         let reply = match again {
@@ -267,7 +267,7 @@ impl Target {
             return self.listen_modern(talk, endpoint, &self.wanted(talk)).await;
         }
         for _ in 0..2 {
-            let mut head = talk.head(endpoint, (&Method::GET, &endpoint.path), b"")?;
+            let mut head = talk.head(endpoint, (&Method::GET, &endpoint.path), b"").await?;
             let accepted = (header::ACCEPT, HeaderValue::from_static(EVENT_STREAM));
             let last = last.and_then(|it| Some((LAST_EVENT_ID, HeaderValue::from_str(it).ok()?)));
             insert_all(&mut head, name_of(&opened).chain([accepted]).chain(last))?;
@@ -296,7 +296,7 @@ impl Target {
             Ok(Some(endpoint)) => endpoint,
             _ => return,
         };
-        let Ok(mut head) = talk.head(endpoint, (&Method::DELETE, &endpoint.path), b"") else { return };
+        let Ok(mut head) = talk.head(endpoint, (&Method::DELETE, &endpoint.path), b"").await else { return };
         if insert_all(&mut head, name_of(opened)).is_err() {
             return;
         }
@@ -320,14 +320,14 @@ impl Target {
     }
 }
 
-pub(super) fn post_head(
+pub(super) async fn post_head(
     talk: &Talk,
     endpoint: &Endpoint,
     opened: Option<&Opened>,
     body: &[u8],
 ) -> Result<RequestHeader, Fault> {
     static BOTH: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
-    let mut head = talk.head(endpoint, (&Method::POST, &endpoint.path), body)?;
+    let mut head = talk.head(endpoint, (&Method::POST, &endpoint.path), body).await?;
     let terms = [
         (header::ACCEPT, BOTH.clone()),
         (header::CONTENT_TYPE, HeaderValue::from_static(JSON)),

@@ -12,12 +12,10 @@ use pingora_proxy::Session;
 use super::ctx::Ctx;
 use super::request::Stop;
 use super::{Proxy, body};
+use crate::upstream::credentials;
 
 /// How often it is looked whether the client still waits while a server is asked.
 const LOOK: Duration = Duration::from_millis(100);
-
-/// Longest wait for a first token of the gateway's own.
-const TOKEN_DEADLINE: Duration = Duration::from_secs(10);
 
 /// How far the filters are run.
 #[derive(Clone, Copy)]
@@ -157,7 +155,8 @@ pub(super) async fn bodies(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx) 
     };
     let effective = effective.clone();
     if let Some(policy) = effective.backend_auth() {
-        credentials(session, ctx, policy).await;
+        let host = ctx.facts.upstream_host.as_ref().or_else(|| ctx.backend()?.host.as_ref());
+        credentials::ready(policy, session.req_header(), &ctx.facts, host).await;
     }
     let wanted = chain::wanted_for_backend(&effective);
     if wanted != Wanted::Message && ctx.facts.body.lacks(wanted) {
@@ -168,16 +167,6 @@ pub(super) async fn bodies(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx) 
     match chain::on_body(&effective, &mut exchange) {
         Verdict::Continue => Ok(()),
         Verdict::Reply(reply) => Err(Stop::Reply(reply)),
-    }
-}
-
-/// Waits for a first token, where one is on its way. Whoever writes it says that none has come.
-async fn credentials(session: &Session, ctx: &Ctx, policy: &filters::backend_auth::Policy) {
-    let named = ctx.facts.upstream_host.as_ref().or_else(|| ctx.backend()?.host.as_ref());
-    let named = named.or_else(|| session.req_header().headers.get(http::header::HOST));
-    let host = named.and_then(|it| it.to_str().ok()).map(str::to_ascii_lowercase);
-    if let Some(waits) = policy.waits(host.as_deref()) {
-        let _ = tokio::time::timeout(TOKEN_DEADLINE, waits).await;
     }
 }
 

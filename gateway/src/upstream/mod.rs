@@ -14,6 +14,7 @@ mod agenda;
 mod balance;
 pub mod callout;
 mod cluster;
+pub(crate) mod credentials;
 mod dial;
 pub mod dns;
 pub mod egress;

@@ -9,6 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use filters::backend_auth::{aws, azure, gcp};
 use filters::{Change, Keep, Snapshot};
 use ir::backend::{Locality, LocalityMode, Scope};
 use ir::{BackendKind, BackendRef, HostTarget, Service, ServiceKey, Text, Workload};
@@ -18,7 +19,9 @@ use serde::Serialize;
 use super::cluster::{AppProtocol, Cluster, Place, Seed, Seeds};
 use super::dns::{Names, Resolve, System};
 use super::egress::Egress;
-use super::egress::google::Google;
+use super::egress::amazon::Amazon;
+use super::egress::renewal::Renewal;
+use super::egress::way;
 use super::endpoint::Address;
 use super::health::Checker;
 use super::key_sets::KeySets;
@@ -130,8 +133,25 @@ impl Upstreams {
     }
 
     /// Tokens of Google's clouds; to be run as long as the process lives.
-    pub fn google(&self, keep: &Arc<Keep>, status: &Arc<Status>) -> Google {
-        Google::new(keep.clone(), self.egress(), status.clone())
+    pub fn google(&self, keep: &Arc<Keep>, status: &Arc<Status>) -> Renewal<gcp::Tokens> {
+        let egress = self.egress();
+        Renewal::new("google", (keep.clone(), status.clone()), move |tokens: Arc<gcp::Tokens>, target| {
+            Box::pin(way::token(egress.clone(), tokens.quest(&target)))
+        })
+    }
+
+    /// Tokens of Azure's; to be run as long as the process lives.
+    pub fn azure(&self, keep: &Arc<Keep>, status: &Arc<Status>) -> Renewal<azure::Tokens> {
+        let egress = self.egress();
+        Renewal::new("azure", (keep.clone(), status.clone()), move |tokens: Arc<azure::Tokens>, resource| {
+            Box::pin(way::token(egress.clone(), tokens.quest(resource)))
+        })
+    }
+
+    /// Credentials of AWS; to be run as long as the process lives.
+    pub fn amazon(&self, keep: &Arc<Keep>, status: &Arc<Status>) -> Renewal<aws::Sessions> {
+        let amazon = Amazon::new(self.egress());
+        Renewal::new("aws", (keep.clone(), status.clone()), move |_, who| Box::pin(amazon.clone().lend(who)))
     }
 
     /// Resolves names and checks endpoints, for ever: to be spawned once, on the runtime that does

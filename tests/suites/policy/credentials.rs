@@ -202,7 +202,7 @@ async fn keys_appear_in_no_output() {
 #[tokio::test]
 async fn kinds_that_come_later_are_refused_by_name() {
     let backend = Backend::echo();
-    for kind in ["azure", "oauthTokenExchange", "crossAppAccess"] {
+    for kind in ["oauthTokenExchange", "crossAppAccess"] {
         let policy = format!("backendAuth: {{ {kind}: {{}} }}");
         let refusal = Gateway::start_expect_failure(&config::backend(&backend, &policy)).await;
         let said = format!("backendAuth.{kind}: not supported by this version yet");

@@ -220,7 +220,7 @@ async fn a_token_is_renewed_in_the_background_and_serves_while_that_fails() {
         second != "Bearer ya29.user-1"
     })
     .await;
-    gateway.wait_log(|it| it.contains("there is no token of Google's") && it.contains("503")).await;
+    gateway.wait_log(|it| it.contains("there is no credential") && it.contains("google") && it.contains("503")).await;
     gateway.stop().await;
 }
 

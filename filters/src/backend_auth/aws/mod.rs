@@ -1,14 +1,19 @@
 //! Signatures of AWS (Signature Version 4), for backends such as Bedrock.
 //!
-//! [`Aws`] is what is configured; `canonical` says what of a message is signed, and in which form.
+//! [`Aws`] is what is configured; `canonical` says what of a message is signed, and in which form; `role` whose sessions
+//! sign, and `sessions` keeps what the process is lent.
 
 mod canonical;
+mod config;
+mod role;
+mod sessions;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod vectors;
 
 use std::fmt;
+use std::future::Future;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -20,9 +25,15 @@ use parking_lot::Mutex;
 use serde::Serialize;
 
 use self::canonical::{Canonical, hex};
+pub use self::config::{AwsConfig, RoleConfig, SessionNameConfig, TagConfig, said};
+pub use self::role::{Assumed, Role, Said};
+pub use self::sessions::{Lent, Sessions, Who};
+use super::fresh::{Fresh, Renewed as _};
 use super::outgoing::{Outgoing, Payload};
 use crate::Wanted;
 use crate::credential::scrub;
+use crate::expr::Inputs;
+use crate::keep::Keep;
 
 const DATE: HeaderName = HeaderName::from_static("x-amz-date");
 const TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
@@ -43,6 +54,12 @@ pub struct Aws {
     pub region: Option<Text>,
     /// Absent: that of the backend's host name.
     pub service: Option<Text>,
+    /// In whose name the process signs; its own, if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
+    /// Found when the policy comes into force. A copy of the policy uses the same.
+    #[serde(skip)]
+    sessions: Arc<OnceLock<Arc<Sessions>>>,
     /// The key of the day, which all requests of a day share. A copy of the policy uses the same.
     #[serde(skip)]
     day: Arc<Mutex<Option<Day>>>,
@@ -89,7 +106,8 @@ impl fmt::Debug for Day {
 /// Two are alike that sign alike.
 impl PartialEq for Aws {
     fn eq(&self, other: &Self) -> bool {
-        (&self.keys, &self.region, &self.service) == (&other.keys, &other.region, &other.service)
+        let parts = |it: &Self| (it.keys.clone(), it.region.clone(), it.service.clone(), it.role.clone());
+        parts(self) == parts(other)
     }
 }
 
@@ -136,6 +154,7 @@ impl Aws {
         keys: (Option<Secret>, Option<Secret>, Option<Secret>),
         region: Option<Text>,
         service: Option<Text>,
+        role: Option<Role>,
     ) -> Result<Self, (&'static str, String)> {
         let keys = match keys {
             (Some(id), Some(secret), token) => Some(Keys::new(id, secret, token)?),
@@ -143,18 +162,84 @@ impl Aws {
             (None, ..) => return Err(("accessKeyId", "missing beside the others".to_owned())),
             (_, None, _) => return Err(("secretAccessKey", "missing beside `accessKeyId`".to_owned())),
         };
-        Self::new(keys, region, service)
+        if keys.is_some() && role.is_some() {
+            let why = "a role is assumed with the credentials of the process: write no `accessKeyId` beside it";
+            return Err(("assumeRole", why.to_owned()));
+        }
+        Self::new(keys, region, service, role)
     }
 
     /// # Errors
     /// Which key is no good, and why.
-    fn new(keys: Option<Keys>, region: Option<Text>, service: Option<Text>) -> Result<Self, (&'static str, String)> {
+    fn new(
+        keys: Option<Keys>,
+        region: Option<Text>,
+        service: Option<Text>,
+        role: Option<Role>,
+    ) -> Result<Self, (&'static str, String)> {
         for (key, it) in [("region", &region), ("serviceName", &service)] {
             if it.as_ref().is_some_and(|it| !is_name(it)) {
                 return Err((key, format!("1 to {NAME_BYTES_MAX} lower-case letters, digits and `-`")));
             }
         }
-        Ok(Self { keys, region, service, day: Arc::default() })
+        Ok(Self { keys, region, service, role, ..Self::default() })
+    }
+
+    /// Credentials that are there at once: those written, or those of the environment.
+    fn own(&self) -> Option<&Keys> {
+        let ambient = || AMBIENT.get().and_then(|it| it.keys.as_ref());
+        self.keys.as_ref().or_else(|| self.role.is_none().then(ambient)?)
+    }
+
+    /// Whose credentials are lent for a request to this host.
+    fn who(&self, inputs: &Inputs<'_>, host: Option<&str>) -> Result<Who, String> {
+        let Some(role) = &self.role else { return Ok(Who::Process) };
+        role.session(inputs, self.session_region(host)).map(|it| Who::Role(Arc::new(it)))
+    }
+
+    fn session_region(&self, host: Option<&str>) -> Option<Text> {
+        let ambient = || AMBIENT.get().and_then(|it| it.region.clone());
+        self.region.clone().or_else(|| role::region_of(host)).or_else(ambient)
+    }
+
+    /// The policy comes into force: what it is lent is had from now on.
+    pub(crate) fn bind(&self, keep: &Keep) {
+        if self.own().is_some() {
+            return;
+        }
+        let sessions = keep.shared(&Text::from("aws"), |bell| Sessions::new(bell.clone()));
+        let sessions = self.sessions.get_or_init(|| sessions);
+        let constant = match &self.role {
+            None => Some(Who::Process),
+            // Where the host decides, the first request does.
+            Some(_) if self.session_region(None).is_none() => None,
+            Some(role) => role.constant(self.session_region(None)).map(|it| Who::Role(Arc::new(it))),
+        };
+        if let Some(who) = constant {
+            // Too many are told to whoever asks.
+            let _ = sessions.fresh().want(&who, true);
+        }
+    }
+
+    /// What is to be waited for before a request to this host leaves; nothing where there is nothing to wait for.
+    pub(super) fn waits(
+        &self,
+        inputs: &Inputs<'_>,
+        host: Option<&str>,
+    ) -> Option<impl Future<Output = ()> + Send + use<>> {
+        if self.own().is_some() {
+            return None;
+        }
+        let sessions = self.sessions.get()?;
+        let who = self.who(inputs, host).ok()?;
+        sessions.fresh().want(&who, false).ok()?;
+        (!sessions.fresh().is_settled(&who)).then(|| Fresh::settled(sessions.clone(), who))
+    }
+
+    fn lent(&self, message: &Outgoing<'_>, host: &str) -> Result<Arc<Lent>, String> {
+        let sessions = self.sessions.get().ok_or("the policy is not in force")?;
+        let who = self.who(&message.facts.inputs(message.head), Some(host))?;
+        sessions.fresh().current(&who, message.outside.now())
     }
 
     /// All of the body is signed; only S3 takes requests that say nothing of it.
@@ -167,17 +252,21 @@ impl Aws {
         for name in [AUTHORIZATION, DATE, TOKEN, CONTENT] {
             scrub(&name, message.head);
         }
-        let ambient = AMBIENT.get();
-        let keys = self.keys.as_ref().or_else(|| ambient?.keys.as_ref()).ok_or(
-            "there are no credentials of AWS: write `accessKeyId` and `secretAccessKey`, or start the gateway with \
-             AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in its environment",
-        )?;
         let host = host(message)?;
+        let lent;
+        let (keys, day, found) = match self.own() {
+            Some(keys) => (keys, &*self.day, None),
+            None => {
+                lent = self.lent(message, &host)?;
+                (&lent.keys, &lent.day, lent.region.as_deref())
+            }
+        };
         let name = host_name(&host).to_ascii_lowercase();
         let (by_service, by_region) = named_by(&name).unzip();
         let service = self.service.as_deref().or(by_service);
         let service = service.ok_or("the backend's host name names no service of AWS: write `serviceName`")?;
-        let region = self.region.as_deref().or(by_region).or_else(|| ambient?.region.as_deref());
+        let ambient = AMBIENT.get().and_then(|it| it.region.as_deref());
+        let region = self.region.as_deref().or(by_region).or(ambient).or(found);
         let region = region.ok_or("the backend's host name names no region of AWS: write `region`")?;
         let payload = match message.body {
             Payload::Whole(bytes) => canonical::digest(bytes),
@@ -196,27 +285,27 @@ impl Aws {
         }
         let scope = format!("{}/{region}/{service}/aws4_request", moment.get(..8).unwrap_or_default());
         let canonical = Canonical::of(message.head, &host, !is_s3(service));
-        let signature = self.signature(keys, &scope, &moment, &canonical.text(&payload));
+        let signature = signature((keys, day), &scope, &moment, &canonical.text(&payload));
         let id = String::from_utf8_lossy(keys.id.expose());
         let names = canonical.names();
         let value = format!("AWS4-HMAC-SHA256 Credential={id}/{scope}, SignedHeaders={names}, Signature={signature}");
         write(message, AUTHORIZATION, value.as_bytes(), true)
     }
+}
 
-    fn signature(&self, keys: &Keys, scope: &str, moment: &str, canonical: &str) -> String {
-        let signed = format!("AWS4-HMAC-SHA256\n{moment}\n{scope}\n{}", canonical::digest(canonical.as_bytes()));
-        let mut day = self.day.lock();
-        let key = match &*day {
-            Some(it) if it.scope == scope && it.id == keys.id => it.key.clone(),
-            _ => {
-                let key = derive(keys.secret.expose(), scope);
-                *day = Some(Day { scope: scope.to_owned(), id: keys.id.clone(), key: key.clone() });
-                key
-            }
-        };
-        drop(day);
-        hex(hmac::sign(&key, signed.as_bytes()).as_ref())
-    }
+fn signature((keys, day): (&Keys, &Mutex<Option<Day>>), scope: &str, moment: &str, canonical: &str) -> String {
+    let signed = format!("AWS4-HMAC-SHA256\n{moment}\n{scope}\n{}", canonical::digest(canonical.as_bytes()));
+    let mut day = day.lock();
+    let key = match &*day {
+        Some(it) if it.scope == scope && it.id == keys.id => it.key.clone(),
+        _ => {
+            let key = derive(keys.secret.expose(), scope);
+            *day = Some(Day { scope: scope.to_owned(), id: keys.id.clone(), key: key.clone() });
+            key
+        }
+    };
+    drop(day);
+    hex(hmac::sign(&key, signed.as_bytes()).as_ref())
 }
 
 /// The key of a scope: each part of it signs the next.

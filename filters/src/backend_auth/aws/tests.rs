@@ -7,6 +7,8 @@ use crate::outside::still::Still;
 use crate::testing::{lower, refuses, request};
 use crate::{HeldBody, RequestBody};
 
+const ROLE: &str = "arn:aws:iam::123456789012:role/r";
+
 /// The moment of the published suite.
 const THEN: Duration = Duration::from_secs(1_440_938_160);
 
@@ -127,10 +129,87 @@ fn the_environment_of_the_process_says_who_signs_where_nothing_else_does() {
         (&b"a"[..], &b"b"[..], &b"c"[..])
     );
     assert_eq!(all.region.as_deref(), Some("us-east-1"));
-    // The process of the tests was given none.
-    let policy: Policy = lower(json!({"aws": {"region": "us-east-1", "serviceName": "bedrock"}}), Config::lower);
-    let refused = sign(&policy, ("/", "h"), Payload::Whole(b"")).unwrap_err();
-    assert!(refused.contains("AWS_SECRET_ACCESS_KEY"), "{refused}");
+}
+
+/// The policy in force.
+fn bound(aws: Value) -> (Policy, Arc<Sessions>) {
+    let keep = Keep::default();
+    let policy = lower(json!({ "aws": aws }), Config::lower);
+    policy.bind(&keep);
+    let sessions = keep.all_shared::<Sessions>().pop().expect("sessions");
+    (policy, sessions)
+}
+
+fn lent(token: &'static str) -> Arc<Lent> {
+    let secret = |it: &'static str| Secret::new(it.as_bytes());
+    let keys = Keys::new(secret("ASIAEXAMPLE"), secret("hunter2"), Some(secret(token))).unwrap();
+    Arc::new(Lent::new(keys, Some("ap-south-1".into())))
+}
+
+#[test]
+fn what_the_process_is_lent_signs_where_nothing_is_written() {
+    // The process of the tests has none in its environment.
+    let (policy, sessions) = bound(json!({"serviceName": "bedrock"}));
+    let at = ("/", "proxy.internal");
+    let refused = |policy| sign(policy, at, Payload::Whole(b"")).unwrap_err();
+    assert_eq!(refused(&policy), "there is no credential of AWS yet");
+    assert_eq!(sessions.fresh().due(THEN), [Who::Process]);
+    sessions.fresh().fail(&Who::Process, "nobody has one".to_owned(), THEN);
+    assert_eq!(refused(&policy), "there is no credential of AWS: nobody has one");
+    let life = Some(Duration::from_secs(900));
+    sessions.fresh().accept(&Who::Process, lent("t0"), life, THEN);
+    let head = sign(&policy, at, Payload::Whole(b"")).unwrap();
+    assert_eq!(header(&head, "x-amz-security-token"), "t0");
+    let value = header(&head, "authorization");
+    assert!(value.contains("Credential=ASIAEXAMPLE/20150830/ap-south-1/bedrock/"), "where the process is: {value}");
+    let later = THEN + Duration::from_secs(675);
+    assert_eq!(
+        (sessions.fresh().next(), sessions.fresh().due(later).len()),
+        (Some(later), 1),
+        "renewed before its end"
+    );
+}
+
+#[test]
+fn a_role_has_a_session_for_each_name_and_tags() {
+    let role = json!({
+        "roleArn": "arn:aws:iam::123456789012:role/agents",
+        "sessionName": {"expression": "request.headers['x-user']"},
+        "tags": [{"key": "team", "value": "red"}, {"key": "who", "expression": "request.headers['x-user'] + '/1'"}],
+    });
+    let (policy, sessions) = bound(json!({"serviceName": "bedrock", "region": "eu-west-1", "assumeRole": role}));
+    assert!(sessions.fresh().due(THEN).is_empty(), "requests say who");
+    let signed = |user: &str| {
+        let (mut head, facts) = request("POST", "/");
+        head.insert_header("host", "proxy.internal").unwrap();
+        head.insert_header("x-user", user).unwrap();
+        let waits = policy.waits(&head, &facts, Some("proxy.internal")).is_some();
+        let body = Payload::Whole(b"");
+        let done = policy.on_attempt(Outgoing { head: &mut head, body, facts: &facts, outside: &Still(THEN) });
+        (waits, done.map(|()| header(&head, "x-amz-security-token").to_owned()))
+    };
+    assert_eq!(signed("ann"), (true, Err("there is no credential of AWS yet".to_owned())));
+    let due = sessions.fresh().due(THEN);
+    let [Who::Role(ann)] = &due[..] else { panic!("{due:?}") };
+    assert_eq!((&*ann.arn, &*ann.name), ("arn:aws:iam::123456789012:role/agents", "ann"));
+    assert_eq!(ann.tags, [("team".into(), "red".into()), ("who".into(), "ann/1".into())]);
+    assert_eq!(ann.region.as_deref(), Some("eu-west-1"));
+    sessions.fresh().accept(&due[0], lent("t1"), Some(Duration::from_secs(3600)), THEN);
+    assert_eq!(signed("ann"), (false, Ok("t1".to_owned())));
+    assert!(signed("bob").0, "somebody else");
+    // Nobody signs in a name that AWS would not take.
+    let why = signed("a b").1.unwrap_err();
+    assert!(why.starts_with("assumeRole.sessionName: a name of a session is of 2 to 64"), "{why}");
+    let shown = format!("{policy:?} {}", serde_json::to_string(&policy).unwrap());
+    assert!(shown.contains("role/agents") && !shown.contains("hunter2"), "{shown}");
+}
+
+#[test]
+fn one_session_for_all_is_had_when_the_policy_comes_into_force() {
+    let role = json!({"roleArn": "arn:aws:iam::123456789012:role/agents", "tags": [{"key": "a", "value": ""}]});
+    let (_policy, sessions) = bound(json!({"region": "eu-west-1", "assumeRole": role}));
+    let due = sessions.fresh().due(THEN);
+    assert!(matches!(&due[..], [Who::Role(it)] if &*it.name == "agentgateway"), "{due:?}");
 }
 
 #[test]
@@ -157,7 +236,27 @@ fn what_cannot_sign_is_refused_and_nothing_secret_is_shown() {
             ),
             (json!({"aws": {"region": "US East"}}), "policy.aws.region: 1 to"),
             (json!({"aws": {"serviceName": "a/b"}}), "policy.aws.serviceName: 1 to"),
-            (json!({"aws": {"assumeRole": {"roleArn": "a"}}}), "policy.aws.assumeRole: not supported"),
+            (json!({"aws": {"assumeRole": {"roleArn": "a"}}}), "policy.aws.assumeRole.roleArn: the ARN of a role"),
+            (
+                json!({"aws": {"assumeRole": {"roleArn": ROLE, "sessionName": "a b"}}}),
+                "policy.aws.assumeRole.sessionName: a name of a session",
+            ),
+            (
+                json!({"aws": {"assumeRole": {"roleArn": ROLE, "sessionName": {"expression": "request.body"}}}}),
+                "policy.aws.assumeRole.sessionName.expression: ",
+            ),
+            (
+                json!({"aws": {"assumeRole": {"roleArn": ROLE, "tags": [{"key": "k"}]}}}),
+                "policy.aws.assumeRole.tags[0]: write exactly one of",
+            ),
+            (
+                json!({"aws": {"assumeRole": {"roleArn": ROLE, "tags": [{"key": "k", "value": "1"}, {"key": "K", "value": "2"}]}}}),
+                "policy.aws.assumeRole.tags: `K` is there twice",
+            ),
+            (
+                json!({"aws": {"accessKeyId": "a", "secretAccessKey": "b", "assumeRole": {"roleArn": ROLE}}}),
+                "policy.aws.assumeRole: a role is assumed with the credentials of the process",
+            ),
             (json!({"key": "k", "aws": {}}), "policy.aws: there is one primary"),
             (
                 json!({"aws": {}, "credentials": [{"location": {"header": {"name": "authorization"}}, "key": "k"}]}),

@@ -1,8 +1,8 @@
 //! Tokens of Google, for backends such as Vertex and Cloud Run.
 //!
-//! [`Gcp`] is what is configured; `source` reads credentials, `errand` says how a token is had, and `tokens` keeps them.
+//! [`Gcp`] is what is configured; `source` reads credentials, `quest` says how a token is had, and `tokens` keeps them.
 
-mod errand;
+mod quest;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -19,10 +19,11 @@ use pingora_http::RequestHeader;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use errand::{Ambient, Errand, METADATA, Quest, Step};
+pub use quest::{Ambient, METADATA, Quest};
 use source::Source;
 pub use tokens::Tokens;
 
+use super::fresh::{Fresh, Renewed as _};
 use super::outgoing::Outgoing;
 use crate::credential::scrub;
 use crate::keep::Keep;
@@ -135,7 +136,7 @@ impl Gcp {
         let tokens = self.tokens.get_or_init(|| tokens);
         if let Some(target) = self.target(None) {
             // Too many audiences are told to whoever asks.
-            let _ = tokens.want(&target);
+            let _ = tokens.fresh().want(&target, true);
         }
     }
 
@@ -151,8 +152,8 @@ impl Gcp {
     pub(super) fn waits(&self, host: Option<&str>) -> Option<impl Future<Output = ()> + Send + use<>> {
         let tokens = self.tokens.get()?;
         let target = self.target(host)?;
-        tokens.want(&target).ok()?;
-        (!tokens.is_settled(&target)).then(|| tokens.clone().settled(target))
+        tokens.fresh().want(&target, false).ok()?;
+        (!tokens.fresh().is_settled(&target)).then(|| Fresh::settled(tokens.clone(), target))
     }
 
     /// Writes the token in place of what the client sent there.
@@ -160,7 +161,7 @@ impl Gcp {
         scrub(&AUTHORIZATION, message.head);
         let target = self.target(host(message.head).as_deref()).ok_or("the message names no host")?;
         let tokens = self.tokens.get().ok_or("the policy is not in force")?;
-        let value = tokens.current(&target, message.outside.now())?;
+        let value = tokens.fresh().current(&target, message.outside.now())?;
         message.head.insert_header(AUTHORIZATION, value).map_err(|error| error.to_string())
     }
 }

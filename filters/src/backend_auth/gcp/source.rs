@@ -29,8 +29,25 @@ pub(super) enum Source {
         token_url: String,
     },
     External(Box<External>),
+    Impersonated(Box<Impersonated>),
     /// The machine itself: its metadata server.
     Machine,
+}
+
+/// An account in whose name somebody else asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Impersonated {
+    pub(super) source: Source,
+    pub(super) then: Impersonation,
+}
+
+/// The account in whose name tokens are asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Impersonation {
+    /// Where to ask.
+    pub(super) url: String,
+    /// Accounts on the way there.
+    pub(super) delegates: Vec<String>,
 }
 
 /// Somebody who is known elsewhere (workload identity federation).
@@ -39,8 +56,7 @@ pub(super) struct External {
     pub(super) audience: String,
     pub(super) subject_type: String,
     pub(super) token_url: String,
-    /// The service account in whose name tokens are asked for: the URL to ask at.
-    pub(super) impersonates: Option<String>,
+    pub(super) impersonates: Option<Impersonation>,
     pub(super) subject: Subject,
     /// The member of what is found that holds the token; nothing where all of it does.
     pub(super) member: Option<String>,
@@ -70,6 +86,8 @@ struct Written {
     token_url: Option<String>,
     service_account_impersonation_url: Option<String>,
     credential_source: Option<WrittenSource>,
+    source_credentials: Option<Box<Self>>,
+    delegates: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -94,6 +112,11 @@ impl Source {
         }
         let written: Written = serde_json::from_slice(document)
             .map_err(|it| format!("not a credential in JSON (line {}, column {})", it.line(), it.column()))?;
+        Self::read(written, true)
+    }
+
+    /// `may_impersonate`: it is not itself what somebody impersonates with.
+    fn read(written: Written, may_impersonate: bool) -> Result<Self, String> {
         match written.r#type.as_str() {
             "service_account" => {
                 let pem = needed("private_key", written.private_key)?;
@@ -112,8 +135,18 @@ impl Source {
                 token_url: url("token_uri", written.token_uri, TOKEN_URL)?,
             }),
             "external_account" => External::read(written).map(|it| Self::External(Box::new(it))),
+            "impersonated_service_account" if may_impersonate => {
+                let within = written.source_credentials.ok_or("`source_credentials` is missing")?;
+                let source = Self::read(*within, false).map_err(|why| format!("`source_credentials`: {why}"))?;
+                let at = written.service_account_impersonation_url.unwrap_or_default();
+                let at = url("service_account_impersonation_url", Some(at), "")?;
+                let then = Impersonation { url: at, delegates: written.delegates };
+                Ok(Self::Impersonated(Box::new(Impersonated { source, then })))
+            }
             "" => Err("there is no `type`".to_owned()),
-            _ => Err("`type` is `service_account`, `authorized_user` or `external_account`".to_owned()),
+            _ => Err("`type` is `service_account`, `authorized_user`, `external_account` or \
+                      `impersonated_service_account`"
+                .to_owned()),
         }
     }
 }
@@ -140,7 +173,10 @@ impl External {
             audience: needed("audience", written.audience)?,
             subject_type: needed("subject_token_type", written.subject_token_type)?,
             token_url: url("token_url", written.token_url, EXCHANGE_URL)?,
-            impersonates: impersonates.map(|it| url("service_account_impersonation_url", Some(it), "")).transpose()?,
+            impersonates: impersonates
+                .map(|it| url("service_account_impersonation_url", Some(it), ""))
+                .transpose()?
+                .map(|url| Impersonation { url, delegates: Vec::new() }),
             subject,
             member,
         })

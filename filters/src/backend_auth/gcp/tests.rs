@@ -7,6 +7,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::backend_auth::{Errand, Step, Way as _, bearer};
 use crate::jwt::KeySet;
 use crate::jwt::testing::RSA;
 use crate::outside::still::Still;
@@ -51,6 +52,11 @@ fn ask(step: Step) -> Errand {
         Step::Ask(errand) => errand,
         other => panic!("nothing is asked: {other:?}"),
     }
+}
+
+#[track_caller]
+fn header<'a>(errand: &'a Errand, name: &str) -> &'a [u8] {
+    errand.headers.iter().find(|it| it.0 == name).map(|it| it.1.expose()).unwrap_or_default()
 }
 
 #[track_caller]
@@ -173,7 +179,7 @@ fn who_is_known_elsewhere_exchanges_the_token_of_there() {
             continue;
         }
         let errand = ask(step);
-        assert_eq!(errand.bearer.as_ref().map(Secret::expose), Some(&b"ya29.d.x"[..]));
+        assert_eq!(header(&errand, "authorization"), b"Bearer ya29.d.x");
         let (url, answer, token) = match target {
             Target::Access => (
                 ":generateAccessToken",
@@ -246,6 +252,12 @@ fn sent(gcp: &Gcp, now: Duration) -> Result<String, String> {
     written.map(|()| values.join(","))
 }
 
+/// A token that has come, which is good for so long.
+fn accept(tokens: &Tokens, target: &Target, token: &'static [u8], seconds: u64, now: Duration) {
+    let value = bearer(&Secret::new(token)).unwrap();
+    tokens.fresh().accept(target, value, Some(Duration::from_secs(seconds)), now);
+}
+
 fn all(keep: &Keep) -> Arc<Tokens> {
     keep.all_shared::<Tokens>().pop().expect("tokens")
 }
@@ -261,28 +273,28 @@ fn a_token_is_renewed_before_its_end_and_the_last_good_one_serves_meanwhile() {
     let tokens = all(&keep);
     let at = |seconds: u64| NOW + Duration::from_secs(seconds);
     assert_eq!(sent(&gcp, NOW), Err("there is no token of Google's yet".to_owned()));
-    assert_eq!(tokens.due(NOW).len(), 1);
-    assert!(tokens.due(NOW).is_empty(), "one is under way");
+    assert_eq!(tokens.fresh().due(NOW).len(), 1);
+    assert!(tokens.fresh().due(NOW).is_empty(), "one is under way");
     let mut waits = Box::pin(gcp.waits(None).expect("there is none yet"));
     let mut context = Context::from_waker(Waker::noop());
     assert!(waits.as_mut().poll(&mut context).is_pending());
-    tokens.accept(&Target::Access, &Secret::new(&b"one"[..]), Duration::from_secs(3600), NOW);
+    accept(&tokens, &Target::Access, b"one", 3600, NOW);
     assert!(waits.as_mut().poll(&mut context).is_ready());
     assert!(gcp.waits(None).is_none());
     assert_eq!(sent(&same, NOW).as_deref(), Ok("Bearer one"));
-    assert_eq!(tokens.next(), Some(at(3600 - 225)));
-    assert!(tokens.due(at(3374)).is_empty());
+    assert_eq!(tokens.fresh().next(), Some(at(3600 - 225)));
+    assert!(tokens.fresh().due(at(3374)).is_empty());
     for seconds in [3375, 3376, 3378] {
-        assert_eq!(tokens.due(at(seconds)).len(), 1, "{seconds}");
-        tokens.fail(&Target::Access, "down".to_owned(), at(seconds));
+        assert_eq!(tokens.fresh().due(at(seconds)).len(), 1, "{seconds}");
+        tokens.fresh().fail(&Target::Access, "down".to_owned(), at(seconds));
         assert_eq!(sent(&gcp, at(seconds)).as_deref(), Ok("Bearer one"));
     }
-    assert_eq!(tokens.faults(), [(Target::Access, "down".to_owned())]);
+    assert_eq!(tokens.fresh().faults(), [(Target::Access, "down".to_owned())]);
     assert_eq!(sent(&gcp, at(3596)), Err("there is no token of Google's: down".to_owned()));
-    assert_eq!(tokens.due(at(3596)).len(), 1);
-    tokens.accept(&Target::Access, &Secret::new(&b"two"[..]), Duration::from_secs(10), at(3596));
+    assert_eq!(tokens.fresh().due(at(3596)).len(), 1);
+    accept(&tokens, &Target::Access, b"two", 10, at(3596));
     assert_eq!(sent(&gcp, at(3596)).as_deref(), Ok("Bearer two"));
-    assert_eq!((tokens.next(), tokens.faults().len()), (Some(at(3601)), 0), "half of a short life");
+    assert_eq!((tokens.fresh().next(), tokens.fresh().faults().len()), (Some(at(3601)), 0), "half of a short life");
 }
 
 #[test]
@@ -291,14 +303,76 @@ fn id_tokens_are_for_the_host_that_is_sent_unless_an_audience_is_written() {
     let gcp = Gcp::lower(Kind::IdToken, None, None).unwrap();
     gcp.bind(&keep);
     let tokens = all(&keep);
-    assert!(tokens.due(NOW).is_empty());
+    assert!(tokens.fresh().due(NOW).is_empty());
     assert!(sent(&gcp, NOW).is_err());
-    let targets: Vec<_> = tokens.due(NOW).into_iter().map(|it| it.0).collect();
+    let targets = tokens.fresh().due(NOW);
     assert_eq!(targets, [Target::Id("https://run.test".into())]);
-    tokens.accept(&targets[0], &Secret::new(&b"id"[..]), Duration::from_secs(60), NOW);
+    accept(&tokens, &targets[0], b"id", 60, NOW);
     assert_eq!(sent(&gcp, NOW).as_deref(), Ok("Bearer id"));
-    for n in 0..63 {
+    // Who was not asked for the longest makes room, and nobody that one is under way for.
+    for n in 0..64 {
         assert!(gcp.waits(Some(&format!("h{n}.test"))).is_some());
     }
+    assert_eq!(tokens.fresh().due(NOW).len(), 64);
+    assert!(sent(&gcp, NOW).is_err(), "it was let go");
     assert!(gcp.waits(Some("one-too-many.test")).is_none());
+}
+
+#[test]
+fn what_nobody_uses_any_more_is_not_renewed_unless_a_policy_in_force_names_it() {
+    let keep = Keep::default();
+    let of_hosts = Gcp::lower(Kind::IdToken, None, None).unwrap();
+    let written = Gcp::lower(Kind::IdToken, Some("https://written.test".into()), None).unwrap();
+    of_hosts.bind(&keep);
+    written.bind(&keep);
+    let tokens = all(&keep);
+    let at = |seconds: u64| NOW + Duration::from_secs(seconds);
+    assert!(sent(&of_hosts, NOW).is_err());
+    for (seconds, count) in [(0, 2), (1_000, 2), (2_000, 1)] {
+        let due = tokens.fresh().due(at(seconds));
+        assert_eq!(due.len(), count, "{seconds}");
+        due.iter().for_each(|it| accept(&tokens, it, b"id", 1_000, at(seconds)));
+        // Used in the first of the lives alone.
+        assert!(seconds > 0 || sent(&of_hosts, NOW).is_ok());
+    }
+}
+
+#[test]
+fn who_impersonates_asks_with_its_own_credential_and_through_delegates() {
+    let mut document = json!({"type": "impersonated_service_account", "source_credentials": user(), "delegates": ["a@b"],
+        "service_account_impersonation_url": "https://iam.test/v1/projects/-/serviceAccounts/c@d:generateAccessToken"});
+    for (target, url, body) in [
+        (
+            Target::Access,
+            ":generateAccessToken",
+            json!({"scope": ["https://www.googleapis.com/auth/cloud-platform"], "lifetime": "3600s", "delegates": ["a@b"]}),
+        ),
+        (
+            Target::Id("x".into()),
+            ":generateIdToken",
+            json!({"audience": "x", "includeEmail": true, "delegates": ["a@b"]}),
+        ),
+    ] {
+        let mut quest = quest(Some(&document), target.clone(), Ambient::default());
+        let first = ask(quest.begin(NOW).unwrap());
+        assert_eq!(
+            (first.url.as_str(), form(&first)[0].1.as_str()),
+            ("https://oauth2.googleapis.com/token", "refresh_token")
+        );
+        let own = json!({"access_token": "ya29.own", "expires_in": 3600}).to_string();
+        let second = ask(quest.go_on(200, own.as_bytes(), NOW).unwrap());
+        assert_eq!(header(&second, "authorization"), b"Bearer ya29.own");
+        assert!(second.url.ends_with(url), "{}", second.url);
+        let sent: Value = serde_json::from_slice(second.post.as_ref().unwrap().1.expose()).unwrap();
+        assert_eq!(sent, body);
+        let came = match target {
+            Target::Access => json!({"accessToken": "ya29.theirs", "expireTime": "2035-01-01T00:00:00Z"}),
+            Target::Id(_) => json!({"token": "e30.e30.c2ln"}),
+        };
+        let (token, _) = done(quest.go_on(200, came.to_string().as_bytes(), NOW).unwrap());
+        assert!(token == "ya29.theirs" || token == "e30.e30.c2ln", "{token}");
+    }
+    document["source_credentials"] = document.clone();
+    let why = lowered(&document, Kind::AccessToken).unwrap_err().1;
+    assert!(why.starts_with("`source_credentials`: `type` is"), "{why}");
 }

@@ -37,7 +37,7 @@ impl Target {
         let meta = modern::meta_of(client, None);
         let body: Bytes = answer::request(OPENING_ID, "server/discover", &format!(r#"{{"_meta":{{{meta}}}}}"#)).into();
         let message = Message::parse(&body).map_err(|fault| Fault::Message(fault.to_string()))?;
-        let head = self.head(talk, endpoint, (&message, &body))?;
+        let head = self.head(talk, endpoint, (&message, &body)).await?;
         let affinity = talk.affinity(self);
         let terms = Terms { deadline: TARGET_DEADLINE, again: true, affinity };
         let reply = talk.mcp.caller.send(endpoint, &head, Some(body.clone()), terms).await?;
@@ -61,13 +61,13 @@ impl Target {
         Ok(found.map(|it| (opened, it)))
     }
 
-    fn head(
+    async fn head(
         &self,
         talk: &Talk,
         endpoint: &Endpoint,
         (message, body): (&Message<'_>, &[u8]),
     ) -> Result<RequestHeader, Fault> {
-        let mut head = target::post_head(talk, endpoint, None, body)?;
+        let mut head = target::post_head(talk, endpoint, None, body).await?;
         let version = (PROTOCOL_VERSION, HeaderValue::from_static(VERSION.as_str()));
         insert_all(&mut head, [version].into_iter().chain(modern::headers(message)))?;
         Ok(head)
@@ -89,7 +89,7 @@ impl Target {
             return Ok(Answer::Message(own.into()));
         }
         let body = self.body(talk, &message).unwrap_or_else(|| sending.body.clone());
-        let mut head = self.head(talk, endpoint, (&message, &body))?;
+        let mut head = self.head(talk, endpoint, (&message, &body)).await?;
         self.repeat_arguments(talk, &message, &mut head)?;
         let deadline = sending.deadline.or_else(|| endpoint.effective.timeout()?.backend_request);
         let terms =
@@ -207,7 +207,7 @@ impl Target {
         let params = format!(r#"{{"_meta":{{{meta}}},"notifications":{filter}}}"#);
         let body: Bytes = answer::request(&fan::own_id(), "subscriptions/listen", &params).into();
         let message = Message::parse(&body).map_err(|fault| Fault::Message(fault.to_string()))?;
-        let head = self.head(talk, endpoint, (&message, &body))?;
+        let head = self.head(talk, endpoint, (&message, &body)).await?;
         let terms = Terms { deadline: CALL_DEADLINE, again: true, affinity: talk.affinity(self) };
         let reply = talk.mcp.caller.send(endpoint, &head, Some(body.clone()), terms).await?;
         match reply.status {

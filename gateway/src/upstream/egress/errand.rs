@@ -1,24 +1,21 @@
-//! Requests for tokens: with a credential, and as the only ones to a metadata server.
+//! Requests for credentials: with one, and as the only ones to a metadata server.
 //!
 //! The address of a metadata server may be dialled for this and nothing else, and only by an errand that is one to it: a
 //! URL of a configuration cannot lead there.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use bytes::Bytes;
-use filters::backend_auth::gcp::Errand;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
-use http::{HeaderName, HeaderValue, Request};
+use filters::backend_auth::Errand;
+use http::header::{ACCEPT, CONTENT_TYPE, HOST, USER_AGENT};
+use http::{HeaderValue, Request, Uri};
 use http_body_util::Full;
 
 use super::{Egress, FETCH_DEADLINE, Fault, Hop, address, spoken, whole};
 
-/// Where machines of Google's find it.
+/// Where machines of Google's and Azure's find it.
 const METADATA: [IpAddr; 2] =
     [IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254))];
-/// Without it the metadata server does not answer: no browser and no redirect sends it.
-const FLAVOR: HeaderName = HeaderName::from_static("metadata-flavor");
-
 /// Largest answer.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 
@@ -32,47 +29,47 @@ impl Egress {
     }
 
     async fn run_errand(&self, errand: &Errand) -> Result<(u16, Bytes), Fault> {
-        let Errand { url, bearer, post, is_metadata } = errand;
-        let hop = Hop::parse(url).ok_or(Fault::Url)?;
-        let address = match is_metadata {
-            true => self.metadata(&hop).await?,
-            false => self.address(&hop, None).await?,
-        };
-        let mut sender = spoken(self.reach(&hop, address).await?).await?;
-        let path = hop.uri.path_and_query().map_or("/", |it| it.as_str());
-        let mut request = if post.is_some() { Request::post(path) } else { Request::get(path) }
-            .header(HOST, hop.authority())
+        let Errand { url, headers, post, is_metadata } = errand;
+        let mut request = if post.is_some() { Request::post(url) } else { Request::get(url) }
             .header(USER_AGENT, "agentgateway")
             .header(ACCEPT, "application/json, text/plain");
-        if *is_metadata {
-            request = request.header(FLAVOR, "Google");
-        }
-        if let Some(bearer) = bearer {
-            let value = HeaderValue::from_bytes(&[b"Bearer ", bearer.expose()].concat());
-            let mut value = value.map_err(|_| Fault::Url)?;
+        for (name, value) in headers {
+            let mut value = HeaderValue::from_bytes(value.expose()).map_err(|_| Fault::Url)?;
             value.set_sensitive(true);
-            request = request.header(AUTHORIZATION, value);
+            request = request.header(*name, value);
         }
         let body = match post {
             Some((kind, body)) => {
                 request = request.header(CONTENT_TYPE, *kind);
-                Full::new(Bytes::copy_from_slice(body.expose()))
+                Bytes::copy_from_slice(body.expose())
             }
-            None => Full::default(),
+            None => Bytes::new(),
         };
-        let request = request.body(body).map_err(|_| Fault::Url)?;
-        let answer = sender.send_request(request).await.map_err(|error| Fault::Exchange(error.to_string()))?;
-        let (head, body) = answer.into_parts();
-        Ok((head.status.as_u16(), whole(body, ANSWER_BYTES_MAX).await?))
+        let near: &[IpAddr] = if *is_metadata { &METADATA } else { &[] };
+        let answer = self.dispatch(near, request.body(body).map_err(|_| Fault::Url)?).await?;
+        Ok((answer.status().as_u16(), answer.into_body()))
     }
 
-    /// The metadata server, or what the process was told stands for it.
-    async fn metadata(&self, hop: &Hop) -> Result<std::net::SocketAddr, Fault> {
-        let found = self.addresses(hop).await?;
-        let known = found.iter().find(|it| address::is_among(**it, &METADATA));
-        match known {
-            Some(ip) => Ok(std::net::SocketAddr::new(*ip, hop.port)),
-            None => self.address(hop, None).await,
+    /// Sends a request, whose URI is whole, as it is. Among the addresses that are never dialled only these are, `near`.
+    pub(super) async fn dispatch(
+        &self,
+        near: &[IpAddr],
+        request: Request<Bytes>,
+    ) -> Result<http::Response<Bytes>, Fault> {
+        let (mut head, body) = request.into_parts();
+        let hop = Hop::of(head.uri).ok_or(Fault::Url)?;
+        let known = self.addresses(&hop).await?.into_iter().find(|it| address::is_among(*it, near));
+        let address = match known {
+            Some(ip) => SocketAddr::new(ip, hop.port),
+            None => self.address(&hop, None).await?,
+        };
+        head.uri = hop.uri.path_and_query().cloned().map_or_else(Uri::default, Uri::from);
+        if !head.headers.contains_key(HOST) {
+            head.headers.insert(HOST, HeaderValue::from_str(hop.authority()).map_err(|_| Fault::Url)?);
         }
+        let mut sender = spoken(self.reach(&hop, address).await?).await?;
+        let asked = sender.send_request(Request::from_parts(head, Full::new(body))).await;
+        let (head, body) = asked.map_err(|error| Fault::Exchange(error.to_string()))?.into_parts();
+        Ok(http::Response::from_parts(head, whole(body, ANSWER_BYTES_MAX).await?))
     }
 }

@@ -18,10 +18,12 @@
 //! no redirect either.
 
 mod address;
+pub(super) mod amazon;
 mod deliver;
 mod errand;
 mod fault;
-pub mod google;
+pub mod renewal;
+pub(super) mod way;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};

@@ -1,13 +1,11 @@
 //! `backendAuth`. In files it may name files; here the keys themselves travel.
 
 use filters::Scope;
-use filters::backend_auth::aws::Aws;
-use filters::backend_auth::gcp::{Gcp, Kind};
 use filters::backend_auth::{Algorithm, Credential, Policy, Primary, Sign, TTL_DEFAULT, Terms};
 use filters::credential::Location;
 use ir::Secret;
 
-use super::credential;
+use super::{clouds, credential};
 use crate::codec::read;
 use crate::pb;
 use crate::pb::backend_auth::Primary as Wire;
@@ -19,8 +17,9 @@ pub(super) fn encode(it: &Policy) -> pb::BackendAuth {
             Primary::Key(it) => Wire::Key(encode_key(it)),
             Primary::Passthrough(location) => Wire::Passthrough(credential::encode(location).unwrap_or_default()),
             Primary::JwtSign(sign) => Wire::JwtSign(encode_sign(sign)),
-            Primary::Aws(aws) => Wire::Aws(encode_aws(aws)),
-            Primary::Gcp(gcp) => Wire::Gcp(encode_gcp(gcp)),
+            Primary::Aws(aws) => Wire::Aws(clouds::encode_aws(aws)),
+            Primary::Gcp(gcp) => Wire::Gcp(clouds::encode_gcp(gcp)),
+            Primary::Azure(azure) => Wire::Azure(clouds::encode_azure(azure)),
         }),
         credentials: credentials.iter().map(encode_key).collect(),
     }
@@ -65,50 +64,6 @@ fn decode_sign(it: pb::JwtSign, scope: &mut Scope<'_>) -> Option<Sign> {
     }
 }
 
-fn encode_aws(it: &Aws) -> pb::AwsSign {
-    let bytes = |it: &Secret| it.expose().to_vec();
-    pb::AwsSign {
-        access_key_id: it.keys.as_ref().map(|it| bytes(&it.id)),
-        secret_access_key: it.keys.as_ref().map(|it| bytes(&it.secret)),
-        session_token: it.keys.as_ref().and_then(|it| it.token.as_ref()).map(bytes),
-        region: it.region.as_ref().map(ToString::to_string),
-        service_name: it.service.as_ref().map(ToString::to_string),
-    }
-}
-
-fn decode_aws(it: pb::AwsSign, scope: &mut Scope<'_>) -> Option<Aws> {
-    let pb::AwsSign { access_key_id, secret_access_key, session_token, region, service_name } = it;
-    let keys = (access_key_id.map(Secret::new), secret_access_key.map(Secret::new), session_token.map(Secret::new));
-    let aws = Aws::lower(keys, region.map(Into::into), service_name.map(Into::into));
-    aws.map_err(|(key, reason)| scope.problem_at(key, reason)).ok()
-}
-
-fn encode_gcp(it: &Gcp) -> pb::GcpToken {
-    let kind = match it.kind {
-        Kind::AccessToken => "accessToken",
-        Kind::IdToken => "idToken",
-    };
-    pb::GcpToken {
-        r#type: kind.to_owned(),
-        audience: it.audience.as_ref().map(ToString::to_string),
-        credential: it.credential.as_ref().map(|it| it.expose().to_vec()),
-    }
-}
-
-fn decode_gcp(it: pb::GcpToken, scope: &mut Scope<'_>) -> Option<Gcp> {
-    let pb::GcpToken { r#type, audience, credential } = it;
-    let kind = match r#type.as_str() {
-        "accessToken" | "" => Kind::AccessToken,
-        "idToken" => Kind::IdToken,
-        _ => {
-            scope.problem_at("type", "not a kind of token that this version knows");
-            return None;
-        }
-    };
-    let gcp = Gcp::lower(kind, audience.map(Into::into), credential.map(Secret::new));
-    gcp.map_err(|(key, reason)| scope.problem_at(key, reason)).ok()
-}
-
 fn encode_key(it: &Credential) -> pb::BackendCredential {
     pb::BackendCredential { location: credential::encode(it.location()), key: it.key().expose().to_vec() }
 }
@@ -119,8 +74,9 @@ pub(super) fn decode(it: pb::BackendAuth, scope: &mut Scope<'_>) -> Option<Polic
     let primary = primary.and_then(|it| match it {
         Wire::Key(it) => scope.at("key", |scope| decode_key(it, scope)).map(Primary::Key),
         Wire::Passthrough(it) => scope.at("passthrough", |scope| location(Some(it), scope)).map(Primary::Passthrough),
-        Wire::Aws(it) => scope.at("aws", |scope| decode_aws(it, scope)).map(Primary::Aws),
-        Wire::Gcp(it) => scope.at("gcp", |scope| decode_gcp(it, scope)).map(Primary::Gcp),
+        Wire::Aws(it) => scope.at("aws", |scope| clouds::decode_aws(it, scope)).map(Primary::Aws),
+        Wire::Gcp(it) => scope.at("gcp", |scope| clouds::decode_gcp(it, scope)).map(Primary::Gcp),
+        Wire::Azure(it) => scope.at("azure", |scope| clouds::decode_azure(it, scope)).map(Primary::Azure),
         Wire::JwtSign(it) => scope.at("jwtSign", |scope| decode_sign(it, scope)).map(Primary::JwtSign),
     });
     let entry = |scope: &mut Scope<'_>, (at, it): (usize, pb::BackendCredential)| {

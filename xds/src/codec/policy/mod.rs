@@ -13,6 +13,7 @@ mod basic_auth;
 mod buffer;
 mod callout;
 mod circuit_breaker;
+mod clouds;
 mod compression;
 mod concurrency_limit;
 mod conditional;

@@ -52,6 +52,55 @@ ESVOVFAqzuUXMkzN463OtQXtXMOhRANCAATU+RQ2RG/4nsX9rGF7kKl7S0oi9yHL
 oQcZTMsQU7bWMK04w7PpOcaKwueQEBrUSyc6ladRC5/Ay37DB+dIZGOc
 -----END PRIVATE KEY-----";
 
+fn azure() -> impl Strategy<Value = backend_auth::AzureConfig> {
+    use backend_auth::azure::{
+        Assigned, AzureConfig, ClientSecretConfig, ExplicitConfig, ManagedConfig, NothingConfig,
+    };
+    let nothing = || Some(NothingConfig {});
+    let ids =
+        [Assigned::ClientId("c".to_owned()), Assigned::ObjectId("o".to_owned()), Assigned::ResourceId("/r".to_owned())];
+    let managed =
+        option::of(select(ids.to_vec())).prop_map(|user_assigned_identity| ManagedConfig { user_assigned_identity });
+    (0..5, managed).prop_map(move |(kind, managed)| {
+        let secret = ClientSecretConfig {
+            tenant_id: "t.test".to_owned(),
+            client_id: "c".to_owned(),
+            client_secret: backend_auth::ValueConfig::Inline(backend_auth::SecretText("hunter2".to_owned())),
+        };
+        let explicit =
+            |explicit_config| AzureConfig { explicit_config: Some(explicit_config), ..AzureConfig::default() };
+        match kind {
+            0 => explicit(ExplicitConfig { client_secret: Some(secret), ..ExplicitConfig::default() }),
+            1 => explicit(ExplicitConfig { managed_identity: Some(managed), ..ExplicitConfig::default() }),
+            2 => explicit(ExplicitConfig { workload_identity: nothing(), ..ExplicitConfig::default() }),
+            3 => AzureConfig { developer_implicit: nothing(), ..AzureConfig::default() },
+            _ => AzureConfig { implicit: nothing(), ..AzureConfig::default() },
+        }
+    })
+}
+
+fn role() -> impl Strategy<Value = backend_auth::aws::RoleConfig> {
+    use backend_auth::aws::{RoleConfig, SessionNameConfig, TagConfig};
+    let name = (any::<bool>(), one_of(&["agents", "a.b@c"])).prop_map(|(is_text, text)| match is_text {
+        true => SessionNameConfig::Text(text),
+        false => SessionNameConfig::Computed { expression: "jwt.sub".to_owned() },
+    });
+    let value = option::of(one_of(&["", "red team"]));
+    let tags = btree_map(one_of(&["team", "Cost:center"]), value, 0..3).prop_map(|tags| {
+        let tag = |(key, value): (String, Option<String>)| TagConfig {
+            key,
+            expression: value.is_none().then(|| "request.path".to_owned()),
+            value,
+        };
+        tags.into_iter().map(tag).collect()
+    });
+    (option::of(name), tags).prop_map(|(session_name, tags)| RoleConfig {
+        role_arn: "arn:aws:iam::123456789012:role/r".to_owned(),
+        session_name,
+        tags,
+    })
+}
+
 pub(super) fn backend_auth() -> impl Strategy<Value = backend_auth::Config> {
     use backend_auth::*;
     let value = || one_of(&["k", "a/b+c=", "é"]).prop_map(|it| ValueConfig::Inline(SecretText(it)));
@@ -76,13 +125,14 @@ pub(super) fn backend_auth() -> impl Strategy<Value = backend_auth::Config> {
     });
     let secret = || one_of(&["AKIDEXAMPLE", "a/b+c="]).prop_map(|it| ValueConfig::Inline(SecretText(it)));
     let keys = option::of((secret(), secret(), option::of(secret())));
-    let aws = (keys, option::of(one_of(&["us-east-1"])), option::of(one_of(&["bedrock", "s3"])));
-    let aws = aws.prop_map(|(keys, region, service_name)| {
+    let aws = (keys, option::of(one_of(&["us-east-1"])), option::of(one_of(&["bedrock", "s3"])), option::of(role()));
+    let aws = aws.prop_map(|(keys, region, service_name, role)| {
+        let assume_role = role.filter(|_| keys.is_none());
         let (access_key_id, secret_access_key, session_token) = match keys {
             Some((id, secret, token)) => (Some(id), Some(secret), token),
             None => (None, None, None),
         };
-        AwsConfig { access_key_id, secret_access_key, session_token, region, service_name, assume_role: None }
+        AwsConfig { access_key_id, secret_access_key, session_token, region, service_name, assume_role }
     });
     const USER: &str = r#"{"type":"authorized_user","client_id":"c","client_secret":"s","refresh_token":"r"}"#;
     let gcp = (any::<bool>(), option::of(one_of(&["https://a.test"])), any::<bool>());
@@ -91,11 +141,14 @@ pub(super) fn backend_auth() -> impl Strategy<Value = backend_auth::Config> {
         audience: audience.filter(|_| is_id),
         credential: (is_user && !is_id).then(|| ValueConfig::Inline(SecretText(USER.to_owned()))),
     });
+    let azure = azure();
     // Each part has its own box: a stack holds all of them at once otherwise.
     let (primary, sign, aws, gcp) = (primary.boxed(), sign.boxed(), aws.boxed(), gcp.boxed());
-    let signed = (option::of(sign), option::of(aws), option::of(gcp));
+    let signed = (option::of(sign), option::of(aws), option::of(gcp), option::of(azure.boxed()));
     (primary, signed, vec(further, 0..3))
-        .prop_map(|((key, passthrough), (sign, aws, gcp), credentials)| Config {
+        .prop_map(|((key, passthrough), (sign, aws, gcp, azure), credentials)| Config {
+            azure: azure
+                .filter(|_| key.is_none() && passthrough.is_none() && sign.is_none() && aws.is_none() && gcp.is_none()),
             gcp: gcp.filter(|_| key.is_none() && passthrough.is_none() && sign.is_none() && aws.is_none()),
             aws: aws.filter(|_| key.is_none() && passthrough.is_none() && sign.is_none()),
             jwt_sign: sign.filter(|_| key.is_none() && passthrough.is_none()),

@@ -1,4 +1,4 @@
-//! How a token is had, step by step: what is asked where, and what the answer means. Who asks is the gateway.
+//! How a token of Google's is had.
 
 use std::time::Duration;
 
@@ -7,9 +7,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ir::Secret;
 use serde_json::{Value, json};
 
+use super::super::errand::{Errand, FORM, JSON, Step, Way, encoded, refused, sendable};
 use super::super::sign::{Algorithm, Signer};
 use super::Target;
-use super::source::{External, Source, Subject};
+use super::source::{External, Impersonation, Source, Subject};
 
 /// What access tokens are for: everything that the account may do.
 const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
@@ -17,11 +18,6 @@ const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
 const LIFETIME: Duration = Duration::from_secs(3600);
 /// Where nothing says how long a token is good for.
 const UNSAID: Duration = Duration::from_secs(300);
-/// Longest token.
-const TOKEN_BYTES_MAX: usize = 16 << 10;
-
-const FORM: &str = "application/x-www-form-urlencoded";
-const JSON: &str = "application/json";
 
 /// Where the metadata server of a machine of Google's is.
 pub const METADATA: &str = "169.254.169.254";
@@ -43,28 +39,6 @@ impl Ambient {
     }
 }
 
-/// Something to be asked.
-#[derive(Clone, Debug)]
-pub struct Errand {
-    pub url: String,
-    /// The credential for this one.
-    pub bearer: Option<Secret>,
-    /// What is sent, and of what type it is.
-    pub post: Option<(&'static str, Secret)>,
-    /// It is the metadata server: nothing else may be asked there, and nothing else leads there.
-    pub is_metadata: bool,
-}
-
-/// What is to be done next.
-#[derive(Clone, Debug)]
-pub enum Step {
-    Ask(Errand),
-    /// A file is to be read.
-    Read(String),
-    /// A token, and how long it is good for.
-    Done(Secret, Duration),
-}
-
 /// A token on its way.
 #[derive(Debug)]
 pub struct Quest {
@@ -72,6 +46,8 @@ pub struct Quest {
     stage: Stage,
     source: Source,
     ambient: Ambient,
+    /// In whose name the token is asked for that this leads to.
+    then: Option<Impersonation>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,23 +65,45 @@ impl Quest {
     /// With no source of its own it is the process's.
     pub(super) fn new(source: Option<Source>, target: Target, ambient: Ambient) -> Self {
         let stage = if source.is_none() && ambient.file.is_some() { Stage::Credential } else { Stage::Token };
-        Self { target, stage, source: source.unwrap_or(Source::Machine), ambient }
+        Self { target, stage, source: source.unwrap_or(Source::Machine), ambient, then: None }
     }
 
-    /// The first step, by the wall clock.
-    ///
-    /// # Errors
-    /// For the log: nothing of a secret is said.
-    pub fn begin(&mut self, now: Duration) -> Result<Step, String> {
+    /// What is asked for with the credential itself.
+    fn wanted(&self) -> &Target {
+        if self.then.is_some() { &Target::Access } else { &self.target }
+    }
+
+    fn machine(&self) -> Errand {
+        let host = self.ambient.metadata.as_deref().unwrap_or(METADATA);
+        let account = "computeMetadata/v1/instance/service-accounts/default";
+        let url = match self.wanted() {
+            Target::Access => format!("http://{host}/{account}/token?{}", encoded(&[("scopes", SCOPE)])),
+            Target::Id(audience) => {
+                format!("http://{host}/{account}/identity?{}", encoded(&[("audience", audience), ("format", "full")]))
+            }
+        };
+        Errand { is_metadata: true, ..Errand::get(url).with("metadata-flavor", b"Google") }
+    }
+}
+
+impl Way for Quest {
+    fn begin(&mut self, now: Duration) -> Result<Step, String> {
         if let (Stage::Credential, Some(file)) = (self.stage, &self.ambient.file) {
             return Ok(Step::Read(file.clone()));
         }
         self.stage = Stage::Token;
+        while let Source::Impersonated(it) = &self.source {
+            let (source, then) = (it.source.clone(), it.then.clone());
+            if self.then.replace(then).is_some() {
+                return Err("`source_credentials` impersonates somebody as well".to_owned());
+            }
+            self.source = source;
+        }
         let source = self.source.clone();
         match &source {
             Source::Machine => Ok(Step::Ask(self.machine())),
             Source::ServiceAccount { email, key, key_id, token_url } => {
-                let (name, value) = match &self.target {
+                let (name, value) = match self.wanted() {
                     Target::Access => ("scope", SCOPE),
                     Target::Id(audience) => ("target_audience", &**audience),
                 };
@@ -113,10 +111,10 @@ impl Quest {
                 let claims = json!({ "iss": email, "aud": token_url, name: value, "iat": from, "exp": to });
                 let assertion = signed(key, key_id.as_deref(), &claims)?;
                 let form = [("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"), ("assertion", &assertion)];
-                Ok(Step::Ask(post(token_url, FORM, encoded(&form))))
+                Ok(Step::Ask(Errand::post(token_url, FORM, encoded(&form))))
             }
             Source::User { client_id, client_secret, refresh_token, token_url } => {
-                if self.target != Target::Access {
+                if *self.wanted() != Target::Access {
                     return Err("a user's credential gives no id tokens for others".to_owned());
                 }
                 let text = |it: &Secret| String::from_utf8_lossy(it.expose()).into_owned();
@@ -127,25 +125,20 @@ impl Quest {
                     ("client_secret", &secret),
                     ("refresh_token", &refresh),
                 ];
-                Ok(Step::Ask(post(token_url, FORM, encoded(&form))))
+                Ok(Step::Ask(Errand::post(token_url, FORM, encoded(&form))))
             }
             Source::External(external) => {
                 self.stage = Stage::Subject;
                 Ok(match &external.subject {
                     Subject::File(path) => Step::Read(path.clone()),
-                    Subject::Url(url) => {
-                        Step::Ask(Errand { url: url.clone(), bearer: None, post: None, is_metadata: false })
-                    }
+                    Subject::Url(url) => Step::Ask(Errand::get(url.clone())),
                 })
             }
+            Source::Impersonated(_) => Err("`source_credentials` impersonates somebody as well".to_owned()),
         }
     }
 
-    /// The next one, once this came.
-    ///
-    /// # Errors
-    /// For the log: nothing of a secret is said.
-    pub fn go_on(&mut self, status: u16, came: &[u8], now: Duration) -> Result<Step, String> {
+    fn go_on(&mut self, status: u16, came: &[u8], now: Duration) -> Result<Step, String> {
         if !(200..300).contains(&status) {
             return Err(refused(status, came));
         }
@@ -158,7 +151,7 @@ impl Quest {
             (Stage::Subject, Source::External(external)) => {
                 let step = external.exchange(came)?;
                 self.stage = if external.impersonates.is_some() { Stage::Exchanged } else { Stage::Token };
-                if external.impersonates.is_none() && self.target != Target::Access {
+                if external.impersonates.is_none() && *self.wanted() != Target::Access {
                     return Err("without `service_account_impersonation_url` there are no id tokens".to_owned());
                 }
                 Ok(Step::Ask(step))
@@ -166,7 +159,12 @@ impl Quest {
             (Stage::Exchanged, Source::External(external)) => {
                 let (token, _) = access(came)?;
                 self.stage = Stage::Token;
-                Ok(Step::Ask(external.impersonate(&token, &self.target)))
+                let impersonation = external.impersonates.as_ref().ok_or("nobody is impersonated")?;
+                Ok(Step::Ask(impersonation.errand(&token, self.wanted())))
+            }
+            _ if let Some(then) = self.then.take() => {
+                let (token, _) = access(came)?;
+                Ok(Step::Ask(then.errand(&token, &self.target)))
             }
             _ => {
                 let (token, life) = match self.target {
@@ -176,18 +174,6 @@ impl Quest {
                 Ok(Step::Done(token, life))
             }
         }
-    }
-
-    fn machine(&self) -> Errand {
-        let host = self.ambient.metadata.as_deref().unwrap_or(METADATA);
-        let account = "computeMetadata/v1/instance/service-accounts/default";
-        let url = match &self.target {
-            Target::Access => format!("http://{host}/{account}/token?{}", encoded(&[("scopes", SCOPE)])),
-            Target::Id(audience) => {
-                format!("http://{host}/{account}/identity?{}", encoded(&[("audience", audience), ("format", "full")]))
-            }
-        };
-        Errand { url, bearer: None, post: None, is_metadata: true }
     }
 }
 
@@ -211,25 +197,28 @@ impl External {
             ("subject_token_type", &self.subject_type),
             ("subject_token", &subject),
         ];
-        Ok(post(&self.token_url, FORM, encoded(&form)))
+        Ok(Errand::post(&self.token_url, FORM, encoded(&form)))
     }
+}
 
-    fn impersonate(&self, token: &Secret, target: &Target) -> Errand {
-        let url = self.impersonates.clone().unwrap_or_default();
-        let (url, body) = match target {
-            Target::Access => (url, json!({ "scope": [SCOPE], "lifetime": format!("{}s", LIFETIME.as_secs()) })),
+impl Impersonation {
+    /// Asks for a token in the name of the account (IAM Service Account Credentials API).
+    fn errand(&self, token: &Secret, target: &Target) -> Errand {
+        let Self { url, delegates } = self;
+        let (url, mut body) = match target {
+            Target::Access => {
+                (url.clone(), json!({ "scope": [SCOPE], "lifetime": format!("{}s", LIFETIME.as_secs()) }))
+            }
             Target::Id(audience) => (
                 url.replace(":generateAccessToken", ":generateIdToken"),
                 json!({ "audience": &**audience, "includeEmail": true }),
             ),
         };
-        Errand { bearer: Some(token.clone()), ..post(&url, JSON, body.to_string()) }
+        if let (false, Some(body)) = (delegates.is_empty(), body.as_object_mut()) {
+            body.insert("delegates".to_owned(), json!(delegates));
+        }
+        Errand::post(&url, JSON, body.to_string()).with("authorization", &[b"Bearer ", token.expose()].concat())
     }
-}
-
-fn post(url: &str, kind: &'static str, body: String) -> Errand {
-    let body = Secret::new(body.into_bytes());
-    Errand { url: url.to_owned(), bearer: None, post: Some((kind, body)), is_metadata: false }
 }
 
 /// An assertion (RFC 7523).
@@ -264,37 +253,4 @@ fn id(came: &[u8], now: Duration) -> Result<(Secret, Duration), String> {
     let claims: Option<Value> = claims.and_then(|it| serde_json::from_slice(&it).ok());
     let expires = claims.and_then(|it| it.get("exp")?.as_u64()).map(Duration::from_secs);
     Ok((sendable(token)?, expires.map_or(UNSAID, |it| it.saturating_sub(now))))
-}
-
-fn sendable(token: &str) -> Result<Secret, String> {
-    match (1..=TOKEN_BYTES_MAX).contains(&token.len()) && token.bytes().all(|it| it.is_ascii_graphic()) {
-        true => Ok(Secret::new(token.as_bytes().to_vec())),
-        false => Err("the token is none that can be sent".to_owned()),
-    }
-}
-
-/// What an error says, without anything that could be a secret.
-fn refused(status: u16, came: &[u8]) -> String {
-    let document: Option<Value> = serde_json::from_slice(came).ok();
-    let error = document.as_ref().and_then(|it| it.get("error"));
-    let name = error.and_then(|it| it.as_str().or_else(|| it.get("status")?.as_str()));
-    let name: String = name.unwrap_or_default().chars().filter(|it| it.is_ascii_alphanumeric() || *it == '_').collect();
-    match name.get(..name.len().min(64)).unwrap_or_default() {
-        "" => format!("status {status}"),
-        name => format!("status {status}: {name}"),
-    }
-}
-
-/// A form, or a query.
-fn encoded(pairs: &[(&str, &str)]) -> String {
-    let mut out = String::new();
-    for (name, value) in pairs {
-        if !out.is_empty() {
-            out.push('&');
-        }
-        out.push_str(name);
-        out.push('=');
-        super::super::policy::percent_encode(value.as_bytes(), &mut out);
-    }
-    out
 }
