@@ -44,6 +44,18 @@ pub struct AiProvider {
     pub internal: bool,
     /// CEL over the request and `llmRequest`: where it does not hold, this one is not there. Always, if absent.
     pub when: Option<Text>,
+    /// Requests go on as they came, in whatever dialect that is.
+    pub passthrough: Option<AiPassthrough>,
+}
+
+/// What is read of requests that go on as they came, and of their answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum AiPassthrough {
+    /// What was used, where it can be read.
+    Detect,
+    /// Nothing of the answer.
+    Opaque,
 }
 
 /// Where a provider looks for its key.

@@ -22,7 +22,7 @@ pub mod route;
 pub mod secret;
 pub mod snapshot;
 
-pub use ai::{AiBackend, AiCase, AiFormat, AiKeyPlace, AiProvider, AiRouting, AiShare, AiVirtualModel};
+pub use ai::{AiBackend, AiCase, AiFormat, AiKeyPlace, AiPassthrough, AiProvider, AiRouting, AiShare, AiVirtualModel};
 pub use attach::{Attachment, Inheritance, Phase, Target};
 pub use backend::{Backend, BackendKind, BackendRef, HostTarget, Service, Workload};
 pub use listener::{Bind, BindAddress, Listener, Protocol, ServerTls};

@@ -11,7 +11,7 @@ use protocols::llm::{Framing, Hide, Operation, Priced, Seen, Tap, Usage};
 use serde_json::Value;
 
 use super::coded::{self, Coded, Watched};
-use super::{Asked, realtime, settle};
+use super::{Asked, Provider, realtime, settle};
 use crate::proxy::Ctx;
 use crate::telemetry::LlmEvent;
 
@@ -54,7 +54,8 @@ pub(crate) fn watch(head: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
     }
     let coded = Coded::of(&head.headers);
     let kind = coded::framing(&head.headers);
-    let kind = kind.filter(|_| coded != Coded::Unknown);
+    let opaque = asked.provider().is_some_and(Provider::is_opaque);
+    let kind = kind.filter(|_| coded != Coded::Unknown && !opaque);
     // A length that was said must be kept to.
     let hides = asked.account.hides && kind == Some(Framing::Events) && !head.headers.contains_key(CONTENT_LENGTH);
     asked.account.hide = hides.then(Box::default);

@@ -229,9 +229,11 @@ impl Asked {
         if edited {
             self.changed = Some(vec![body.clone()]);
         }
-        let counts = self.operation == Operation::Completions && self.stream;
-        let marks = marks.filter(|_| matches!(self.operation, Operation::Messages | Operation::Converse));
-        let raw = self.provider().is_some_and(|it| it.predicts(self.operation));
+        let passes = self.provider().is_some_and(|it| it.passthrough.is_some());
+        let counts = !passes && self.operation == Operation::Completions && self.stream;
+        let marks = marks.filter(|_| !passes && matches!(self.operation, Operation::Messages | Operation::Converse));
+        let predicts = self.provider().is_some_and(|it| it.predicts(self.operation));
+        let (raw, other) = (predicts && !passes, other.filter(|_| !predicts || !passes));
         if other.is_none() && !counts && marks.is_none() && !raw {
             return Ok(());
         }
@@ -315,7 +317,11 @@ pub(crate) async fn prepare(
     ai: Arc<Ai>,
 ) -> Result<Option<Reply>, Stop> {
     let uri = session.req_header().uri.clone();
-    let path = locate(uri.path());
+    let mut path = locate(uri.path());
+    if ai.routes_models && path.operation == Operation::Passthrough {
+        // Whose it is, its body says.
+        path.operation = Operation::Detect;
+    }
     if ai.routes_models && path.operation == Operation::Models {
         let one = uri.path().rsplit_once(MODELS).map(|(_, it)| it);
         let may = |model: &str| may_ask(ctx, model);
@@ -349,6 +355,7 @@ async fn read(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx, asked: &mut A
     if form.is_none() && !is_scanned(session, ctx, asked.operation) {
         return Ok(None);
     }
+    ctx.changes_body = asked.ai.translated.contains(&asked.operation);
     if ctx.facts.body.lacks(Wanted::Whole) {
         body::read_ahead(session, ctx, Wanted::Whole).await?;
     }

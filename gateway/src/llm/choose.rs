@@ -229,6 +229,7 @@ mod tests {
             priority: *priority,
             internal: *internal,
             when: None,
+            passthrough: None,
         };
         let providers: Vec<_> = providers.iter().map(terms).collect();
         let backend = |_| Backend {

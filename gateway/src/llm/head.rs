@@ -67,7 +67,7 @@ fn written(fields: &mut Fields<'_>, asked: &Asked, provider: &Provider) -> Resul
         fields.insert(&CONTENT_LENGTH, number(bytes))?;
     }
     // What is used must be read on the way.
-    if asked.operation != Operation::Passthrough {
+    if asked.operation != Operation::Passthrough && !provider.is_opaque() {
         fields.insert(&ACCEPT_ENCODING, HeaderValue::from_static("identity"))?;
     }
     if provider.key == AiKeyPlace::XApiKey {

@@ -29,7 +29,7 @@ use std::sync::Arc;
 
 use filters::expr::Expression;
 use filters::{Attachment, Effective, Policy};
-use ir::{AiKeyPlace, Text};
+use ir::{AiKeyPlace, AiPassthrough, Text};
 use protocols::llm::{Operation, Pattern};
 
 pub(crate) use account::watch;
@@ -51,6 +51,8 @@ pub struct Ai {
     pub name: Text,
     pub(crate) providers: Vec<Provider>,
     index: choose::Index,
+    /// What each provider is asked in another dialect.
+    translated: Vec<Operation>,
     pub(crate) virtual_models: Vec<(Text, Routing)>,
     pub(crate) routes_models: bool,
 }
@@ -79,6 +81,8 @@ pub(crate) struct Provider {
     internal: bool,
     /// When it is there at all; always, where there is no condition.
     when: Option<Option<Expression>>,
+    /// Requests go on as they came.
+    passthrough: Option<AiPassthrough>,
     /// Models that it asked not to be asked for, for a while.
     cooling: cool::Cooling,
     pub(crate) backend: Backend,
@@ -95,7 +99,10 @@ impl Ai {
         let virtual_models = virtual_models.iter().map(|it| (it.name.clone(), Routing::new(&it.routing))).collect();
         let providers: Vec<_> = providers.map(|(terms, backend, own)| Provider::new(terms, backend, own)).collect();
         let index = choose::Index::new(&providers);
-        Self { name, providers, index, virtual_models, routes_models: *routes_models }
+        let wires = [Operation::Completions, Operation::Responses, Operation::Messages, Operation::GenerateContent];
+        let translates = |it: &Operation| providers.iter().all(|provider| provider.bridge(*it).is_some());
+        let translated = wires.into_iter().chain([Operation::Converse]).filter(translates).collect();
+        Self { name, providers, index, translated, virtual_models, routes_models: *routes_models }
     }
 
     /// Where the provider at this position is.
@@ -106,8 +113,8 @@ impl Ai {
 
 impl Provider {
     fn new(terms: &ir::AiProvider, backend: Backend, own: OwnTerms) -> Self {
-        let ir::AiProvider { name, backend: _, system, key, base, formats, model, serves, priority, internal, when } =
-            terms;
+        let ir::AiProvider { name, backend: _, system, key, base, formats, .. } = terms;
+        let ir::AiProvider { model, serves, priority, internal, when, passthrough, .. } = terms;
         let format = |it: &ir::AiFormat| Some((Operation::parse(&it.kind)?, it.path.clone()));
         Self {
             name: name.clone(),
@@ -123,6 +130,7 @@ impl Provider {
             internal: *internal,
             // As above: what is no condition never holds.
             when: when.as_ref().map(|it| filters::ai::condition(it).ok()),
+            passthrough: *passthrough,
             cooling: cool::Cooling::default(),
             backend,
             own,
@@ -142,6 +150,11 @@ impl Provider {
         self.backend.effective.ai()
     }
 
+    /// Nothing of its answers is read.
+    fn is_opaque(&self) -> bool {
+        self.passthrough == Some(AiPassthrough::Opaque)
+    }
+
     /// The path that this provider has for requests of a kind.
     fn format(&self, operation: Operation) -> Option<&Text> {
         self.formats.iter().find(|(kind, _)| *kind == operation).map(|(_, path)| path)
@@ -154,7 +167,8 @@ impl Provider {
 
     /// Whether it can be asked this at all. What has no format of its own goes to the same path below its base.
     fn speaks(&self, operation: Operation) -> bool {
-        self.format(operation).is_some() || operation.ending().is_none() && operation != Operation::Invoke
+        let known = self.passthrough.is_some() || self.format(operation).is_some();
+        known || operation.ending().is_none() && operation != Operation::Invoke
     }
 }
 

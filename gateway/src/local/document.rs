@@ -20,9 +20,9 @@ mod mcp;
 
 pub use ai::{
     AiAzure, AiAzureKind, AiBackend, AiBedrock, AiCustom, AiFormat, AiFormatKind, AiGroup, AiModel, AiProvider,
-    AiProviderKind, AiVertex, LlmCase, LlmConditional, LlmFailover, LlmMatch, LlmModel, LlmParams, LlmPriority,
-    LlmProvider, LlmProviderKind, LlmRouting, LlmTerms, LlmVirtualModel, LlmVisibility, LlmWeight, LlmWeighted,
-    LlmWritten, SimpleLlm,
+    AiProviderKind, AiVertex, LlmCase, LlmConditional, LlmFailover, LlmMatch, LlmModel, LlmParams, LlmPassthrough,
+    LlmPriority, LlmProvider, LlmProviderKind, LlmRouting, LlmTerms, LlmVirtualModel, LlmVisibility, LlmWeight,
+    LlmWeighted, LlmWritten, SimpleLlm,
 };
 pub use discovery::{HealthPolicy, LoadBalancer, Locality, LocalityMode, Scope, Service, Workload, WorkloadStatus};
 pub use mcp::{

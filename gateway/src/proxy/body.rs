@@ -102,7 +102,8 @@ pub async fn read_ahead(session: &mut Session, ctx: &mut Ctx, wanted: Wanted) ->
     }
     answer_expect(session).await?;
     let length = declared(session);
-    if session.as_ref().body_bytes_read() == 0 && length.is_none_or(|it| it <= KEPT_BYTES_MAX) {
+    let fits = session.as_ref().body_bytes_read() == 0 && length.is_none_or(|it| it <= KEPT_BYTES_MAX);
+    if fits && !ctx.changes_body {
         session.as_mut().enable_retry_buffering();
         ctx.keeps_body = true;
     }

@@ -39,6 +39,8 @@ pub struct Ctx {
     pub body_bytes_max: usize,
     /// Pingora keeps what is read of the body, from its beginning, as far as it is short.
     pub keeps_body: bool,
+    /// Another body goes on than the one that is read: nobody is to keep that.
+    pub changes_body: bool,
     /// All of the body is there when an attempt begins, and it is not empty.
     pub body_at_hand: bool,
     /// Bodies as they pass, where the log reads them.
@@ -150,6 +152,7 @@ impl Ctx {
             wrapped: None,
             body_bytes_max: 0,
             keeps_body: false,
+            changes_body: false,
             body_at_hand: false,
             seen: None,
             left: None,

@@ -261,3 +261,55 @@ async fn a_model_is_there_for_the_requests_that_it_matches() {
     assert_eq!(nobody.json()["error"]["code"], "model_not_found");
     gateway.stop().await;
 }
+
+/// `passthrough`: bodies arrive as they were written, in whatever dialect that is; `opaque` does not even count.
+#[tokio::test]
+async fn what_passes_through_is_not_translated_and_opaque_is_not_counted() {
+    let backend = Backend::http(|_| async {
+        answer::json(&json!({"id": "m", "type": "message", "usage": {"input_tokens": 11, "output_tokens": 3}}))
+    });
+    let model = |name: &str, more: &str| format!("  - name: {name}\n    provider: {{ reference: own }}\n{more}");
+    let document = models(
+        &backend,
+        &(model("plain", "")
+            + &model("open", "    passthrough: detect\n")
+            + &model("shut", "    passthrough: opaque\n")
+            + &model("other", "    passthrough: detect\n    params: { model: real }\n")),
+        "",
+    );
+    let gateway = Gateway::start(&document).await;
+    let client = gateway.client();
+    let written = |model: &str| format!(r#"{{ "max_tokens":9,  "model":"{model}", "stream":false, "messages":[] }}"#);
+    let mut lines = 0;
+    for (model, path, tokens) in [
+        ("open", "/v1/messages", Some((11, 3))),
+        ("shut", "/v1/messages", None),
+        ("open", "/v1/chat/completions", Some((11, 3))),
+        // A path that nobody here knows goes by the model of its body, with or without.
+        ("open", "/v1/moderations", Some((11, 3))),
+        ("plain", "/v1/moderations", Some((11, 3))),
+    ] {
+        let call = client.post(path).header("content-type", "application/json").body(written(model));
+        call.await.expect_status(200);
+        let seen = backend.stats().last();
+        assert_eq!((seen.uri.path(), seen.text()), (path, written(model)), "{model}");
+        assert_eq!(seen.header("authorization"), Some("Bearer k"), "the key is the gateway's");
+        lines += 1;
+        let line = gateway.wait_access(lines).await.remove(lines - 1);
+        let counted = line["gen_ai.usage.input_tokens"].as_u64().zip(line["gen_ai.usage.output_tokens"].as_u64());
+        assert_eq!(counted, tokens, "{model} {path}: {line}");
+    }
+    client.post("/v1/messages").json(&json!({"model": "other", "messages": []})).await.expect_status(200);
+    assert_eq!(backend.stats().last().json(), json!({"model": "real", "messages": []}), "another name alone");
+    gateway.stop().await;
+
+    for (more, said) in [
+        ("passthrough: detect\n    defaults: { a: 1 }", "defaults: changes requests, and `passthrough` leaves them"),
+        ("passthrough: opaq", "expected one of `detect`, `opaque`"),
+    ] {
+        let refused = models(&backend, &model("m", &format!("    {more}\n")), "");
+        let output = Gateway::run_cli(&["validate", "-c", &refused], "").await;
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && text.contains(said), "{text}");
+    }
+}

@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 
 use filters::Scope;
 use ir::ai::{PROVIDERS_MAX, VIRTUAL_MODELS_MAX};
-use ir::{AiBackend, AiCase, AiFormat, AiKeyPlace, AiProvider, AiRouting, AiShare, AiVirtualModel, Text};
+use ir::{
+    AiBackend, AiCase, AiFormat, AiKeyPlace, AiPassthrough, AiProvider, AiRouting, AiShare, AiVirtualModel, Text,
+};
 use protocols::llm::{Operation, Pattern};
 
 use super::{backend, read};
 use crate::pb;
-use pb::ai_provider::KeyPlace;
+use pb::ai_provider::{KeyPlace, Passthrough};
 
 pub(super) fn encode(it: &AiBackend) -> pb::AiBackend {
     let AiBackend { providers, virtual_models, routes_models } = it;
@@ -21,7 +23,8 @@ pub(super) fn encode(it: &AiBackend) -> pb::AiBackend {
 }
 
 fn encode_provider(it: &AiProvider) -> pb::AiProvider {
-    let AiProvider { name, backend, system, key, base, formats, model, serves, priority, internal, when } = it;
+    let AiProvider { name, backend, system, key, base, formats, model, serves, priority, internal, when, passthrough } =
+        it;
     let key = match key {
         AiKeyPlace::Authorization => KeyPlace::Authorization,
         AiKeyPlace::XApiKey => KeyPlace::XApiKey,
@@ -41,6 +44,12 @@ fn encode_provider(it: &AiProvider) -> pb::AiProvider {
         priority: *priority,
         internal: *internal,
         when: when.as_ref().map(ToString::to_string),
+        passthrough: match passthrough {
+            None => Passthrough::Unspecified,
+            Some(AiPassthrough::Detect) => Passthrough::Detect,
+            Some(AiPassthrough::Opaque) => Passthrough::Opaque,
+        }
+        .into(),
     }
 }
 
@@ -87,7 +96,20 @@ pub(super) fn decode(it: pb::AiBackend, scope: &mut Scope<'_>) -> Option<AiBacke
 }
 
 fn decode_provider(it: pb::AiProvider, scope: &mut Scope<'_>) -> Option<AiProvider> {
-    let pb::AiProvider { name, backend, system, key, base, formats, model, serves, priority, internal, when } = it;
+    let pb::AiProvider {
+        name,
+        backend,
+        system,
+        key,
+        base,
+        formats,
+        model,
+        serves,
+        priority,
+        internal,
+        when,
+        passthrough,
+    } = it;
     let name = read::text(scope, "name", &name);
     let key = match read::choice(scope, "key", key) {
         KeyPlace::Unspecified | KeyPlace::Authorization => AiKeyPlace::Authorization,
@@ -111,7 +133,15 @@ fn decode_provider(it: pb::AiProvider, scope: &mut Scope<'_>) -> Option<AiProvid
         scope.check("when", filters::ai::condition(when).map(drop));
     }
     let (system, model, when) = (or(system, "custom"), model.map(Into::into), when.map(Into::into));
-    Some(AiProvider { name, backend, system, key, base: base.into(), formats, model, serves, priority, internal, when })
+    let passthrough = match read::choice(scope, "passthrough", passthrough) {
+        Passthrough::Unspecified => None,
+        Passthrough::Detect => Some(AiPassthrough::Detect),
+        Passthrough::Opaque => Some(AiPassthrough::Opaque),
+    };
+    let base = base.into();
+    let terms =
+        AiProvider { name, backend, system, key, base, formats, model, serves, priority, internal, when, passthrough };
+    Some(terms)
 }
 
 fn decode_format(it: pb::AiFormat, scope: &mut Scope<'_>) -> AiFormat {

@@ -257,6 +257,8 @@ pub struct LlmModel {
     #[serde(default)]
     pub visibility: LlmVisibility,
     pub provider: LlmProviderKind,
+    /// Requests go on as they came, in the provider's own dialect, and are not translated.
+    pub passthrough: Option<LlmPassthrough>,
     #[serde(default)]
     pub params: LlmParams,
     /// Members of requests that have none of that name.
@@ -297,6 +299,16 @@ pub struct LlmModel {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct LlmMatch {
     pub headers: Vec<HeaderMatch>,
+}
+
+/// What is read of requests that go on as they came, and of their answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum LlmPassthrough {
+    /// What was used, where it can be read: it is counted and priced as ever.
+    Detect,
+    /// Nothing of the answer: nothing is counted.
+    Opaque,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use filters::{Policy, backend_auth, backend_tls};
 use ir::ai::PROVIDERS_MAX;
-use ir::{AiBackend, AiFormat, AiKeyPlace, AiProvider, Backend, BackendKey, BackendKind, BackendRef, Phase, Target};
+use ir::{AiBackend, AiFormat, AiKeyPlace, AiPassthrough, AiProvider, Backend, BackendKey, BackendKind, BackendRef};
+use ir::{Phase, Target};
 use protocols::llm::{KeyPlace, Operation, Profile, profile};
 
 use super::Lowering;
@@ -32,6 +33,7 @@ pub(super) struct Written {
     pub(super) priority: u32,
     pub(super) internal: bool,
     pub(super) when: Option<String>,
+    pub(super) passthrough: Option<AiPassthrough>,
 }
 
 /// What is known of a provider.
@@ -135,6 +137,7 @@ impl Lowering<'_> {
                     priority,
                     internal,
                     when: None,
+                    passthrough: None,
                 },
             ));
         }
@@ -215,6 +218,7 @@ impl Lowering<'_> {
             priority,
             internal,
             when,
+            passthrough,
         } = it;
         let key = BackendKey::new(format!("{owner}/{name}"));
         for (at, text) in [("pathOverride", &path_override), ("pathPrefix", &path_prefix)] {
@@ -265,6 +269,7 @@ impl Lowering<'_> {
             priority,
             internal,
             when: when.map(Into::into),
+            passthrough,
         })
     }
 }

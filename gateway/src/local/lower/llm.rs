@@ -8,8 +8,8 @@ use filters::{Policy, ai, backend_auth};
 use ir::ai::VIRTUAL_MODELS_MAX;
 use ir::matcher::HeaderTerm;
 use ir::{
-    AiBackend, AiCase, AiProvider, AiRouting, AiShare, AiVirtualModel, BackendKey, ObjectName, Phase, Target,
-    ValueMatch,
+    AiBackend, AiCase, AiPassthrough, AiProvider, AiRouting, AiShare, AiVirtualModel, BackendKey, ObjectName, Phase,
+    Target, ValueMatch,
 };
 use protocols::json::quoted;
 use protocols::llm::Pattern;
@@ -84,6 +84,7 @@ impl Lowering<'_> {
             matches,
             visibility,
             provider,
+            passthrough,
             params,
             defaults,
             overrides,
@@ -111,6 +112,9 @@ impl Lowering<'_> {
             auth,
         };
         let model_alone = ModelTerms { final_transformation, authorization, guardrails };
+        if passthrough.is_some() {
+            self.llm_unchanged(path, &own, &model_alone);
+        }
         self.check(format!("{path}.name"), Pattern::parse(&name).map(drop));
         let (provider, params, terms) = self.llm_reference(path, providers, (provider, params, own))?;
         let (api_key, base_url) = (params.api_key.clone(), params.base_url.clone());
@@ -123,13 +127,7 @@ impl Lowering<'_> {
         };
         let when = self.llm_matches(&format!("{path}.matches"), matches);
         let mut further = self.llm_terms(path, (terms, model_alone), policies.as_ref());
-        let key = self.scoped(&format!("{path}.params.apiKey"), |scope| {
-            let config = api_key.map(|it| backend_auth::Config {
-                key: Some(backend_auth::KeyConfig::Plain(it)),
-                ..backend_auth::Config::default()
-            });
-            config.and_then(|it| it.lower(scope)).map(Policy::BackendAuth)
-        });
+        let key = self.llm_key(path, api_key);
         further.extend(key);
         let written = Written {
             name: id.unwrap_or_else(|| format!("{position}:{name}")),
@@ -143,8 +141,36 @@ impl Lowering<'_> {
             priority: u32::try_from(position).unwrap_or(u32::MAX),
             internal: visibility == doc::LlmVisibility::Internal,
             when,
+            passthrough: passthrough.map(Into::into),
         };
         self.ai_provider(path, owner, written)
+    }
+
+    /// The key that is written beside a model.
+    fn llm_key(&mut self, path: &str, api_key: Option<backend_auth::ValueConfig>) -> Option<Policy> {
+        self.scoped(&format!("{path}.params.apiKey"), |scope| {
+            let config = api_key.map(|it| backend_auth::Config {
+                key: Some(backend_auth::KeyConfig::Plain(it)),
+                ..backend_auth::Config::default()
+            });
+            config.and_then(|it| it.lower(scope)).map(Policy::BackendAuth)
+        })
+    }
+
+    /// What changes requests is not written beside a model whose requests go on as they came.
+    fn llm_unchanged(&mut self, path: &str, terms: &doc::LlmTerms, alone: &ModelTerms) {
+        for (key, written) in [
+            ("defaults", !terms.defaults.is_empty()),
+            ("overrides", !terms.overrides.is_empty()),
+            ("transformation", !terms.transformation.is_empty()),
+            ("finalTransformation", !alone.final_transformation.is_empty()),
+            ("promptCaching", terms.prompt_caching.is_some()),
+        ] {
+            if written {
+                let why = "changes requests, and `passthrough` leaves them: keep one of the two";
+                self.problem(format!("{path}.{key}"), why);
+            }
+        }
     }
 
     /// Who serves a model, and what it is called there.
@@ -358,6 +384,15 @@ impl Lowering<'_> {
             cases.push(AiCase { when: when.map(Into::into), model: model.into() });
         }
         cases
+    }
+}
+
+impl From<doc::LlmPassthrough> for AiPassthrough {
+    fn from(it: doc::LlmPassthrough) -> Self {
+        match it {
+            doc::LlmPassthrough::Detect => Self::Detect,
+            doc::LlmPassthrough::Opaque => Self::Opaque,
+        }
     }
 }
 

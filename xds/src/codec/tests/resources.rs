@@ -246,6 +246,7 @@ fn ai() -> impl Strategy<Value = AiBackend> {
             priority,
             internal,
             when: internal.then(|| "request.headers['x'] == 'y'".into()),
+            passthrough: [None, Some(AiPassthrough::Detect), Some(AiPassthrough::Opaque)][priority as usize],
         },
     );
     let providers = vec(provider, 1..4).prop_map(|mut list| {
