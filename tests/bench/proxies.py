@@ -41,10 +41,17 @@ def memory(pid):
     return {name: int(rest.split()[0]) for name, rest in (line.split(":", 1) for line in lines)}
 
 
+GIVEN = set()
+
+
 def free_port():
-    """A port below those that connections are given: what is free now is not the end of one a moment later."""
+    """A port below those that connections are given: what is free now is not the end of one a moment later. Never the same
+    one twice."""
     for _ in range(1000):
         port = random.randrange(10_000, 30_000)
+        if port in GIVEN:
+            continue
+        GIVEN.add(port)
         with socket.socket() as it, contextlib.suppress(OSError):
             it.bind(("127.0.0.1", port))
             return port
@@ -78,7 +85,12 @@ class Proxy:
         wait_for(self.plain, self.process)
         self.pid = self.process.pid
         if self.child:
-            children = pathlib.Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+            # The socket is open before the one who serves it is there.
+            named = pathlib.Path(f"/proc/{self.pid}/task/{self.pid}/children")
+            for _ in range(200):
+                if children := named.read_text().split():
+                    break
+                time.sleep(0.05)
             self.pid = int(children[0])
 
     def stop(self):

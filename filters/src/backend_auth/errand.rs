@@ -20,8 +20,17 @@ pub struct Errand {
     pub headers: Vec<(&'static str, Secret)>,
     /// What is sent, and of what type it is.
     pub post: Option<(&'static str, Secret)>,
-    /// It is a metadata server: nothing else may be asked there, and nothing else leads there.
-    pub is_metadata: bool,
+    pub near: Near,
+}
+
+/// Addresses that are never dialled otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Near {
+    Nobody,
+    /// A metadata server: nothing else may be asked there, and nothing else leads there.
+    Metadata,
+    /// The address in the URL, which the environment of the process names.
+    Told,
 }
 
 /// What is to be done next.
@@ -53,7 +62,7 @@ pub trait Way: Send {
 
 impl Errand {
     pub(super) fn get(url: String) -> Self {
-        Self { url, headers: Vec::new(), post: None, is_metadata: false }
+        Self { url, headers: Vec::new(), post: None, near: Near::Nobody }
     }
 
     pub(super) fn post(url: &str, kind: &'static str, body: String) -> Self {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
@@ -34,12 +34,16 @@ pub trait Renewed: Send + Sync + 'static {
     fn name(target: &Self::Target) -> String;
 }
 
+/// Held by a policy for as long as it is in force: what it has asked for is renewed, whether or not requests come.
+#[derive(Debug, Default)]
+pub struct Lease(Arc<()>);
+
 /// See the file.
 #[derive(Debug)]
 pub struct Fresh<T, V> {
     /// What one is called in the log.
     noun: &'static str,
-    /// Of so many at most; who was not asked for the longest makes room.
+    /// Of so many at most; what was not asked for the longest makes room.
     targets_max: usize,
     held: Mutex<All<T, V>>,
     bell: Arc<Bell>,
@@ -61,8 +65,8 @@ struct Held<V> {
     failures: u32,
     error: Option<String>,
     waiting: Vec<Waker>,
-    /// A policy in force needs it, whether or not requests come.
-    stays: bool,
+    /// Policies in force that need it.
+    leases: Vec<Weak<()>>,
     used: u64,
     /// What `used` was when it was last asked for.
     used_before: u64,
@@ -77,14 +81,23 @@ impl<V> Held<V> {
             failures: 0,
             error: None,
             waiting: Vec::new(),
-            stays: false,
+            leases: Vec::new(),
             used: 0,
             used_before: 0,
         }
     }
 
     fn is_idle(&self) -> bool {
-        !self.stays && !self.under_way && self.waiting.is_empty()
+        !self.under_way && self.waiting.is_empty() && self.leases.iter().all(|it| it.strong_count() == 0)
+    }
+
+    fn lend(&mut self, lease: Option<&Lease>) {
+        self.leases.retain(|it| it.strong_count() > 0);
+        if let Some(Lease(lease)) = lease
+            && !self.leases.iter().any(|it| std::ptr::eq(it.as_ptr(), Arc::as_ptr(lease)))
+        {
+            self.leases.push(Arc::downgrade(lease));
+        }
     }
 }
 
@@ -95,7 +108,7 @@ impl<T: Clone + Ord, V: Clone> Fresh<T, V> {
 
     /// The credential for this; the error says why there is none.
     pub(super) fn current(&self, target: &T, now: Duration) -> Result<V, String> {
-        self.want(target, false)?;
+        self.want(target, None)?;
         let held = self.held.lock();
         let held = held.targets.get(target);
         match held.and_then(|it| it.value.as_ref()) {
@@ -107,23 +120,31 @@ impl<T: Clone + Ord, V: Clone> Fresh<T, V> {
         }
     }
 
-    /// Somebody will need this; `stays`: for as long as there is this store.
-    pub(super) fn want(&self, target: &T, stays: bool) -> Result<(), String> {
+    /// Somebody will need this: once, or for as long as there is a lease.
+    pub(super) fn want(&self, target: &T, lease: Option<&Lease>) -> Result<(), String> {
         let mut held = self.held.lock();
         held.uses += 1;
         let uses = held.uses;
         if let Some(it) = held.targets.get_mut(target) {
-            (it.used, it.stays) = (uses, it.stays || stays);
+            it.used = uses;
+            if lease.is_some() {
+                it.lend(lease);
+            }
             return Ok(());
         }
         if held.targets.len() >= self.targets_max {
-            let idle = held.targets.iter().filter(|(_, it)| it.is_idle()).min_by_key(|(_, it)| it.used);
+            // Those that have come do not make room for ever more that have not.
+            let crowded = held.targets.values().filter(|it| it.value.is_none()).count() >= self.targets_max / 2;
+            let may_go = |it: &Held<V>| it.is_idle() && (!crowded || it.value.is_none());
+            let idle = held.targets.iter().filter(|(_, it)| may_go(it)).min_by_key(|(_, it)| it.used);
             let Some(oldest) = idle.map(|(target, _)| target.clone()) else {
                 return Err(format!("{} for more than {} at once", self.noun, self.targets_max));
             };
             held.targets.remove(&oldest);
         }
-        held.targets.insert(target.clone(), Held { stays, used: uses, ..Held::new() });
+        let mut new = Held { used: uses, ..Held::new() };
+        new.lend(lease);
+        held.targets.insert(target.clone(), new);
         drop(held);
         self.bell.ring();
         Ok(())
@@ -152,9 +173,9 @@ impl<T: Clone + Ord, V: Clone> Fresh<T, V> {
         self.held.lock().targets.get(target).is_some_and(|it| it.value.is_some() || it.failures > 0)
     }
 
-    /// What is to be asked for now. Each is to be answered for with [`Self::accept`] or [`Self::fail`]. What nobody has
-    /// used since it came is let go instead.
-    pub fn due(&self, now: Duration) -> Vec<T> {
+    /// What is to be asked for now, so many at most. Each is to be answered for with [`Self::accept`] or [`Self::fail`].
+    /// What nobody has used since it came is let go instead.
+    pub fn due(&self, now: Duration, most: usize) -> Vec<T> {
         let mut held = self.held.lock();
         held.targets.retain(|_, it| it.due > now || it.used > it.used_before || !it.is_idle());
         let due = held.targets.iter_mut().filter(|(_, it)| !it.under_way && it.due <= now);
@@ -162,7 +183,7 @@ impl<T: Clone + Ord, V: Clone> Fresh<T, V> {
             (held.under_way, held.used_before) = (true, held.used);
             target.clone()
         };
-        due.map(begun).collect()
+        due.take(most).map(begun).collect()
     }
 
     /// When to look again.
@@ -175,7 +196,7 @@ impl<T: Clone + Ord, V: Clone> Fresh<T, V> {
         let (due, until) = match life {
             None => (now + ENDLESS, Duration::MAX),
             Some(life) => {
-                let end = now + life;
+                let end = now.saturating_add(life);
                 (end.saturating_sub(AHEAD.min(life / 2)), end.saturating_sub(MARGIN.min(life / 8)))
             }
         };
@@ -192,6 +213,10 @@ impl<T: Clone + Ord, V: Clone> Fresh<T, V> {
             let pause = PAUSE_MIN.saturating_mul(1 << held.failures.min(8)).min(PAUSE_MAX);
             held.failures = held.failures.saturating_add(1);
             (held.error, held.due) = (Some(error), now + pause);
+            if held.value.as_ref().is_some_and(|(_, until)| *until > now) {
+                // It is asked for again even if nobody uses it meanwhile: what is good is not let go.
+                held.used_before = held.used.saturating_sub(1);
+            }
         });
     }
 

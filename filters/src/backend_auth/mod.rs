@@ -82,7 +82,7 @@
 //! **Secrets.** Keys print as stars, and are marked as never to be indexed on HTTP/2. Over xDS they travel inline.
 //!
 //! **Limits.** A key has at most 16 KiB; there are at most 16 further credentials. A location that is an expression can
-//! only be read, so it is refused here. A credential of Google's has 64 KiB at most, and id tokens 64 audiences: who was not
+//! only be read, so it is refused here. A credential of Google's has 64 KiB at most, and id tokens 64 audiences: what was not
 //! asked for the longest makes room. Claims have 4 KiB as JSON; `ttl` is 1 s to 24 h. `oauthTokenExchange` and
 //! `crossAppAccess` are not supported by this version yet, and refused.
 
@@ -104,8 +104,8 @@ pub use azure::AzureConfig;
 pub use config::{
     Config, CredentialConfig, GcpConfig, KeyConfig, PassthroughConfig, SecretText, SignConfig, ValueConfig,
 };
-pub use errand::{Errand, Step, Way, bearer};
-pub use fresh::{Fresh, Renewed};
+pub use errand::{Errand, Near, Step, Way, bearer};
+pub use fresh::{Fresh, Lease, Renewed};
 pub use outgoing::{Outgoing, Payload};
 pub use policy::{Credential, Policy, Primary, Waits};
 pub(crate) use sign::Signer;

@@ -147,6 +147,11 @@ impl Policy {
         }
     }
 
+    /// Whether there may be anything to be waited for.
+    pub fn may_wait(&self) -> bool {
+        matches!(&self.primary, Some(Primary::Gcp(_) | Primary::Aws(_) | Primary::Azure(_)))
+    }
+
     /// What is to be waited for before a message to this host leaves; nothing where there is nothing to wait for.
     pub fn waits(&self, head: &RequestHeader, facts: &Facts, host: Option<&str>) -> Option<Waits> {
         match &self.primary {

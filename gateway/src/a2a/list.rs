@@ -298,7 +298,9 @@ async fn answer_of(proxy: &Proxy, agent: &Agent, asked: &Asked) -> Result<Answer
     }
     // Last: nothing that runs for a request sees the credential.
     if let Some(policy) = agent.effective.backend_auth() {
-        credentials::ready(policy, &head, &facts, None).await;
+        if policy.may_wait() {
+            credentials::ready(policy, &head, &facts).await;
+        }
         let outgoing = Outgoing { head: &mut head, body: Payload::Whole(&body), facts: &facts, outside };
         policy.on_attempt(outgoing).map_err(|why| format!("backendAuth: {why}"))?;
     }

@@ -318,7 +318,8 @@ pub(crate) async fn prepare(
 ) -> Result<Option<Reply>, Stop> {
     let uri = session.req_header().uri.clone();
     let mut path = locate(uri.path());
-    if ai.routes_models && path.operation == Operation::Passthrough {
+    let unknown = path.operation == Operation::Passthrough && ai.routes_models && ai.passes;
+    if unknown {
         // Whose it is, its body says.
         path.operation = Operation::Detect;
     }
@@ -338,6 +339,9 @@ pub(crate) async fn prepare(
     };
     if answered.is_none() {
         answered = draw(session, ctx, &mut asked);
+    }
+    if answered.is_none() && (unknown || asked.operation == Operation::Invoke) {
+        answered = own::unread(ctx, &mut asked, unknown);
     }
     if answered.is_none() && own::has_more(&asked) {
         answered = Box::pin(own::apply(proxy, session, ctx, &mut asked)).await?;

@@ -183,9 +183,15 @@ fn below<'a>(path: &'a str, base: &str, asked: &Asked) -> Option<Cow<'a, str>> {
     let own = locate(&path).model.map(Cow::into_owned);
     match (own, asked.asked_model()) {
         (Some(own), Some(wanted)) if own != wanted => {
-            let (before, after) = path.rsplit_once("/models/")?;
-            let (_, action) = after.rsplit_once(':')?;
-            Some(Cow::Owned(format!("{before}/models/{}:{action}", encoded(wanted))))
+            let model = encoded(wanted);
+            if let Some((before, after)) = path.rsplit_once("/models/") {
+                let (_, action) = after.rsplit_once(':')?;
+                return Some(Cow::Owned(format!("{before}/models/{model}:{action}")));
+            }
+            // Bedrock's.
+            let (before, after) = path.split_once("/model/")?;
+            let (_, action) = after.rsplit_once('/')?;
+            Some(Cow::Owned(format!("{before}/model/{model}/{action}")))
         }
         _ => Some(path),
     }

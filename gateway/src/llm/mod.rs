@@ -51,6 +51,8 @@ pub struct Ai {
     pub name: Text,
     pub(crate) providers: Vec<Provider>,
     index: choose::Index,
+    /// Some provider takes requests as they come.
+    passes: bool,
     /// What each provider is asked in another dialect.
     translated: Vec<Operation>,
     pub(crate) virtual_models: Vec<(Text, Routing)>,
@@ -102,7 +104,8 @@ impl Ai {
         let wires = [Operation::Completions, Operation::Responses, Operation::Messages, Operation::GenerateContent];
         let translates = |it: &Operation| providers.iter().all(|provider| provider.bridge(*it).is_some());
         let translated = wires.into_iter().chain([Operation::Converse]).filter(translates).collect();
-        Self { name, providers, index, translated, virtual_models, routes_models: *routes_models }
+        let passes = providers.iter().any(|it| it.passthrough.is_some());
+        Self { name, providers, index, passes, translated, virtual_models, routes_models: *routes_models }
     }
 
     /// Where the provider at this position is.

@@ -10,7 +10,7 @@ use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 use protocols::llm::{Dialect, Operation};
 
-use super::choose::{Candidate, Nobody};
+use super::choose::{self, Candidate, Nobody};
 use super::{Asked, Provider, reply, shape};
 use crate::proxy::request::Stop;
 use crate::proxy::{Ctx, Proxy, admission_of, inputs};
@@ -23,6 +23,25 @@ pub(super) fn has_more(asked: &Asked) -> bool {
     };
     let more = |it: &Provider| it.own.admission.is_some() || changes(it);
     asked.candidates.iter().filter_map(|it| asked.ai.providers.get(it.provider)).any(more)
+}
+
+/// Leaves out who does not take requests as they come, where the path is none that is known here; and who does, where
+/// guards would have to read what is in none of the places that they know. A reply says that nobody is left.
+pub(super) fn unread(ctx: &Ctx, asked: &mut Asked, unknown: bool) -> Option<Reply> {
+    let guards =
+        |policy: Option<&filters::ai::Policy>| policy.is_some_and(|it| !it.request.is_empty() || it.request.asks());
+    let guarded = guards(ctx.settings().and_then(|it| it.ai()));
+    let ai = asked.ai.clone();
+    let may = |it: &Candidate| {
+        ai.providers.get(it.provider).is_some_and(|it| match it.passthrough {
+            Some(_) => !guarded && !guards(it.policy()),
+            None => !unknown,
+        })
+    };
+    asked.candidates.retain(may);
+    let text = "the path is none that is known here: models with `passthrough` and without guards are asked at it";
+    let nobody = || Nobody::new(400, choose::UNSUPPORTED, text);
+    asked.candidates.is_empty().then(|| reply::refusal(asked.operation.dialect(), &nobody()))
 }
 
 /// Leaves out who may not be asked this, and makes the bodies for the others. A reply says that nobody is left.

@@ -127,7 +127,9 @@ impl Talk {
         }
         // Last: nothing that runs for a request sees the credential.
         if let Some(policy) = effective.backend_auth() {
-            credentials::ready(policy, &head, &self.facts, None).await;
+            if policy.may_wait() {
+                credentials::ready(policy, &head, &self.facts).await;
+            }
             let (body, facts, outside) = (Payload::Whole(body), &*self.facts, &*self.world);
             let written = policy.on_attempt(Outgoing { head: &mut head, body, facts, outside });
             written.map_err(|why| Fault::Policy(format!("backendAuth: {why}")))?;

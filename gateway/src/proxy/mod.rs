@@ -97,7 +97,8 @@ impl ProxyHttp for Proxy {
         head: &mut RequestHeader,
         ctx: &mut Box<Ctx>,
     ) -> Result<()> {
-        upstream_request::filter(self, session, head, ctx)
+        upstream_request::filter(self, session, head, ctx)?;
+        upstream_request::sign(self, head, ctx).await
     }
 
     async fn request_body_filter(

@@ -12,7 +12,6 @@ use pingora_proxy::Session;
 use super::ctx::Ctx;
 use super::request::Stop;
 use super::{Proxy, body};
-use crate::upstream::credentials;
 
 /// How often it is looked whether the client still waits while a server is asked.
 const LOOK: Duration = Duration::from_millis(100);
@@ -154,10 +153,6 @@ pub(super) async fn bodies(proxy: &Proxy, session: &mut Session, ctx: &mut Ctx) 
         return Ok(());
     };
     let effective = effective.clone();
-    if let Some(policy) = effective.backend_auth() {
-        let host = ctx.facts.upstream_host.as_ref().or_else(|| ctx.backend()?.host.as_ref());
-        credentials::ready(policy, session.req_header(), &ctx.facts, host).await;
-    }
     let wanted = chain::wanted_for_backend(&effective);
     if wanted != Wanted::Message && ctx.facts.body.lacks(wanted) {
         body::read_ahead(session, ctx, wanted).await?;

@@ -15,6 +15,7 @@ use super::Proxy;
 use super::ctx::Ctx;
 use super::names::{self, Fields};
 use super::{finish, forwarded};
+use crate::upstream::credentials;
 
 /// Tells a backend that this is another try.
 const RETRY_ATTEMPT: HeaderName = HeaderName::from_static("x-retry-attempt");
@@ -61,9 +62,16 @@ pub(super) fn filter(proxy: &Proxy, session: &mut Session, head: &mut RequestHea
             return Err(Error::new(ErrorType::InternalError));
         }
     }
-    // Last: nothing that runs for a request sees the credential.
-    let credentials = ctx.backend().and_then(|it| it.effective.backend_auth());
-    let Some(policy) = credentials else { return Ok(()) };
+    Ok(())
+}
+
+/// The gateway's own credential, last: nothing that runs for a request sees it.
+pub(super) async fn sign(proxy: &Proxy, head: &mut RequestHeader, ctx: &mut Ctx) -> Result<()> {
+    let Some(effective) = ctx.backend().map(|it| it.effective.clone()) else { return Ok(()) };
+    let Some(policy) = effective.backend_auth() else { return Ok(()) };
+    if policy.may_wait() {
+        credentials::ready(policy, head, &ctx.facts).await;
+    }
     let mut fault = None;
     let signs = policy.wants() == Wanted::Whole;
     let changed = ctx.ai.as_ref().filter(|_| signs).and_then(|it| it.changed_whole());

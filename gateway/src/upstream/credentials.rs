@@ -4,17 +4,16 @@ use std::time::Duration;
 
 use filters::Facts;
 use filters::backend_auth::Policy;
-use http::HeaderValue;
 use http::header::HOST;
 use pingora_http::RequestHeader;
 
 /// Longest wait for a first one.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// Waits for a first credential, where one is on its way for a request to this host; that of the head, if nothing is
-/// said. Whoever writes it says that none has come.
-pub(crate) async fn ready(policy: &Policy, head: &RequestHeader, facts: &Facts, host: Option<&HeaderValue>) {
-    let host = host.or_else(|| head.headers.get(HOST)).and_then(|it| it.to_str().ok()).map(str::to_ascii_lowercase);
+/// Waits for a first credential, where one is on its way for such a message. Whoever writes it says that none has come.
+pub(crate) async fn ready(policy: &Policy, head: &RequestHeader, facts: &Facts) {
+    let host = head.headers.get(HOST).and_then(|it| it.to_str().ok());
+    let host = host.or_else(|| head.uri.authority().map(http::uri::Authority::as_str)).map(str::to_ascii_lowercase);
     if let Some(waits) = policy.waits(head, facts, host.as_deref()) {
         let _ = tokio::time::timeout(DEADLINE, waits).await;
     }

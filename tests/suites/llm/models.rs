@@ -285,9 +285,8 @@ async fn what_passes_through_is_not_translated_and_opaque_is_not_counted() {
         ("open", "/v1/messages", Some((11, 3))),
         ("shut", "/v1/messages", None),
         ("open", "/v1/chat/completions", Some((11, 3))),
-        // A path that nobody here knows goes by the model of its body, with or without.
+        // A path that nobody here knows goes by the model of its body.
         ("open", "/v1/moderations", Some((11, 3))),
-        ("plain", "/v1/moderations", Some((11, 3))),
     ] {
         let call = client.post(path).header("content-type", "application/json").body(written(model));
         call.await.expect_status(200);
@@ -301,6 +300,18 @@ async fn what_passes_through_is_not_translated_and_opaque_is_not_counted() {
     }
     client.post("/v1/messages").json(&json!({"model": "other", "messages": []})).await.expect_status(200);
     assert_eq!(backend.stats().last().json(), json!({"model": "real", "messages": []}), "another name alone");
+    // With the gateway's key nobody is asked at such a path but who is to take all as it comes.
+    let asked = backend.stats().requests();
+    client.post("/v1/moderations").json(&json!({"model": "plain"})).await.expect_status(400);
+    gateway.stop().await;
+    let guard = format!("  policies: {{ guardrails: {{ request: {} }} }}\n", pattern("reject", "secret"));
+    let gateway = Gateway::start(&models(&backend, &model("open", "    passthrough: detect\n"), &guard)).await;
+    let client = gateway.client();
+    // Where guards could not read it neither.
+    client.post("/v1/chat").json(&json!({"model": "open", "message": "secret"})).await.expect_status(400);
+    client.post("/model/open/invoke").json(&json!({"inputText": "secret"})).await.expect_status(400);
+    assert_eq!(backend.stats().requests(), asked);
+    client.post("/v1/messages").json(&json!({"model": "open", "messages": []})).await.expect_status(200);
     gateway.stop().await;
 
     for (more, said) in [

@@ -47,7 +47,9 @@ pub struct RoleConfig {
 #[serde(untagged, deny_unknown_fields)]
 #[schemars(rename = "AwsSessionName")]
 pub enum SessionNameConfig {
+    /// The name itself.
     Text(String),
+    /// One for each request.
     Computed {
         /// CEL over the request, such as `jwt.sub`.
         expression: String,
@@ -59,7 +61,9 @@ pub enum SessionNameConfig {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(rename = "AwsSessionTag")]
 pub struct TagConfig {
+    /// Its name.
     pub key: String,
+    /// The value itself.
     #[serde(default)]
     pub value: Option<String>,
     /// CEL over the request.

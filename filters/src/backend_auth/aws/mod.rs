@@ -28,7 +28,7 @@ use self::canonical::{Canonical, hex};
 pub use self::config::{AwsConfig, RoleConfig, SessionNameConfig, TagConfig, said};
 pub use self::role::{Assumed, Role, Said};
 pub use self::sessions::{Lent, Sessions, Who};
-use super::fresh::{Fresh, Renewed as _};
+use super::fresh::{Fresh, Lease, Renewed as _};
 use super::outgoing::{Outgoing, Payload};
 use crate::Wanted;
 use crate::credential::scrub;
@@ -59,7 +59,7 @@ pub struct Aws {
     pub role: Option<Role>,
     /// Found when the policy comes into force. A copy of the policy uses the same.
     #[serde(skip)]
-    sessions: Arc<OnceLock<Arc<Sessions>>>,
+    sessions: Arc<OnceLock<(Arc<Sessions>, Lease)>>,
     /// The key of the day, which all requests of a day share. A copy of the policy uses the same.
     #[serde(skip)]
     day: Arc<Mutex<Option<Day>>>,
@@ -208,16 +208,18 @@ impl Aws {
             return;
         }
         let sessions = keep.shared(&Text::from("aws"), |bell| Sessions::new(bell.clone()));
-        let sessions = self.sessions.get_or_init(|| sessions);
+        let (sessions, lease) = self.sessions.get_or_init(|| (sessions, Lease::default()));
         let constant = match &self.role {
             None => Some(Who::Process),
-            // Where the host decides, the first request does.
-            Some(_) if self.session_region(None).is_none() => None,
-            Some(role) => role.constant(self.session_region(None)).map(|it| Who::Role(Arc::new(it))),
+            // Where the host may decide whose STS is asked, the first request does.
+            Some(role) => {
+                let region = self.region.clone();
+                region.and_then(|it| role.constant(Some(it))).map(|it| Who::Role(Arc::new(it)))
+            }
         };
         if let Some(who) = constant {
             // Too many are told to whoever asks.
-            let _ = sessions.fresh().want(&who, true);
+            let _ = sessions.fresh().want(&who, Some(lease));
         }
     }
 
@@ -230,14 +232,14 @@ impl Aws {
         if self.own().is_some() {
             return None;
         }
-        let sessions = self.sessions.get()?;
+        let (sessions, _) = self.sessions.get()?;
         let who = self.who(inputs, host).ok()?;
-        sessions.fresh().want(&who, false).ok()?;
+        sessions.fresh().want(&who, None).ok()?;
         (!sessions.fresh().is_settled(&who)).then(|| Fresh::settled(sessions.clone(), who))
     }
 
     fn lent(&self, message: &Outgoing<'_>, host: &str) -> Result<Arc<Lent>, String> {
-        let sessions = self.sessions.get().ok_or("the policy is not in force")?;
+        let (sessions, _) = self.sessions.get().ok_or("the policy is not in force")?;
         let who = self.who(&message.facts.inputs(message.head), Some(host))?;
         sessions.fresh().current(&who, message.outside.now())
     }
@@ -249,9 +251,6 @@ impl Aws {
 
     /// Writes the signature in place of what the client sent as its own.
     pub(super) fn sign(&self, message: &mut Outgoing<'_>) -> Result<(), String> {
-        for name in [AUTHORIZATION, DATE, TOKEN, CONTENT] {
-            scrub(&name, message.head);
-        }
         let host = host(message)?;
         let lent;
         let (keys, day, found) = match self.own() {
@@ -261,6 +260,9 @@ impl Aws {
                 (&lent.keys, &lent.day, lent.region.as_deref())
             }
         };
+        for name in [AUTHORIZATION, DATE, TOKEN, CONTENT] {
+            scrub(&name, message.head);
+        }
         let name = host_name(&host).to_ascii_lowercase();
         let (by_service, by_region) = named_by(&name).unzip();
         let service = self.service.as_deref().or(by_service);

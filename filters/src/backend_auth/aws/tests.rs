@@ -153,7 +153,7 @@ fn what_the_process_is_lent_signs_where_nothing_is_written() {
     let at = ("/", "proxy.internal");
     let refused = |policy| sign(policy, at, Payload::Whole(b"")).unwrap_err();
     assert_eq!(refused(&policy), "there is no credential of AWS yet");
-    assert_eq!(sessions.fresh().due(THEN), [Who::Process]);
+    assert_eq!(sessions.fresh().due(THEN, 99), [Who::Process]);
     sessions.fresh().fail(&Who::Process, "nobody has one".to_owned(), THEN);
     assert_eq!(refused(&policy), "there is no credential of AWS: nobody has one");
     let life = Some(Duration::from_secs(900));
@@ -164,7 +164,7 @@ fn what_the_process_is_lent_signs_where_nothing_is_written() {
     assert!(value.contains("Credential=ASIAEXAMPLE/20150830/ap-south-1/bedrock/"), "where the process is: {value}");
     let later = THEN + Duration::from_secs(675);
     assert_eq!(
-        (sessions.fresh().next(), sessions.fresh().due(later).len()),
+        (sessions.fresh().next(), sessions.fresh().due(later, 99).len()),
         (Some(later), 1),
         "renewed before its end"
     );
@@ -178,7 +178,7 @@ fn a_role_has_a_session_for_each_name_and_tags() {
         "tags": [{"key": "team", "value": "red"}, {"key": "who", "expression": "request.headers['x-user'] + '/1'"}],
     });
     let (policy, sessions) = bound(json!({"serviceName": "bedrock", "region": "eu-west-1", "assumeRole": role}));
-    assert!(sessions.fresh().due(THEN).is_empty(), "requests say who");
+    assert!(sessions.fresh().due(THEN, 99).is_empty(), "requests say who");
     let signed = |user: &str| {
         let (mut head, facts) = request("POST", "/");
         head.insert_header("host", "proxy.internal").unwrap();
@@ -189,7 +189,7 @@ fn a_role_has_a_session_for_each_name_and_tags() {
         (waits, done.map(|()| header(&head, "x-amz-security-token").to_owned()))
     };
     assert_eq!(signed("ann"), (true, Err("there is no credential of AWS yet".to_owned())));
-    let due = sessions.fresh().due(THEN);
+    let due = sessions.fresh().due(THEN, 99);
     let [Who::Role(ann)] = &due[..] else { panic!("{due:?}") };
     assert_eq!((&*ann.arn, &*ann.name), ("arn:aws:iam::123456789012:role/agents", "ann"));
     assert_eq!(ann.tags, [("team".into(), "red".into()), ("who".into(), "ann/1".into())]);
@@ -208,7 +208,7 @@ fn a_role_has_a_session_for_each_name_and_tags() {
 fn one_session_for_all_is_had_when_the_policy_comes_into_force() {
     let role = json!({"roleArn": "arn:aws:iam::123456789012:role/agents", "tags": [{"key": "a", "value": ""}]});
     let (_policy, sessions) = bound(json!({"region": "eu-west-1", "assumeRole": role}));
-    let due = sessions.fresh().due(THEN);
+    let due = sessions.fresh().due(THEN, 99);
     assert!(matches!(&due[..], [Who::Role(it)] if &*it.name == "agentgateway"), "{due:?}");
 }
 

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 pub use config::{AzureConfig, ClientSecretConfig, ExplicitConfig, ManagedConfig, NothingConfig};
 pub use quest::{Ambient, Quest};
 
-use super::fresh::{Fresh, Renewed};
+use super::fresh::{Fresh, Lease, Renewed};
 use super::outgoing::Outgoing;
 use super::policy::Waits;
 use crate::credential::scrub;
@@ -66,8 +66,11 @@ pub struct Client {
 #[serde(rename_all = "camelCase")]
 #[schemars(rename = "AzureUserAssignedIdentity")]
 pub enum Assigned {
+    /// By the id of its application.
     ClientId(String),
+    /// By the id of its object, or principal.
     ObjectId(String),
+    /// By the id of the resource in Azure.
     ResourceId(String),
 }
 
@@ -132,7 +135,7 @@ pub struct Azure {
     pub kind: Kind,
     /// Found when the policy comes into force. A copy of the policy uses the same.
     #[serde(skip)]
-    tokens: Arc<OnceLock<Arc<Tokens>>>,
+    tokens: Arc<OnceLock<(Arc<Tokens>, Lease)>>,
 }
 
 /// Two are alike that send alike.
@@ -188,15 +191,16 @@ impl Azure {
             fresh: Fresh::new("token of Azure's", RESOURCES, bell.clone()),
         };
         let tokens = keep.shared(&Text::from(format!("azure/{hex}")), make);
-        // What it is for, the first request says.
-        let _ = self.tokens.set(tokens);
+        let (tokens, _) = self.tokens.get_or_init(|| (tokens, Lease::default()));
+        // What it is for, requests say: most likely this.
+        let _ = tokens.fresh.want(&Resource::CognitiveServices, None);
     }
 
     /// What is to be waited for before a request to this host leaves; nothing where there is nothing to wait for.
     pub(super) fn waits(&self, host: Option<&str>) -> Option<Waits> {
-        let tokens = self.tokens.get()?;
+        let (tokens, lease) = self.tokens.get()?;
         let resource = Resource::of(host);
-        tokens.fresh.want(&resource, true).ok()?;
+        tokens.fresh.want(&resource, Some(lease)).ok()?;
         (!tokens.fresh.is_settled(&resource)).then(|| Box::pin(Fresh::settled(tokens.clone(), resource)) as Waits)
     }
 
@@ -205,7 +209,7 @@ impl Azure {
         scrub(&AUTHORIZATION, message.head);
         let host = message.head.headers.get(HOST).and_then(|it| it.to_str().ok());
         let resource = Resource::of(host.or_else(|| message.head.uri.authority().map(http::uri::Authority::as_str)));
-        let tokens = self.tokens.get().ok_or("the policy is not in force")?;
+        let (tokens, _) = self.tokens.get().ok_or("the policy is not in force")?;
         let value = tokens.fresh.current(&resource, message.outside.now())?;
         message.head.insert_header(AUTHORIZATION, value).map_err(|error| error.to_string())
     }

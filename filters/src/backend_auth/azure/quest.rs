@@ -5,7 +5,7 @@ use std::time::Duration;
 use ir::Text;
 use serde_json::Value;
 
-use super::super::errand::{Errand, FORM, Step, Way, encoded, refused, sendable};
+use super::super::errand::{Errand, FORM, Near, Step, Way, encoded, refused, sendable};
 use super::{Assigned, Client, Kind, Resource};
 
 /// Where applications ask, unless the environment of the process says otherwise.
@@ -89,7 +89,9 @@ impl Quest {
             };
             let own = [("api-version", "2019-08-01"), ("resource", resource)];
             let query = encoded(&own.into_iter().chain(name.map(|(name, it)| (name, &**it))).collect::<Vec<_>>());
-            return Errand::get(format!("{endpoint}?{query}")).with("x-identity-header", header.expose());
+            let errand = Errand::get(format!("{endpoint}?{query}")).with("x-identity-header", header.expose());
+            // App Service has it at an address of the link.
+            return Errand { near: Near::Told, ..errand };
         }
         let name = match assigned {
             Some(Assigned::ClientId(id)) => Some(("client_id", id)),
@@ -101,7 +103,7 @@ impl Quest {
         let query = encoded(&own.into_iter().chain(name.map(|(name, it)| (name, &**it))).collect::<Vec<_>>());
         let host = self.ambient.metadata.as_deref().unwrap_or(METADATA).trim_end_matches('/');
         let url = format!("{host}/metadata/identity/oauth2/token?{query}");
-        Errand { is_metadata: true, ..Errand::get(url).with("metadata", b"true") }
+        Errand { near: Near::Metadata, ..Errand::get(url).with("metadata", b"true") }
     }
 
     fn workload(&mut self) -> Result<Step, String> {

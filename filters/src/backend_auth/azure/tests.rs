@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use super::super::Config;
-use super::super::errand::{Errand, Step, Way as _, bearer};
+use super::super::errand::{Errand, Near, Step, Way as _, bearer};
 use super::*;
 use crate::outside::still::Still;
 use crate::testing::{NOW, lower, refuses, request};
@@ -66,7 +66,7 @@ fn a_machine_asks_its_metadata_server_or_what_the_process_was_told() {
     let mut quest =
         Quest::new(Kind::ManagedIdentity(assigned.clone()), Resource::CognitiveServices, Ambient::default());
     let errand = ask(quest.begin(NOW));
-    assert!(errand.is_metadata && errand.headers[0].0 == "metadata", "{errand:?}");
+    assert!(errand.near == Near::Metadata && errand.headers[0].0 == "metadata", "{errand:?}");
     assert_eq!(
         errand.url,
         "http://169.254.169.254/metadata/identity/oauth2/token?api-version=2018-02-01&\
@@ -78,7 +78,7 @@ fn a_machine_asks_its_metadata_server_or_what_the_process_was_told() {
     let told = ambient(&[("IDENTITY_ENDPOINT", "http://127.0.0.1:1/msi"), ("IDENTITY_HEADER", "h")]);
     let errand = ask(Quest::new(Kind::ManagedIdentity(assigned), Resource::Foundry, told).begin(NOW));
     assert!(
-        !errand.is_metadata
+        errand.near == Near::Told
             && errand.url.ends_with("resource=https%3A%2F%2Fai.azure.com&mi_res_id=%2Fsubscriptions%2Fx")
     );
     assert_eq!((errand.headers[0].0, errand.headers[0].1.expose()), ("x-identity-header", &b"h"[..]));
@@ -106,7 +106,7 @@ fn the_host_says_what_a_token_is_for_and_policies_of_one_identity_share_it() {
     let hosts = ["x.openai.azure.com", "X.services.ai.azure.com:443"];
     assert_eq!(sent(hosts[0]), Err("there is no token of Azure's yet".to_owned()));
     assert_eq!(sent(hosts[1]), Err("there is no token of Azure's yet".to_owned()));
-    assert_eq!(tokens.fresh().due(NOW), [Resource::CognitiveServices, Resource::Foundry]);
+    assert_eq!(tokens.fresh().due(NOW, 99), [Resource::CognitiveServices, Resource::Foundry]);
     let value = bearer(&Secret::new(&b"eyJ"[..])).unwrap();
     tokens.fresh().accept(&Resource::Foundry, value, Some(std::time::Duration::from_secs(3600)), NOW);
     assert_eq!(sent(hosts[1]).as_deref(), Ok("Bearer eyJ"));

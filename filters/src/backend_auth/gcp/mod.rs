@@ -23,7 +23,7 @@ pub use quest::{Ambient, METADATA, Quest};
 use source::Source;
 pub use tokens::Tokens;
 
-use super::fresh::{Fresh, Renewed as _};
+use super::fresh::{Fresh, Lease, Renewed as _};
 use super::outgoing::Outgoing;
 use crate::credential::scrub;
 use crate::keep::Keep;
@@ -72,7 +72,7 @@ pub struct Gcp {
     source: Option<Source>,
     /// Found when the policy comes into force. A copy of the policy uses the same.
     #[serde(skip)]
-    tokens: Arc<OnceLock<Arc<Tokens>>>,
+    tokens: Arc<OnceLock<(Arc<Tokens>, Lease)>>,
 }
 
 /// Two are alike that send alike.
@@ -133,10 +133,10 @@ impl Gcp {
             None => "gcp".to_owned(),
         };
         let tokens = keep.shared(&Text::from(name), |bell| Tokens::new(self.source.clone(), bell.clone()));
-        let tokens = self.tokens.get_or_init(|| tokens);
+        let (tokens, lease) = self.tokens.get_or_init(|| (tokens, Lease::default()));
         if let Some(target) = self.target(None) {
             // Too many audiences are told to whoever asks.
-            let _ = tokens.fresh().want(&target, true);
+            let _ = tokens.fresh().want(&target, Some(lease));
         }
     }
 
@@ -150,9 +150,9 @@ impl Gcp {
 
     /// What is to be waited for before a request to this host leaves; nothing where there is nothing to wait for.
     pub(super) fn waits(&self, host: Option<&str>) -> Option<impl Future<Output = ()> + Send + use<>> {
-        let tokens = self.tokens.get()?;
+        let (tokens, _) = self.tokens.get()?;
         let target = self.target(host)?;
-        tokens.fresh().want(&target, false).ok()?;
+        tokens.fresh().want(&target, None).ok()?;
         (!tokens.fresh().is_settled(&target)).then(|| Fresh::settled(tokens.clone(), target))
     }
 
@@ -160,7 +160,7 @@ impl Gcp {
     pub(super) fn write(&self, message: &mut Outgoing<'_>) -> Result<(), String> {
         scrub(&AUTHORIZATION, message.head);
         let target = self.target(host(message.head).as_deref()).ok_or("the message names no host")?;
-        let tokens = self.tokens.get().ok_or("the policy is not in force")?;
+        let (tokens, _) = self.tokens.get().ok_or("the policy is not in force")?;
         let value = tokens.fresh().current(&target, message.outside.now())?;
         message.head.insert_header(AUTHORIZATION, value).map_err(|error| error.to_string())
     }

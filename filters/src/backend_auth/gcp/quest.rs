@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ir::Secret;
 use serde_json::{Value, json};
 
-use super::super::errand::{Errand, FORM, JSON, Step, Way, encoded, refused, sendable};
+use super::super::errand::{Errand, FORM, JSON, Near, Step, Way, encoded, refused, sendable};
 use super::super::sign::{Algorithm, Signer};
 use super::Target;
 use super::source::{External, Impersonation, Source, Subject};
@@ -82,7 +82,7 @@ impl Quest {
                 format!("http://{host}/{account}/identity?{}", encoded(&[("audience", audience), ("format", "full")]))
             }
         };
-        Errand { is_metadata: true, ..Errand::get(url).with("metadata-flavor", b"Google") }
+        Errand { near: Near::Metadata, ..Errand::get(url).with("metadata-flavor", b"Google") }
     }
 }
 

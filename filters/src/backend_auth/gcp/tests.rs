@@ -7,7 +7,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::backend_auth::{Errand, Step, Way as _, bearer};
+use crate::backend_auth::{Errand, Near, Step, Way as _, bearer};
 use crate::jwt::KeySet;
 use crate::jwt::testing::RSA;
 use crate::outside::still::Still;
@@ -103,7 +103,7 @@ fn a_service_account_signs_for_what_it_wants() {
     ] {
         let mut quest = quest(Some(&account()), target.clone(), Ambient::default());
         let errand = ask(quest.begin(NOW).unwrap());
-        assert_eq!((errand.url.as_str(), errand.is_metadata), ("https://tokens.test/token", false));
+        assert_eq!((errand.url.as_str(), errand.near), ("https://tokens.test/token", Near::Nobody));
         let sent = form(&errand);
         assert_eq!(sent[0].1, "urn:ietf:params:oauth:grant-type:jwt-bearer");
         let (signed, signature) = sent[1].1.rsplit_once('.').unwrap();
@@ -142,7 +142,7 @@ fn users_machines_and_files_of_the_process_have_tokens_too() {
     assert_eq!(done(quest_.go_on(200, answer, NOW).unwrap()).1, 100);
 
     let errand = ask(quest(None, Target::Access, Ambient::default()).begin(NOW).unwrap());
-    assert!(errand.is_metadata && errand.post.is_none());
+    assert!(errand.near == Near::Metadata && errand.post.is_none());
     let account = "http://169.254.169.254/computeMetadata/v1/instance/service-accounts/default";
     assert!(errand.url.starts_with(&format!("{account}/token?scopes=https%3A%2F%2F")), "{}", errand.url);
     let ambient = Ambient { file: None, metadata: Some("127.0.0.1:81".to_owned()) };
@@ -273,8 +273,8 @@ fn a_token_is_renewed_before_its_end_and_the_last_good_one_serves_meanwhile() {
     let tokens = all(&keep);
     let at = |seconds: u64| NOW + Duration::from_secs(seconds);
     assert_eq!(sent(&gcp, NOW), Err("there is no token of Google's yet".to_owned()));
-    assert_eq!(tokens.fresh().due(NOW).len(), 1);
-    assert!(tokens.fresh().due(NOW).is_empty(), "one is under way");
+    assert_eq!(tokens.fresh().due(NOW, 99).len(), 1);
+    assert!(tokens.fresh().due(NOW, 99).is_empty(), "one is under way");
     let mut waits = Box::pin(gcp.waits(None).expect("there is none yet"));
     let mut context = Context::from_waker(Waker::noop());
     assert!(waits.as_mut().poll(&mut context).is_pending());
@@ -283,15 +283,15 @@ fn a_token_is_renewed_before_its_end_and_the_last_good_one_serves_meanwhile() {
     assert!(gcp.waits(None).is_none());
     assert_eq!(sent(&same, NOW).as_deref(), Ok("Bearer one"));
     assert_eq!(tokens.fresh().next(), Some(at(3600 - 225)));
-    assert!(tokens.fresh().due(at(3374)).is_empty());
+    assert!(tokens.fresh().due(at(3374), 99).is_empty());
     for seconds in [3375, 3376, 3378] {
-        assert_eq!(tokens.fresh().due(at(seconds)).len(), 1, "{seconds}");
+        assert_eq!(tokens.fresh().due(at(seconds), 99).len(), 1, "{seconds}");
         tokens.fresh().fail(&Target::Access, "down".to_owned(), at(seconds));
         assert_eq!(sent(&gcp, at(seconds)).as_deref(), Ok("Bearer one"));
     }
     assert_eq!(tokens.fresh().faults(), [(Target::Access, "down".to_owned())]);
     assert_eq!(sent(&gcp, at(3596)), Err("there is no token of Google's: down".to_owned()));
-    assert_eq!(tokens.fresh().due(at(3596)).len(), 1);
+    assert_eq!(tokens.fresh().due(at(3596), 99).len(), 1);
     accept(&tokens, &Target::Access, b"two", 10, at(3596));
     assert_eq!(sent(&gcp, at(3596)).as_deref(), Ok("Bearer two"));
     assert_eq!((tokens.fresh().next(), tokens.fresh().faults().len()), (Some(at(3601)), 0), "half of a short life");
@@ -303,19 +303,40 @@ fn id_tokens_are_for_the_host_that_is_sent_unless_an_audience_is_written() {
     let gcp = Gcp::lower(Kind::IdToken, None, None).unwrap();
     gcp.bind(&keep);
     let tokens = all(&keep);
-    assert!(tokens.fresh().due(NOW).is_empty());
+    assert!(tokens.fresh().due(NOW, 99).is_empty());
     assert!(sent(&gcp, NOW).is_err());
-    let targets = tokens.fresh().due(NOW);
+    let targets = tokens.fresh().due(NOW, 99);
     assert_eq!(targets, [Target::Id("https://run.test".into())]);
     accept(&tokens, &targets[0], b"id", 60, NOW);
     assert_eq!(sent(&gcp, NOW).as_deref(), Ok("Bearer id"));
-    // Who was not asked for the longest makes room, and nobody that one is under way for.
+    // What was not asked for the longest makes room: of those that have not come, where they are many.
     for n in 0..64 {
         assert!(gcp.waits(Some(&format!("h{n}.test"))).is_some());
     }
-    assert_eq!(tokens.fresh().due(NOW).len(), 64);
-    assert!(sent(&gcp, NOW).is_err(), "it was let go");
+    let due = tokens.fresh().due(NOW, 99);
+    assert!(due.len() == 63 && !due.contains(&Target::Id("https://h0.test".into())), "{due:?}");
+    assert_eq!(sent(&gcp, NOW).as_deref(), Ok("Bearer id"));
     assert!(gcp.waits(Some("one-too-many.test")).is_none());
+}
+
+#[test]
+fn a_life_without_measure_and_a_policy_that_is_gone_do_no_harm() {
+    let keep = Keep::default();
+    let gcp = lowered(&user(), Kind::AccessToken).unwrap();
+    gcp.bind(&keep);
+    let tokens = all(&keep);
+    assert_eq!(tokens.fresh().due(NOW, 0), [], "nobody has time");
+    assert_eq!(tokens.fresh().due(NOW, 1), [Target::Access]);
+    accept(&tokens, &Target::Access, b"long", u64::MAX, NOW);
+    assert_eq!(sent(&gcp, NOW).as_deref(), Ok("Bearer long"));
+    // One that could not be renewed is not let go while it is good, used or not.
+    accept(&tokens, &Target::Access, b"short", 1_000, NOW);
+    let at = |seconds: u64| NOW + Duration::from_secs(seconds);
+    drop(gcp);
+    for (seconds, due) in [(800, 1), (802, 1), (996, 1), (1_030, 0)] {
+        assert_eq!(tokens.fresh().due(at(seconds), 9).len(), due, "{seconds}");
+        tokens.fresh().fail(&Target::Access, "down".to_owned(), at(seconds));
+    }
 }
 
 #[test]
@@ -329,7 +350,7 @@ fn what_nobody_uses_any_more_is_not_renewed_unless_a_policy_in_force_names_it() 
     let at = |seconds: u64| NOW + Duration::from_secs(seconds);
     assert!(sent(&of_hosts, NOW).is_err());
     for (seconds, count) in [(0, 2), (1_000, 2), (2_000, 1)] {
-        let due = tokens.fresh().due(at(seconds));
+        let due = tokens.fresh().due(at(seconds), 99);
         assert_eq!(due.len(), count, "{seconds}");
         due.iter().for_each(|it| accept(&tokens, it, b"id", 1_000, at(seconds)));
         // Used in the first of the lives alone.

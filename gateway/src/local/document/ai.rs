@@ -307,7 +307,7 @@ pub struct LlmMatch {
 pub enum LlmPassthrough {
     /// What was used, where it can be read: it is counted and priced as ever.
     Detect,
-    /// Nothing of the answer: nothing is counted.
+    /// Nothing of the answer: no tokens are counted. Limits of tokens take request and answer by their length.
     Opaque,
 }
 

@@ -112,11 +112,11 @@ impl Lowering<'_> {
             auth,
         };
         let model_alone = ModelTerms { final_transformation, authorization, guardrails };
-        if passthrough.is_some() {
-            self.llm_unchanged(path, &own, &model_alone);
-        }
         self.check(format!("{path}.name"), Pattern::parse(&name).map(drop));
         let (provider, params, terms) = self.llm_reference(path, providers, (provider, params, own))?;
+        if passthrough.is_some() {
+            self.llm_unchanged(path, &terms, &model_alone);
+        }
         let (api_key, base_url) = (params.api_key.clone(), params.base_url.clone());
         let known = self.llm_known(path, &name, (provider, params))?;
         let (host, path_prefix) = match base_url {

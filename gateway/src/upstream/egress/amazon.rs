@@ -136,6 +136,8 @@ fn said(error: &CredentialsError) -> String {
         }
         source = error.source();
     }
+    // What a program of a profile has said may hold anything.
+    text.truncate(text.find("Stderr").unwrap_or(text.len()));
     text.retain(|it| !it.is_control());
     text.truncate(text.floor_char_boundary(ERROR_BYTES_MAX));
     text

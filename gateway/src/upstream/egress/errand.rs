@@ -6,7 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use bytes::Bytes;
-use filters::backend_auth::Errand;
+use filters::backend_auth::{Errand, Near};
 use http::header::{ACCEPT, CONTENT_TYPE, HOST, USER_AGENT};
 use http::{HeaderValue, Request, Uri};
 use http_body_util::Full;
@@ -29,7 +29,7 @@ impl Egress {
     }
 
     async fn run_errand(&self, errand: &Errand) -> Result<(u16, Bytes), Fault> {
-        let Errand { url, headers, post, is_metadata } = errand;
+        let Errand { url, headers, post, near } = errand;
         let mut request = if post.is_some() { Request::post(url) } else { Request::get(url) }
             .header(USER_AGENT, "agentgateway")
             .header(ACCEPT, "application/json, text/plain");
@@ -45,8 +45,14 @@ impl Egress {
             }
             None => Bytes::new(),
         };
-        let near: &[IpAddr] = if *is_metadata { &METADATA } else { &[] };
-        let answer = self.dispatch(near, request.body(body).map_err(|_| Fault::Url)?).await?;
+        let request = request.body(body).map_err(|_| Fault::Url)?;
+        let told = request.uri().host().and_then(|it| it.trim_matches(['[', ']']).parse::<IpAddr>().ok());
+        let near: &[IpAddr] = match near {
+            Near::Nobody => &[],
+            Near::Metadata => &METADATA,
+            Near::Told => told.as_slice(),
+        };
+        let answer = self.dispatch(near, request).await?;
         Ok((answer.status().as_u16(), answer.into_body()))
     }
 

@@ -17,7 +17,9 @@ use crate::status::Status;
 const ASKED_MAX: usize = 16;
 /// Longest way to one.
 const DEADLINE: Duration = Duration::from_secs(60);
-/// Where nothing is due.
+/// Where nothing is due for long: the wall clock may jump.
+const LOOK: Duration = Duration::from_secs(30);
+/// Where nobody has anything.
 const IDLE: Duration = Duration::from_secs(3600);
 
 /// A credential that has come, and how long it is good for; for ever, if nothing is said. Or why none has.
@@ -53,17 +55,19 @@ impl<S: Renewed> Renewal<S> {
         let mut under_way: HashMap<Id, (Arc<S>, S::Target)> = HashMap::new();
         loop {
             let all = self.keep.all_shared::<S>();
-            let room = asked.len() < ASKED_MAX;
-            for store in all.iter().filter(|_| room) {
-                for target in store.fresh().due(wall()) {
+            for store in &all {
+                let room = ASKED_MAX.saturating_sub(asked.len());
+                for target in store.fresh().due(wall(), room) {
                     let come = (self.ask)(store.clone(), target.clone());
                     let task = asked.spawn(tokio::time::timeout(DEADLINE, come));
                     under_way.insert(task.id(), (store.clone(), target));
                 }
             }
             let next = all.iter().filter_map(|it| it.fresh().next()).min();
+            let full = asked.len() >= ASKED_MAX;
+            let wait = next.filter(|_| !full).map_or(IDLE, |it| it.saturating_sub(wall()).min(LOOK));
+            self.report(&all);
             drop(all);
-            let wait = next.filter(|_| room).map_or(IDLE, |it| it.saturating_sub(wall()));
             tokio::select! {
                 Some(done) = asked.join_next_with_id() => {
                     let (id, come) = match done {
@@ -74,7 +78,6 @@ impl<S: Renewed> Renewal<S> {
                     if let Some((store, target)) = under_way.remove(&id) {
                         self.settle(&store, &target, come);
                     }
-                    self.report();
                 }
                 () = self.bell.notified() => {}
                 () = tokio::time::sleep(wait) => {}
@@ -97,8 +100,8 @@ impl<S: Renewed> Renewal<S> {
     }
 
     /// What is missing, and what could not be renewed.
-    fn report(&self) {
-        let faults = self.keep.all_shared::<S>().into_iter().flat_map(|it| it.fresh().faults());
+    fn report(&self, all: &[Arc<S>]) {
+        let faults = all.iter().flat_map(|it| it.fresh().faults());
         let named = faults.map(|(target, error)| (S::name(&target), error));
         self.status.stale(self.cloud, named.collect::<Vec<_>>());
     }
