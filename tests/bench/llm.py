@@ -81,9 +81,10 @@ def litellm(bench):
     plain, tls = bench.addresses()
     params = {"model": "openai/gpt-5-mini", "api_base": f"http://{bench.backend}/v1", "api_key": "secret"}
     file = pathlib.Path(tempfile.mkdtemp(dir=bench.folder)) / "litellm.yaml"
-    # It does not start without a key of its own.
+    # It does not start without a key of its own, and refuses what it thinks a model does not take.
     file.write_text(json.dumps({"model_list": [{"model_name": "gpt-5-mini", "litellm_params": params}],
-                                "general_settings": {"master_key": LITELLM_KEY}}))
+                                "general_settings": {"master_key": LITELLM_KEY},
+                                "litellm_settings": {"drop_params": True}}))
     host, port = plain.split(":")
     command = ["litellm", "--config", str(file), "--host", host, "--port", port, "--num_workers", "1"]
     return Proxy(command, plain, tls, {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR"})
