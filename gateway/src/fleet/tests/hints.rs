@@ -16,11 +16,9 @@ pub(super) const UNREACHABLE: &[&str] = &[
     "AccessLog.database",
     "AccessLog.otlp",
     "BackendTls.spiffe",
-    // Refused by name: other credentials of clouds and exchanges come later.
-    "BackendAuth.azure",
+    // Refused by name: exchanges come later.
     "BackendAuth.crossAppAccess",
     "BackendAuth.oauthTokenExchange",
-    "BackendAuthAws.assumeRole",
     // Programs are bound to the machine: they do not travel.
     "McpTarget.stdio",
     "McpStdio.cmd",
@@ -39,7 +37,7 @@ pub(super) const UNREACHABLE: &[&str] = &[
 
 /// Whether a key is never drawn: it means nothing outside a file, or is refused beside what is good.
 pub(super) fn stays(owner: &str, key: &str) -> bool {
-    let refused = ["azure", "crossAppAccess", "oauthTokenExchange"];
+    let refused = ["crossAppAccess", "oauthTokenExchange"];
     (owner, key) == ("McpTarget", "stdio") || owner == "BackendAuth" && refused.contains(&key)
 }
 
@@ -107,7 +105,7 @@ pub(super) fn exactly_one<'a>(owner: &str, optional: &[&'a String]) -> Option<Ve
         "McpPlace" => &["port", "path"],
         "McpOpenApi" => &["port", "path", "schema"],
         "BackendAuth" => &["credentials"],
-        "McpApiSchema" | "AiGuardRule" => &[],
+        "McpApiSchema" | "AiGuardRule" | "BackendAuthAzure" | "AzureExplicitConfig" | "AwsSessionTag" => &[],
         "AiGuard" => &["scope", "rejection", "mode"],
         "AiGuardWebhookTarget" => &["policies"],
         "McpProcessor" => &["policies", "metadata", "failureMode"],
@@ -133,6 +131,9 @@ pub(super) fn alone(owner: &str) -> Option<(&'static str, &'static [&'static str
     match owner {
         "Gateway" => Some(("listeners", &["port", "address"])),
         "HostRedirect" => Some(("host", &[])),
+        "BackendAuthAws" => Some(("assumeRole", &["region", "serviceName"])),
+        // Requests that go on as they came are not changed.
+        "LlmModel" => Some(("passthrough", &["id", "matches", "visibility", "params", "authorization", "guardrails"])),
         // Providers stand in groups, or their keys here, and those are many.
         "AiBackend" => Some(("groups", &[])),
         "JwtAuth" => Some(("providers", &["mode", "location", "forward", "claimsToHeaders"])),
@@ -222,6 +223,12 @@ fn credentials(owner: &str, key: &str) -> Option<&'static [&'static str]> {
         ("BackendAuthJwtSign", "ttl") => &["1s", "5m"],
         ("BackendAuthGcp", "credential") => &[GOOGLE],
         ("BackendAuthGcp", "audience") => &["https://run.example.com"],
+        ("AwsAssumeRole", "roleArn") => &["arn:aws:iam::123456789012:role/agents"],
+        ("AwsAssumeRole", "sessionName") => &["agents", "a.b@c"],
+        ("AwsSessionName" | "AwsSessionTag", "expression") => &["jwt.sub", "request.path"],
+        ("AwsSessionTag", _) => &["team", "red"],
+        ("AzureClientSecret", _) => &["t.example.com", "c"],
+        ("AzureUserAssignedIdentity", _) => &["one", "two"],
         ("BackendAuthAws", "region") => &["us-east-1"],
         ("BackendAuthAws", "serviceName") => &["bedrock", "s3"],
         ("BackendAuthAws", _) => &["AKIDEXAMPLE", "a/b+c="],
