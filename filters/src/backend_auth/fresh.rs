@@ -150,8 +150,22 @@ impl<T: Clone + Ord, V: Clone> Fresh<T, V> {
         Ok(())
     }
 
+    /// Somebody needs this now: what is to be waited for, where it is not there and may come.
+    pub(super) fn waits<S>(
+        store: &Arc<S>,
+        target: T,
+        lease: Option<&Lease>,
+    ) -> Option<impl Future<Output = ()> + Send + use<S, T, V>>
+    where
+        S: Renewed<Target = T, Value = V>,
+        T: Send,
+    {
+        store.fresh().want(&target, lease).ok()?;
+        (!store.fresh().is_settled(&target)).then(|| Self::settled(store.clone(), target))
+    }
+
     /// Over when there is one, or no hope for now.
-    pub(super) fn settled<S>(store: Arc<S>, target: T) -> impl Future<Output = ()> + Send
+    fn settled<S>(store: Arc<S>, target: T) -> impl Future<Output = ()> + Send
     where
         S: Renewed<Target = T, Value = V>,
         T: Send,
@@ -169,7 +183,7 @@ impl<T: Clone + Ord, V: Clone> Fresh<T, V> {
         })
     }
 
-    pub(super) fn is_settled(&self, target: &T) -> bool {
+    fn is_settled(&self, target: &T) -> bool {
         self.held.lock().targets.get(target).is_some_and(|it| it.value.is_some() || it.failures > 0)
     }
 

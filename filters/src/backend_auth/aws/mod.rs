@@ -106,8 +106,8 @@ impl fmt::Debug for Day {
 /// Two are alike that sign alike.
 impl PartialEq for Aws {
     fn eq(&self, other: &Self) -> bool {
-        let parts = |it: &Self| (it.keys.clone(), it.region.clone(), it.service.clone(), it.role.clone());
-        parts(self) == parts(other)
+        let Self { keys, region, service, role, .. } = other;
+        (&self.keys, &self.region, &self.service, &self.role) == (keys, region, service, role)
     }
 }
 
@@ -234,8 +234,7 @@ impl Aws {
         }
         let (sessions, _) = self.sessions.get()?;
         let who = self.who(inputs, host).ok()?;
-        sessions.fresh().want(&who, None).ok()?;
-        (!sessions.fresh().is_settled(&who)).then(|| Fresh::settled(sessions.clone(), who))
+        Fresh::waits(sessions, who, None)
     }
 
     fn lent(&self, message: &Outgoing<'_>, host: &str) -> Result<Arc<Lent>, String> {

@@ -199,9 +199,7 @@ impl Azure {
     /// What is to be waited for before a request to this host leaves; nothing where there is nothing to wait for.
     pub(super) fn waits(&self, host: Option<&str>) -> Option<Waits> {
         let (tokens, lease) = self.tokens.get()?;
-        let resource = Resource::of(host);
-        tokens.fresh.want(&resource, Some(lease)).ok()?;
-        (!tokens.fresh.is_settled(&resource)).then(|| Box::pin(Fresh::settled(tokens.clone(), resource)) as Waits)
+        Fresh::waits(tokens, Resource::of(host), Some(lease)).map(|it| Box::pin(it) as Waits)
     }
 
     /// Writes the token in place of what the client sent there.

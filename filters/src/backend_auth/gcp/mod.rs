@@ -152,8 +152,7 @@ impl Gcp {
     pub(super) fn waits(&self, host: Option<&str>) -> Option<impl Future<Output = ()> + Send + use<>> {
         let (tokens, _) = self.tokens.get()?;
         let target = self.target(host)?;
-        tokens.fresh().want(&target, None).ok()?;
-        (!tokens.fresh().is_settled(&target)).then(|| Fresh::settled(tokens.clone(), target))
+        Fresh::waits(tokens, target, None)
     }
 
     /// Writes the token in place of what the client sent there.
